@@ -1,0 +1,14 @@
+"""ComfyUI-RespoDiff: fairness and safety for text-to-image models, as ComfyUI nodes and a trainer.
+
+ComfyUI loads this folder as a node pack; pip installs it as the package `respodiff`. Importing it costs
+nothing and needs no ComfyUI.
+"""
+
+WEB_DIRECTORY = "./web"
+
+
+async def comfy_entrypoint():
+    """Called by ComfyUI to get the pack's nodes."""
+    from .nodes import extension
+
+    return extension()

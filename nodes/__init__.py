@@ -1,0 +1,61 @@
+"""The ComfyUI nodes: schemas and thin glue; what they mean is in respodiff_core."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import ComfyExtension, io
+
+logger = logging.getLogger("respodiff")
+
+COMFYUI_FLOOR = (0, 18)
+
+
+def extension() -> ComfyExtension:
+    """The pack as ComfyUI wants it; without nodes, and saying why, on a ComfyUI below the floor."""
+    version = _comfyui_version()
+    if version and version < COMFYUI_FLOOR:
+        floor, found = (".".join(map(str, v)) for v in (COMFYUI_FLOOR, version))
+        logger.error(
+            "ComfyUI-RespoDiff needs ComfyUI %s or newer, this is %s: update ComfyUI. No nodes loaded.",
+            floor,
+            found,
+        )
+        return _Empty()
+    return RespoDiffExtension()
+
+
+class _Empty(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return []
+
+
+class RespoDiffExtension(ComfyExtension):
+    """Registers models/respodiff and lists the nodes."""
+
+    async def on_load(self) -> None:
+        from . import folder
+
+        folder.register()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .concept_mixer import ConceptMixer
+        from .inspect_adapter import InspectAdapter
+        from .load_adapter import LoadAdapter
+        from .steer import Steer
+
+        return [LoadAdapter, Steer, ConceptMixer, InspectAdapter]
+
+
+def _comfyui_version() -> tuple[int, ...]:
+    """ComfyUI's version as numbers; empty where it does not say one (a development copy)."""
+    try:
+        from comfyui_version import __version__
+    except ImportError:
+        return ()
+    numbers = []
+    for part in __version__.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

@@ -1,0 +1,246 @@
+"""The one file that touches ModelPatcher and transformer_options: a steering plan onto a MODEL.
+
+The middle block's output is met where the first output block is about to use it, after a ControlNet's
+residual and before FreeU: an `output_block_patch` at ("output", 0), first in the list. Hosts from 0.18 on
+all call it, whereas a newer patch name would be ignored by older ones without a word.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import comfy.supported_models
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from ..respodiff_core.adapter import Adapter
+from ..respodiff_core.errors import ModelMismatchError
+from ..respodiff_core.families import family_title
+from ..respodiff_core.steering import Group, Prompt, Steering, Window
+
+logger = logging.getLogger("respodiff")
+
+_KEY = "respodiff"
+_RUN = "respodiff_run"
+_PROMPTS = "respodiff_prompts"
+_H_SPACE = ("output", 0)
+
+
+@dataclass(frozen=True)
+class HSpace:
+    """The bottleneck of a UNet: its family's name and its width C."""
+
+    family: str | None
+    channels: int
+
+
+def h_space_of(model: ModelPatcher) -> HSpace:
+    """The model's h-space. Raises ModelMismatchError for a model that has none (Flux, SD3 ...)."""
+    config = model.model.model_config
+    unet = config.unet_config
+    if "channel_mult" not in unet or "model_channels" not in unet or unet.get("use_temporal_resblock"):
+        raise ModelMismatchError(
+            f"This model ({type(config).__name__}) has no h-space: it is not an image UNet. RespoDiff steers "
+            "Stable Diffusion 1.x, 2.x and SDXL models; connect one of those."
+        )
+    families = {
+        "sd15": comfy.supported_models.SD15,
+        "sd2": comfy.supported_models.SD20,
+        "sdxl": comfy.supported_models.SDXL,
+    }
+    family = next((name for name, known in families.items() if isinstance(config, known)), None)
+    return HSpace(family or type(config).__name__, unet["model_channels"] * unet["channel_mult"][-1])
+
+
+def check(adapter: Adapter, model: ModelPatcher) -> None:
+    """Raise ModelMismatchError unless the adapter was made for models like this one."""
+    space = h_space_of(model)
+    if adapter.family and adapter.family != space.family:
+        raise ModelMismatchError(
+            f"{adapter.source} was made for {family_title(adapter.family)}, this model is "
+            f"{family_title(space.family)}. Load a {family_title(adapter.family)} checkpoint, or choose an adapter "
+            f"made for {family_title(space.family)}."
+        )
+    for concept in adapter.concepts.values():
+        if concept.channels != space.channels:
+            raise ModelMismatchError(
+                f"{adapter.source} steers an h-space of {concept.channels} channels, this model's has "
+                f"{space.channels}: it was trained on a model of another size. Choose an adapter trained on "
+                "this kind of model."
+            )
+
+
+def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
+    """A clone of the model that adds the plan to h; added to a plan that is there already, still one patch.
+
+    The incoming model stays as it is. A plan that adds nothing gives the incoming model back.
+    """
+    if not steering.groups():
+        return model
+    patched = model.clone()
+    options = patched.model_options.setdefault("transformer_options", {})
+    patches = options.setdefault("patches", {})
+    others = []
+    for patch in patches.get("output_block_patch", []):
+        if isinstance(patch, HSpacePatch):
+            steering = patch.steering + steering
+        else:
+            others.append(patch)
+    patch = HSpacePatch(steering)
+    patches["output_block_patch"] = [patch, *others]
+    wrappers = options.setdefault("wrappers", {})
+    wrappers.setdefault(WrappersMP.SAMPLER_SAMPLE, {})[_KEY] = [patch.sampler_sample]
+    wrappers.setdefault(WrappersMP.CALC_COND_BATCH, {})[_KEY] = [_label_conditions]
+    return patched
+
+
+@dataclass
+class _Run:
+    """One sampling run: its guider, and the sigmas at which each window opens and closes."""
+
+    guider: Any
+    sigmas: dict[Window, tuple[float, float]]
+    acted: bool = field(default=False)
+
+    def prompts_of(self, conds: list[list[dict] | None]) -> tuple[Prompt | None, ...] | None:
+        """Whose each list of conditions is, in the order given to the model; None if the guider does not say.
+
+        A condition is told by being the guider's own list, wherever in the order it comes; a rebuilt list
+        (context windows) by its conditions' uuids, where the guider's smallest list that holds them all
+        wins, since areas are copied from one prompt's list into the other's.
+        """
+        named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
+        if "positive" not in named:
+            return None
+        return tuple(None if conditions is None else _prompt_of(conditions, named) for conditions in conds)
+
+
+def _prompt_of(conditions: list[dict], named: dict[str, list[dict]]) -> Prompt | None:
+    for name, own in named.items():
+        if own is conditions:
+            return _role(name)
+    uuids = {condition.get("uuid") for condition in conditions}
+    holders = [(len(own), name) for name, own in named.items() if uuids <= {c.get("uuid") for c in own}]
+    return _role(min(holders)[1]) if holders else None
+
+
+def _role(name: str) -> Prompt:
+    # DualCFG's middle and PerpNeg's empty prompt are what the positive one is contrasted with.
+    return "positive" if name == "positive" else "negative"
+
+
+class HSpacePatch:
+    """Adds a steering plan to h. Immutable, so clones of a MODEL, and threads, may share it."""
+
+    def __init__(self, steering: Steering):
+        self.steering = steering
+        self._groups = steering.groups()
+
+    def __call__(
+        self, h: torch.Tensor, hsp: torch.Tensor | None, transformer_options: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """ComfyUI's output_block_patch: h (chunks * images, C, height, width), chunk by chunk of prompts."""
+        if transformer_options.get("block") != _H_SPACE:
+            return h, hsp
+        run: _Run | None = transformer_options.get(_RUN)
+        prompts = _prompts_of_chunks(transformer_options)
+        for group in self._groups:
+            chosen = [group.prompt == "both" or prompt in (group.prompt, "both") for prompt in prompts]
+            if any(chosen):
+                h = _add(h, group, chosen, _is_open(group.window, run, transformer_options))
+                if run is not None:
+                    run.acted = True
+        return h, hsp
+
+    def sampler_sample(
+        self,
+        executor: Callable,
+        guider: Any,
+        sigmas: torch.Tensor,
+        extra_args: dict,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """ComfyUI's SAMPLER_SAMPLE wrapper: what can be known once per run is found out here, not per step."""
+        to_sigma = guider.inner_model.model_sampling.percent_to_sigma
+        windows = {group.window for group in self._groups if not group.window.is_whole}
+        run = _Run(guider, {w: (float(to_sigma(w.start)), float(to_sigma(w.end))) for w in windows})
+        options = extra_args["model_options"].setdefault("transformer_options", {})
+        options[_RUN] = run
+        result = executor(guider, sigmas, extra_args, *args, **kwargs)
+        if not run.acted:
+            logger.warning(
+                "RespoDiff did not act in this run: no prompt it is set to steer came to the model's h-space."
+            )
+        return result
+
+
+def _label_conditions(
+    executor: Callable,
+    model: Any,
+    conds: list,
+    x_in: torch.Tensor,
+    timestep: torch.Tensor,
+    model_options: dict,
+) -> Any:
+    """ComfyUI's CALC_COND_BATCH wrapper: says whose each list of conditions is, for the patch to read."""
+    options = model_options.get("transformer_options", {})
+    run: _Run | None = options.get(_RUN)
+    if run is not None:
+        options = {**options, _PROMPTS: run.prompts_of(conds)}
+        model_options = {**model_options, "transformer_options": options}
+    return executor(model, conds, x_in, timestep, model_options)
+
+
+def _prompts_of_chunks(transformer_options: dict[str, Any]) -> tuple[Prompt | None, ...]:
+    """Whose prompt each chunk of h's rows belongs to; None for a condition that is neither's."""
+    indices = transformer_options.get("cond_or_uncond")
+    prompts = transformer_options.get(_PROMPTS)
+    if not indices:
+        _say_once("the sampler does not say which rows are whose prompt's; all rows are steered.")
+        return ("both",)
+    if prompts is None:
+        _say_once("the sampler's guider does not name its prompts; its first is taken as the positive one.")
+        return tuple("positive" if index == 0 else "negative" for index in indices)
+    return tuple(prompts[index] for index in indices)
+
+
+def _is_open(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> torch.Tensor | None:
+    """Which images' window is open now: bool (images,) on h's device, never read by the host; None for always."""
+    if window.is_whole:
+        return None
+    sigmas = transformer_options.get("sigmas")
+    if run is None or sigmas is None:
+        _say_once("the sampler does not say where in its schedule it is; start and end percent are passed over.")
+        return None
+    first, last = run.sigmas[window]
+    return (sigmas <= first) & (sigmas >= last)
+
+
+def _add(h: torch.Tensor, group: Group, chosen: list[bool], is_open: torch.Tensor | None) -> torch.Tensor:
+    """h with the group added to the chosen chunks; a new tensor, since h may be a skip connection as well."""
+    images = h.shape[0] // len(chosen)
+    if all(chosen):
+        return _add_rows(h, group, None if is_open is None else is_open.repeat(len(chosen)))
+    parts = [
+        _add_rows(chunk, group, is_open) if steered else chunk
+        for chunk, steered in zip(h.split(images), chosen, strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _add_rows(rows: torch.Tensor, group: Group, is_open: torch.Tensor | None) -> torch.Tensor:
+    steered = rows + group.delta(rows)
+    if is_open is None:
+        return steered
+    return torch.where(is_open.to(rows.device)[:, None, None, None], steered, rows)
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.warning("RespoDiff: %s", text)

@@ -1,0 +1,71 @@
+"""The model folder `respodiff`: where adapters lie, and what their headers say."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import folder_paths
+
+from ..respodiff_core.adapter import SUFFIX, AdapterHeader, peek
+from ..respodiff_core.errors import AdapterFileError, RespoDiffError
+
+FOLDER = "respodiff"
+
+logger = logging.getLogger("respodiff")
+
+
+def register() -> None:
+    """Make models/respodiff a model folder, beside any that extra_model_paths.yaml has named already."""
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    os.makedirs(default, exist_ok=True)
+    folder_paths.add_model_folder_path(FOLDER, default)
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    # ComfyUI lists every file of a folder it does not know; only adapters are wanted.
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {SUFFIX})
+
+
+def adapter_files() -> list[str]:
+    """Names of all adapter files, as the drop-downs show them."""
+    return folder_paths.get_filename_list(FOLDER)
+
+
+def resolve(name: str) -> Path:
+    """The path of an adapter by its name in a drop-down or a shared workflow; AdapterFileError if it is not there."""
+    path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        where = " or ".join(folder_paths.get_folder_paths(FOLDER))
+        raise AdapterFileError(
+            f"There is no adapter {name!r} in {where}. Put the file there and press R to refresh, or choose another."
+        )
+    return Path(path)
+
+
+def fingerprint(name: str) -> str:
+    """Changes when the file does, so that an adapter trained again in place is read again."""
+    path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        return "missing"
+    stat = os.stat(path)
+    return f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def headers() -> dict[str, AdapterHeader]:
+    """The header of every adapter that can be read, by name; the others are logged once and left out."""
+    found = {}
+    for name in adapter_files():
+        header = _header(str(resolve(name)), fingerprint(name))
+        if header is not None:
+            found[name] = header
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _header(path: str, _fingerprint: str) -> AdapterHeader | None:
+    try:
+        return peek(path)
+    except RespoDiffError as error:
+        logger.warning("RespoDiff: %s", error)
+        return None

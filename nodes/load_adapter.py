@@ -1,0 +1,49 @@
+"""Load Adapter: a file of models/respodiff, checked and read."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+
+from ..respodiff_core.adapter import read
+from . import folder
+from .types import CATEGORY, AdapterType
+
+logger = logging.getLogger("respodiff")
+
+
+class LoadAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RespoDiffLoadAdapter",
+            display_name="Load RespoDiff Adapter",
+            category=CATEGORY,
+            description="Loads a fairness or safety adapter from models/respodiff. A file that changed is read again.",
+            search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "load adapter", "h-space"],
+            inputs=[
+                io.Combo.Input(
+                    "adapter",
+                    options=folder.adapter_files(),
+                    tooltip="A .safetensors adapter in models/respodiff. Press R after adding files.",
+                )
+            ],
+            outputs=[AdapterType.Output("ADAPTER", tooltip="The adapter's concepts, for Steer and Inspect.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter: str) -> bool:
+        """Accept any name here: execute explains better than 'value not in list' what is wrong with it."""
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter: str) -> str:
+        return folder.fingerprint(adapter)
+
+    @classmethod
+    def execute(cls, adapter: str) -> io.NodeOutput:
+        loaded = read(folder.resolve(adapter))
+        for note in loaded.notes:
+            logger.warning("RespoDiff: %s: %s", adapter, note)
+        return io.NodeOutput(loaded)

@@ -1,0 +1,138 @@
+"""Steer: one concept of an adapter onto a MODEL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..respodiff_core.adapter import Adapter
+from ..respodiff_core.concept import Concept
+from ..respodiff_core.errors import UnknownConceptError
+from ..respodiff_core.steering import Prompt, Steering, Term, Window
+from . import attach, folder
+from .types import CATEGORY, AdapterType
+
+ONLY_CONCEPT = "(the only one)"
+
+
+class Steer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RespoDiffSteer",
+            display_name="RespoDiff Steer",
+            category=CATEGORY,
+            description=(
+                "Steers the model towards one concept of an adapter (for a safety concept, away from it). Chain "
+                "several in any order. At strength 0 the model is passed on unchanged."
+            ),
+            search_aliases=[
+                "respodiff",
+                "fairness",
+                "safety",
+                "bias",
+                "debias",
+                "concept slider",
+                "steering",
+            ],
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and the like.",
+                ),
+                AdapterType.Input("adapter", tooltip="From Load RespoDiff Adapter."),
+                io.Combo.Input(
+                    "concept",
+                    options=[ONLY_CONCEPT, *_known_concepts()],
+                    default=ONLY_CONCEPT,
+                    tooltip="A concept of the connected adapter. The list shows those of all files in models/respodiff.",
+                ),
+                _slider(
+                    "strength",
+                    1.0,
+                    "How strongly: 1 as trained, 0 not at all, negative the other way (fairness only).",
+                ),
+                _slider("ram_strength", 1.0, "Times strength: the module that brings the concept.", advanced=True),
+                _slider(
+                    "sam_strength",
+                    1.0,
+                    "Times strength: the module that keeps the rest of the picture.",
+                    advanced=True,
+                ),
+                _percent("start_percent", 0.0, "Where in the sampling schedule steering starts (0 is pure noise)."),
+                _percent(
+                    "end_percent",
+                    1.0,
+                    "Where in the sampling schedule steering ends (1 is the finished image).",
+                ),
+                io.Combo.Input(
+                    "prompt",
+                    options=["positive", "negative", "both"],
+                    default="positive",
+                    advanced=True,
+                    tooltip="Whose prediction is steered. The method steers the positive prompt's only.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The steered model; the one that came in stays as it is.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, concept: str) -> bool:
+        """Accept any name here: execute says which concepts the connected adapter holds."""
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        adapter: Adapter,
+        concept: str,
+        strength: float,
+        ram_strength: float = 1.0,
+        sam_strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        prompt: Prompt = "positive",
+    ) -> io.NodeOutput:
+        attach.check(adapter, model)
+        term = Term(
+            _chosen(adapter, concept),
+            strength * ram_strength,
+            strength * sam_strength,
+            Window(start_percent, end_percent),
+            prompt,
+        )
+        return io.NodeOutput(attach.attach(model, Steering((term,))))
+
+
+def _slider(name: str, default: float, tooltip: str, advanced: bool | None = None) -> io.Float.Input:
+    return io.Float.Input(
+        name,
+        default=default,
+        min=-2.0,
+        max=2.0,
+        step=0.01,
+        round=0.001,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
+        advanced=advanced,
+    )
+
+
+def _percent(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.001, tooltip=tooltip, advanced=True)
+
+
+def _known_concepts() -> list[str]:
+    return sorted({name for header in folder.headers().values() for name in header.concepts})
+
+
+def _chosen(adapter: Adapter, name: str) -> Concept:
+    if name != ONLY_CONCEPT:
+        return adapter.concept(name)
+    if len(adapter.concepts) > 1:
+        raise UnknownConceptError(
+            f"{adapter.source} holds several concepts, choose one: {', '.join(adapter.concepts)}."
+        )
+    return next(iter(adapter.concepts.values()))

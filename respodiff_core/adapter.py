@@ -1,0 +1,320 @@
+"""The adapter file: one safetensors file that holds one or many concepts.
+
+Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`; the metadata (all strings)
+says format, family, prediction and the list of concepts, and carries ModelSpec keys for model managers.
+`peek` reads the header alone, `read` only the bytes of the concepts asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+from .concept import Concept, ConceptInfo, check_name, joint_kind
+from .errors import AdapterFileError, UnknownConceptError
+from .families import FAMILIES, family_title
+from .transforms import Transform, kind_of
+
+FORMAT = "1"
+SUFFIX = ".safetensors"
+_PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
+_DTYPES = ("F32", "F16", "BF16")
+_NO_METADATA = (
+    "The file has no RespoDiff metadata: its concepts were read from tensor names and shapes, and only the "
+    "channel count can be checked against a model."
+)
+
+
+@dataclass(frozen=True)
+class ConceptHeader:
+    """What the file's header alone tells of a concept."""
+
+    info: ConceptInfo
+    kind: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What `peek` returns. `notes` says, in sentences, what was missing and assumed."""
+
+    family: str | None
+    prediction: str | None
+    concepts: Mapping[str, ConceptHeader]
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Concepts of one model family, their tensors in fp32 on the CPU.
+
+    `prediction` is what the base model predicts ("epsilon" or "v"); `metadata` holds the file's other
+    entries, ModelSpec's among them; `source` names the file in messages.
+    """
+
+    family: str | None
+    concepts: Mapping[str, Concept]
+    prediction: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: str = "adapter"
+
+    def concept(self, name: str) -> Concept:
+        """The concept of that name, or UnknownConceptError listing those there are."""
+        if name not in self.concepts:
+            raise UnknownConceptError(f"{self.source} holds no concept {name!r}; it holds: {', '.join(self.concepts)}.")
+        return self.concepts[name]
+
+
+def peek(path: str | os.PathLike[str]) -> AdapterHeader:
+    """Read the header alone: no tensor data is touched, whatever the file's size.
+
+    Raises AdapterFileError as `read` does, but for damage inside the tensors.
+    """
+    with _Opened(path) as opened:
+        return opened.header()
+
+
+def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) -> Adapter:
+    """Read all concepts, or only those named, checked at the door.
+
+    Tensors come as fp32 copies on the CPU, so that the file may be replaced while the adapter is in use.
+    Raises AdapterFileError (missing, pickled, truncated, invalid or non-finite content) and
+    UnknownConceptError.
+    """
+    with _Opened(path) as opened:
+        header = opened.header()
+        names = list(header.concepts) if concepts is None else list(concepts)
+        for name in names:
+            if name not in header.concepts:
+                raise UnknownConceptError(
+                    f"{opened.name} holds no concept {name!r}; it holds: {', '.join(header.concepts)}."
+                )
+        loaded = {name: opened.concept(header.concepts[name].info).check_finite() for name in names}
+        return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
+
+
+def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Path:
+    """Write the file atomically: whole under its final name, or not there at all.
+
+    The same adapter always gives the same bytes. Raises OSError as the file system does (a full disk, no
+    permission) and leaves nothing behind then.
+    """
+    path = Path(path)
+    tensors = {}
+    for concept in adapter.concepts.values():
+        concept.check_finite()
+        for role, module in (("ram", concept.ram), ("sam", concept.sam)):
+            for parameter, tensor in module.tensors.items():
+                key = ".".join(filter(None, (concept.name, role, parameter)))
+                tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+    data = _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def merge(adapters: Iterable[Adapter]) -> Adapter:
+    """One adapter with the concepts of all, in their order.
+
+    Raises AdapterFileError where families, predictions or channel counts differ or a concept's name comes
+    twice.
+    """
+    parts = list(adapters)
+    if not parts:
+        raise AdapterFileError("There is nothing to merge: give at least one adapter.")
+    concepts: dict[str, Concept] = {}
+    first = parts[0]
+    for part in parts:
+        for what, value in _traits(part).items():
+            if value != _traits(first)[what]:
+                raise AdapterFileError(
+                    f"{part.source} and {first.source} cannot be one adapter: their {what} differ "
+                    f"({value} and {_traits(first)[what]})."
+                )
+        twice = concepts.keys() & part.concepts.keys()
+        if twice:
+            raise AdapterFileError(
+                f"{part.source} holds {', '.join(map(repr, sorted(twice)))}, which an adapter before it holds too; "
+                "rename or leave out one of them."
+            )
+        concepts |= part.concepts
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return Adapter(first.family, concepts, first.prediction, {}, notes, "merged adapter")
+
+
+def _traits(adapter: Adapter) -> dict[str, object]:
+    channels = sorted({concept.channels for concept in adapter.concepts.values()})
+    return {
+        "families": family_title(adapter.family),
+        "predictions": adapter.prediction,
+        "channel counts": channels,
+    }
+
+
+class _Opened:
+    """An adapter file held open, its errors turned into sentences."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.name = self.path.name
+
+    def __enter__(self) -> _Opened:
+        if self.path.suffix.lower() in _PICKLES:
+            raise AdapterFileError(
+                f"{self.name} is a pickle, which can run code when it is opened, so it is not loaded. "
+                f"Turn it into an adapter with: respodiff import {self.name}"
+            )
+        if not self.path.is_file():
+            raise AdapterFileError(
+                f"There is no adapter file {self.name}; put it into models/respodiff or choose another."
+            )
+        self._file = self._say(lambda: safe_open(str(self.path), framework="pt").__enter__())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.__exit__(*exc)
+
+    def _say(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except (SafetensorError, OSError) as error:
+            raise AdapterFileError(
+                f"{self.name} is not a whole safetensors file ({error}): it is damaged, was only partly downloaded, "
+                "or is something else. Download or train it again."
+            ) from error
+
+    def header(self) -> AdapterHeader:
+        metadata: dict[str, str] = dict(self._file.metadata() or {})
+        shapes = self._shapes()
+        notes: tuple[str, ...] = ()
+        if "respodiff.format" in metadata:
+            infos = self._infos(metadata)
+        else:
+            infos = [ConceptInfo(check_name(name)) for name in shapes]
+            notes = (_NO_METADATA,)
+        if not infos:
+            raise AdapterFileError(f"{self.name} holds no concept.")
+        described = {info.name for info in infos}
+        if described != shapes.keys():
+            raise AdapterFileError(
+                f"{self.name} describes the concepts {sorted(described)} but holds tensors of {sorted(shapes)}: "
+                "the file is damaged."
+            )
+        concepts = {info.name: self._concept_header(info, shapes[info.name]) for info in infos}
+        return AdapterHeader(
+            family=metadata.pop("respodiff.family", None),
+            prediction=metadata.pop("respodiff.prediction", None),
+            concepts=concepts,
+            metadata={k: v for k, v in metadata.items() if not k.startswith("respodiff.")},
+            notes=notes,
+        )
+
+    def _shapes(self) -> dict[str, dict[str, dict[str, tuple[int, ...]]]]:
+        """Concept -> role -> parameter -> shape."""
+        shapes: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}
+        for key in self._file.keys():
+            name, _, rest = key.partition(".")
+            role, _, parameter = rest.partition(".")
+            if role not in ("ram", "sam"):
+                raise AdapterFileError(
+                    f"{self.name} holds the tensor {key[:80]!r}, which is not of a RespoDiff adapter "
+                    "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
+                )
+            view = self._file.get_slice(key)
+            if view.get_dtype() not in _DTYPES:
+                raise AdapterFileError(
+                    f"{self.name}: {key[:80]!r} is {view.get_dtype()}; expected {', '.join(_DTYPES)}."
+                )
+            shapes.setdefault(name, {}).setdefault(role, {})[parameter] = tuple(view.get_shape())
+        return shapes
+
+    def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
+        if metadata["respodiff.format"] != FORMAT:
+            raise AdapterFileError(
+                f"{self.name} has the format {metadata['respodiff.format'][:20]!r}, this version reads {FORMAT!r}: "
+                "update ComfyUI-RespoDiff."
+            )
+        try:
+            entries = json.loads(metadata.get("respodiff.concepts", "null"))
+        except (ValueError, RecursionError) as error:
+            raise AdapterFileError(f"{self.name}: respodiff.concepts is not JSON ({error}).") from error
+        if not isinstance(entries, list):
+            raise AdapterFileError(f"{self.name}: respodiff.concepts is not a list of concepts.")
+        infos = [ConceptInfo.from_metadata(entry) for entry in entries]
+        if len({info.name for info in infos}) < len(infos):
+            raise AdapterFileError(f"{self.name} lists a concept twice.")
+        return infos
+
+    def _concept_header(self, info: ConceptInfo, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> ConceptHeader:
+        missing = {"ram", "sam"} - shapes.keys()
+        if missing:
+            raise AdapterFileError(
+                f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
+            )
+        ram, sam = (kind_of(shapes[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
+        return ConceptHeader(info, joint_kind(ram, sam), _channels(shapes["ram"]))
+
+    def concept(self, info: ConceptInfo) -> Concept:
+        modules: dict[str, dict[str, torch.Tensor]] = {"ram": {}, "sam": {}}
+        prefix = info.name + "."
+        for key in self._file.keys():
+            if key.startswith(prefix):
+                role, _, parameter = key.removeprefix(prefix).partition(".")
+                # A copy: the file's pages must not be what a running graph computes with.
+                tensor = self._say(lambda key=key: self._file.get_tensor(key))
+                modules[role][parameter] = tensor.to(torch.float32, copy=True)
+        ram, sam = (Transform.of(modules[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
+        return Concept(info, ram, sam)
+
+
+def _channels(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """C of a module from its shapes: the last parameter of every kind ends in the bottleneck's width."""
+    for name in ("", "fc2.bias", "conv3.bias"):
+        if name in shapes:
+            return shapes[name][0]
+    raise AssertionError("kind_of has accepted these shapes")
+
+
+def _metadata_of(adapter: Adapter) -> dict[str, str]:
+    names = ", ".join(adapter.concepts)
+    entries = [concept.info.to_metadata(concept.kind) for concept in adapter.concepts.values()]
+    architecture = FAMILIES[adapter.family].modelspec_architecture if adapter.family in FAMILIES else adapter.family
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture or 'unknown'}/respodiff",
+        "modelspec.implementation": "respodiff",
+        "modelspec.title": f"RespoDiff: {names}",
+        **adapter.metadata,
+        "respodiff.format": FORMAT,
+        **({"respodiff.family": adapter.family} if adapter.family else {}),
+        **({"respodiff.prediction": adapter.prediction} if adapter.prediction else {}),
+        "respodiff.concepts": json.dumps(entries, allow_nan=False),
+    }
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same file with its metadata in order; the library writes them in a random one."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]

@@ -1,0 +1,142 @@
+"""A concept: what it is about, and the RAM and SAM that steer towards it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import torch
+
+from .errors import AdapterFileError
+from .transforms import Kind, Transform
+
+Category = Literal["fairness", "safety", "other"]
+CATEGORIES: tuple[str, ...] = get_args(Category)
+
+_NAME_LENGTH = 64
+# A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
+_NAME_FORBIDS = frozenset('./\\:*?"<>|')
+
+
+def check_name(name: object) -> str:
+    """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
+    if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
+        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {_short(name)}.")
+    bad = sorted({c for c in name if c in _NAME_FORBIDS or not (c == " " or c.isprintable())})
+    if bad:
+        raise AdapterFileError(
+            f"The concept name {_short(name)} holds {', '.join(map(repr, bad))}, which names may not."
+        )
+    if name != name.strip() or name != unicodedata.normalize("NFC", name):
+        raise AdapterFileError(f"The concept name {_short(name)} has spaces at its ends or is not normalised (NFC).")
+    return name
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclass(frozen=True)
+class ConceptInfo:
+    """What an adapter's metadata says of one concept.
+
+    `target`, `neutral` and `negative` are the prompts it was trained with, `latent_height` and
+    `latent_width` the latent size it was trained at, `strength` the recommended strength, `training` how
+    it was trained (base model's name and hash, steps, rates, seed, tool version).
+    """
+
+    name: str
+    category: Category = "other"
+    target: str = ""
+    neutral: str = ""
+    negative: str = ""
+    latent_height: int | None = None
+    latent_width: int | None = None
+    strength: float = 1.0
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.category not in CATEGORIES:
+            raise AdapterFileError(
+                f"Concept {self.name!r} has the category {_short(self.category)}; known are {', '.join(CATEGORIES)}."
+            )
+
+    @classmethod
+    def from_metadata(cls, entry: object) -> ConceptInfo:
+        """Read one entry of `respodiff.concepts`; keys of later versions are passed over."""
+        if not isinstance(entry, dict):
+            raise AdapterFileError(f"respodiff.concepts must list objects, not {_short(entry)}.")
+        name = check_name(entry.get("name"))
+        expected: dict[str, tuple[type, ...]] = {
+            "target": (str,),
+            "neutral": (str,),
+            "negative": (str,),
+            "category": (str,),
+            "latent_height": (int, type(None)),
+            "latent_width": (int, type(None)),
+            "strength": (int, float),
+            "training": (dict,),
+        }
+        known = {}
+        for key, types in expected.items():
+            if key not in entry:
+                continue
+            if not isinstance(entry[key], types) or isinstance(entry[key], bool):
+                raise AdapterFileError(
+                    f"Concept {name!r} has the {key} {_short(entry[key])}, which is of a wrong type."
+                )
+            known[key] = entry[key]
+        return cls(name=name, **known)
+
+    def to_metadata(self, kind: str) -> dict[str, Any]:
+        """The entry of `respodiff.concepts`; `kind` is told by the tensors."""
+        entry = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"name": entry.pop("name"), "kind": kind, **entry, "training": dict(self.training)}
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A concept that can be added to h: `ram` aligns with the target, `sam` keeps the prompt's meaning."""
+
+    info: ConceptInfo
+    ram: Transform
+    sam: Transform
+
+    def __post_init__(self) -> None:
+        if self.ram.channels != self.sam.channels:
+            raise AdapterFileError(
+                f"Concept {self.name!r} has a RAM of {self.ram.channels} channels and a SAM of {self.sam.channels}."
+            )
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def channels(self) -> int:
+        """C, the width of the h-space this concept acts on."""
+        return self.ram.channels
+
+    @property
+    def kind(self) -> str:
+        """The module kind; `ram+sam` kinds where they differ."""
+        return joint_kind(self.ram.kind, self.sam.kind)
+
+    def check_finite(self) -> Concept:
+        """Self, unless a tensor holds NaN or infinity (AdapterFileError)."""
+        for role, module in (("RAM", self.ram), ("SAM", self.sam)):
+            if not all(bool(torch.isfinite(t).all()) for t in module.tensors.values()):
+                raise AdapterFileError(
+                    f"The {role} of concept {self.name!r} holds NaN or infinite values: the file is damaged or its "
+                    "training diverged. Download or train it again."
+                )
+        return self
+
+
+def joint_kind(ram: Kind, sam: Kind) -> str:
+    """How a concept's kind is written: one word, or both where RAM and SAM differ."""
+    return ram if ram == sam else f"{ram}+{sam}"

@@ -1,0 +1,23 @@
+"""Errors whose text is written for the person at the screen: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+
+class RespoDiffError(ValueError):
+    """Base of everything this project refuses; the message stands on its own."""
+
+
+class AdapterFileError(RespoDiffError):
+    """The file cannot be used as an adapter (missing, damaged, not safetensors, invalid content)."""
+
+
+class UnknownConceptError(RespoDiffError):
+    """A concept was asked for that the adapter does not hold."""
+
+
+class ModelMismatchError(RespoDiffError):
+    """The adapter and the model do not belong together."""
+
+
+class StrengthError(RespoDiffError):
+    """A strength or window outside its meaning (for one, a negative strength of a safety concept)."""

@@ -1,0 +1,35 @@
+"""Model families an adapter can belong to.
+
+SD1.x, SD2.x and SDXL bottlenecks are all 1280 channels wide, so the width does not tell them apart: the
+adapter's metadata must.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of UNets with an h-space."""
+
+    name: str
+    title: str
+    modelspec_architecture: str
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("sd15", "Stable Diffusion 1.x", "stable-diffusion-v1"),
+        Family("sd2", "Stable Diffusion 2.x", "stable-diffusion-v2"),
+        Family("sdxl", "Stable Diffusion XL", "stable-diffusion-xl-v1-base"),
+    )
+}
+
+
+def family_title(name: str | None) -> str:
+    """The family's name as people write it; an unlisted name stands for itself."""
+    if not name:
+        return "an unknown family"
+    return FAMILIES[name].title if name in FAMILIES else name

