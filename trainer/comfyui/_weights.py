@@ -1,4 +1,4 @@
-"""Reproducible random weights: a tensor's values depend on the seed, its name and its shape, on nothing else."""
+"""Reproducible random weights: a tensor's values depend on the seed, its name and its shape only."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def recognise_noise(state: dict[str, Tensor], prefix: str) -> None:
     out = state[f"{prefix}out.2.weight"]
     skip = state[f"{last}0.skip_connection.weight"]
     width, latent = first.shape[:2]
-    group = width // 32  # one group of the last norm, so that nothing else is normalised with it
-    carried = range(group)
+    group = _carrying(width)
     before = skip.shape[1] - width  # channels that come from below; the skip connection's follow
 
     first[:group] = 0
@@ -65,7 +64,7 @@ def recognise_noise(state: dict[str, Tensor], prefix: str) -> None:
         first[channel, channel, 1, 1] = 1
         first[latent + channel, channel, 1, 1] = -1
     skip[:group] = 0
-    for channel in carried:
+    for channel in range(group):
         skip[channel, before + channel] = 1
     for name in ("0.out_layers.3.weight", "1.proj_out.weight"):
         if last + name in state:  # no attention in SDXL's outermost level
@@ -77,6 +76,17 @@ def recognise_noise(state: dict[str, Tensor], prefix: str) -> None:
         gain = (2 * latent / group) ** 0.5
         out[channel, channel, 1, 1] = gain
         out[channel, latent + channel, 1, 1] = -gain
+
+
+def spare_noise(state: dict[str, Tensor], prefix: str) -> None:
+    """Keep a random ControlNet off the channels in which recognise_noise carries the noise, in place."""
+    first = state[f"{prefix}zero_convs.0.0.weight"]
+    first[: _carrying(first.shape[0])] = 0
+
+
+def _carrying(width: int) -> int:
+    """So many channels, the first, carry the noise: one group of the last norm, which nothing else shares."""
+    return width // 32
 
 
 def save(state: dict[str, Tensor], path: Path) -> None:

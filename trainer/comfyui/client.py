@@ -1,4 +1,4 @@
-"""The part of ComfyUI's HTTP interface that tests and benchmarks need: queue a graph, wait, read the result."""
+"""The part of ComfyUI's HTTP interface that tests and benchmarks need: queue a graph, wait for its result."""
 
 from __future__ import annotations
 

@@ -18,7 +18,10 @@ class NodeError:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `seconds` is the server's own time from start to end, without the waiting in the queue."""
+    """A finished run. `outputs` are by node id; older hosts leave out cached nodes. `cached` are node ids.
+
+    `seconds` is the server's own time from start to end, without the waiting in the queue.
+    """
 
     prompt_id: str
     outputs: dict[str, dict[str, Any]]

@@ -93,7 +93,7 @@ class ComfyServer(ComfyClient):
         link.symlink_to(path.resolve(), target_is_directory=True)
 
     def start(self) -> None:
-        """Start and wait until the server answers (about 15 s). Raises ComfyUnavailable with the log's end."""
+        """Start and wait until the server answers (5 to 15 s). Raises ComfyUnavailable with the log's end."""
         if self._process is not None:
             raise RuntimeError("this server has been started already")
         self.port = _free_port()

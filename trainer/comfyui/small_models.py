@@ -1,7 +1,8 @@
 """Small checkpoints with random weights that a real ComfyUI takes for the real thing.
 
-ComfyUI recognises a family by its tensors' shapes. Width (320), context width and depth of the transformers
-decide; fewer levels and blocks do not matter, so a UNet of 44 million parameters passes as Stable Diffusion 1.5.
+ComfyUI recognises a family by its tensors' shapes: width (320), context width and depth of the transformers.
+The number and width of the levels do not matter, so 44 million parameters pass as Stable Diffusion 1.5.
+Latents come out finite and of the usual order, and depend on prompt, seed and middle block.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Kind:
 
 def _unet(mult: list[int], blocks: int, depth: list[int], middle: int, context: int, **more: Any) -> dict[str, Any]:
     """Arguments of a UNet with `blocks` residual blocks a level; `depth` counts transformers a block."""
-    # The way up has one block more on each level, as deep as its neighbours; read back to front, as ComfyUI does.
+    # The way up has one block more on each level, as deep as its neighbours.
     up = [d for level in range(len(mult)) for d in [depth[level * blocks]] * (blocks + 1)]
     return {
         "image_size": 32,
@@ -78,8 +79,8 @@ _SMALL: dict[Family, _Kind] = {
     "sd2": _Kind(_unet([1, 1], 1, [1, 1], 1, 1024, **_LATER), "SD20", _CLIP_H),
     "sdxl": _Kind(_unet([1, 1, 1], 2, [0, 0, 2, 2, 10, 10], 10, 2048, **_SDXL), "SDXL", _CLIP_LG),
     "vega": _Kind(_unet([1, 1, 1], 2, [0, 0, 1, 1, 2, 2], -1, 2048, **_SDXL), "Segmind_Vega", _CLIP_LG),
-    # Stable Diffusion 3 with one block of width 64. It reads what SD 1.5's text encoder writes, so that it can
-    # be sampled without text encoders of its own, which take gigabytes.
+    # Stable Diffusion 3 with one block of width 64. It reads what SD 1.5's text encoder writes, so that it
+    # can be sampled without text encoders of its own, which take gigabytes.
     "no_h_space": _Kind(
         {
             "input_size": None,
@@ -111,7 +112,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint for CheckpointLoaderSimple; without text encoder and VAE for UNETLoader as well.
 
-    Text encoders and VAE always have their full size (CLIP-L and VAE 0.4 GB in float16, SDXL's encoders 1.6 GB).
+    Text encoders and VAE always have their full size: CLIP-L and VAE 0.4 GB in float16, SDXL's encoders
+    1.6 GB. Without them, an SDXL UNet needs conditioning of width 2048 from elsewhere.
     "no_h_space" is a tiny transformer and never has either; `full_size` exists for "sd15" only.
     The same arguments always give the same file. Raises ComfyUnavailable.
     """
@@ -131,7 +133,7 @@ def write_checkpoint(
     if unet:
         _weights.recognise_noise(state, UNET_PREFIX)
     _weights.save(state, path)
-    log.info("wrote %s, a small %s, %.0f MB", path, family, path.stat().st_size / 1e6)
+    log.info("wrote %s (%s, %.0f MB)", path, family, path.stat().st_size / 1e6)
 
 
 def write_controlnet(
@@ -143,7 +145,9 @@ def write_controlnet(
     kind = _SMALL[family]
     network = {name: value for name, value in kind.network.items() if name != "out_channels"}
     order = Order(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
-    _weights.save(_weights.fill(_list_tensors(source, order), seed, dtype), path)
+    state = _weights.fill(_list_tensors(source, order), seed, dtype)
+    _weights.spare_noise(state, "control_model.")
+    _weights.save(state, path)
 
 
 def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int = 0) -> None:
@@ -176,8 +180,8 @@ def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
         done = subprocess.run(command, cwd=tmp, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ComfyUnavailable(
-                f"ComfyUI {source.version} could not list a checkpoint's tensors; install its requirements into "
-                f"{source.python} or set COMFYUI_PYTHON:\n{done.stderr.strip()[-2000:]}"
+                f"ComfyUI {source.version} could not list a checkpoint's tensors; install its requirements "
+                f"into {source.python} or set COMFYUI_PYTHON:\n{done.stderr.strip()[-2000:]}"
             )
         shapes: dict[str, list[int]] = json.loads(answer.read_text("utf-8"))
     return shapes

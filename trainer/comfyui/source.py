@@ -53,7 +53,7 @@ def users_own() -> ComfySource | None:
     if not (path / "main.py").is_file():
         raise ComfyUnavailable(f"COMFYUI_PATH={named} has no main.py: set it to the folder of a ComfyUI.")
     if explicit := os.environ.get("COMFYUI_PYTHON"):
-        python = Path(explicit).expanduser()
+        python = Path(explicit).expanduser().absolute()  # not resolved: a venv is known by its link
         if not python.is_file():
             raise ComfyUnavailable(f"COMFYUI_PYTHON={explicit} does not exist: set it to ComfyUI's python.")
     else:
@@ -62,11 +62,16 @@ def users_own() -> ComfySource | None:
     return ComfySource(path, python, _version_of(path))
 
 
+def cache_directory() -> Path:
+    """Where fetched trees and small models are kept: RESPODIFF_CACHE, or ~/.cache/respodiff."""
+    return Path(os.environ.get("RESPODIFF_CACHE") or "~/.cache/respodiff").expanduser().resolve()
+
+
 def fetch(version: str) -> ComfySource:
     """The pinned ComfyUI of that version, fetched on first use (12 MB). Raises ComfyUnavailable."""
     if version not in PINNED:
         raise ComfyUnavailable(f"No ComfyUI {version!r} is pinned: use one of {', '.join(PINNED)}.")
-    cache = Path(os.environ.get("RESPODIFF_CACHE") or "~/.cache/respodiff").expanduser().resolve()
+    cache = cache_directory()
     target = cache / f"comfyui-{version}"
     if not target.is_dir():
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,178 @@
+"""Test-only nodes: known conditions, a look at h before and after steering, and a reference by hand.
+
+Nothing here uses the pack under test, so that it can be measured against them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import folder_paths
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequential
+from comfy.patcher_extension import WrappersMP
+from safetensors.torch import load_file, save_file
+
+CONTEXT = {"sd15": 768, "sd2": 1024, "sdxl": 2048}
+
+
+class ProbeCondition:
+    """A random condition whose first number is its own seed, by which it is known again inside the UNet."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "seed": ("INT", {"default": 1}),
+                "family": (list(CONTEXT),),
+                "tokens": ("INT", {"default": 77}),
+            }
+        }
+
+    RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    def run(self, seed, family, tokens):
+        generator = torch.Generator().manual_seed(seed)
+        context = torch.randn(1, tokens, CONTEXT[family], generator=generator)
+        context[0, 0, 0] = seed
+        return ([[context, {"pooled_output": torch.randn(1, 1280, generator=generator)}]],)
+
+
+class ProbeRecord:
+    """Put after Steer: saves h before and after all of Steer's work, with whose condition each row had."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "name": ("STRING", {"default": "record"})}}
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, model, name):
+        calls = []
+
+        def at_h(position):
+            def patch(h, hsp, transformer_options):
+                if transformer_options["block"] == ("output", 0):
+                    calls[-1][position] = h.detach().float().cpu().clone()
+                return h, hsp
+
+            return patch
+
+        def diffusion_model(executor, x, timesteps, context, y, control, transformer_options, **kwargs):
+            condition = context[:, 0, 0].float().cpu()
+            sigma = transformer_options["sigmas"].float().cpu()
+            calls.append({"condition": condition, "sigma": sigma, "timestep": timesteps.float().cpu()})
+            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+
+        def calc_cond_batch(executor, model, conds, x_in, *args):
+            predictions = executor(model, conds, x_in, *args)
+            calls[-1]["latent"] = x_in.float().cpu().clone()
+            calls[-1].update({f"prediction{i}": p.float().cpu().clone() for i, p in enumerate(predictions)})
+            return predictions
+
+        def outer_sample(executor, *args, **kwargs):
+            calls.clear()
+            result = executor(*args, **kwargs)
+            tensors = {f"{i:04d}.{k}": v.contiguous() for i, call in enumerate(calls) for k, v in call.items()}
+            save_file(tensors, os.path.join(folder_paths.get_output_directory(), name + ".safetensors"))
+            return result
+
+        recorded = model.clone()
+        patches = recorded.model_options["transformer_options"].setdefault("patches", {})
+        patches["output_block_patch"] = [at_h("before"), *patches.get("output_block_patch", []), at_h("after")]
+        recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "probe", diffusion_model)
+        recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "probe", calc_cond_batch)
+        recorded.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "probe", outer_sample)
+        return (recorded,)
+
+
+class ProbeReference:
+    """Steering by hand: one more layer at the end of the middle block adds a tensor to the positive rows."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "tensor_file": ("STRING", {"default": ""})}}
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    def run(self, model, tensor_file):
+        vector = load_file(os.path.join(folder_paths.get_input_directory(), tensor_file))["vector"]
+        rows = []
+
+        class Add(torch.nn.Module):
+            def forward(self, h):
+                chunks = [
+                    c + vector.to(c) if index == 0 else c for index, c in zip(rows, h.chunk(len(rows)), strict=True)
+                ]
+                return torch.cat(chunks)
+
+        def diffusion_model(executor, x, timesteps, context, y, control, transformer_options, **kwargs):
+            rows[:] = transformer_options["cond_or_uncond"]
+            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+
+        patched = model.clone()
+        middle = model.get_model_object("diffusion_model.middle_block")
+        patched.add_object_patch("diffusion_model.middle_block", TimestepEmbedSequential(*middle, Add()))
+        patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "reference", diffusion_model)
+        return (patched,)
+
+
+class ProbeMiddlePatch:
+    """Another pack's patch of the middle block's output: scales h."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    def run(self, model):
+        def patch(h, hsp, transformer_options):
+            if transformer_options["block"] == ("output", 0):
+                h = h * 1.5
+            return h, hsp
+
+        patched = model.clone()
+        patched.set_model_output_block_patch(patch)
+        return (patched,)
+
+
+class ProbeDescribe:
+    """Says what a MODEL object carries, so that a test sees whether it was left as it was."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, model):
+        options = model.model_options["transformer_options"]
+        patches = {name: [type(p).__name__ for p in listed] for name, listed in options.get("patches", {}).items()}
+        wrappers = {kind: sorted(map(str, keys)) for kind, keys in options.get("wrappers", {}).items()}
+        return {"ui": {"text": [json.dumps({"id": id(model), "patches": patches, "wrappers": wrappers})]}}
+
+
+NODE_CLASS_MAPPINGS = {
+    cls.__name__: cls for cls in (ProbeCondition, ProbeRecord, ProbeReference, ProbeMiddlePatch, ProbeDescribe)
+}

@@ -1,0 +1,81 @@
+"""An independent check: diffusers' own UNet, same weights, a forward hook on its mid_block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfy_graph import Graph
+from conftest import load_unet, make_adapter, sample, steer, vector_of
+from diffusers import UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from safetensors.torch import load_file
+
+CONFIGS = {
+    "sd15": {
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "block_out_channels": (320, 320),
+        "layers_per_block": 1,
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+    },
+    "sdxl": {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (320, 320, 320),
+        "layers_per_block": 2,
+        "transformer_layers_per_block": (1, 2, 10),
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 5, 5),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+
+
+def diffusers_unet(family: str, checkpoint) -> UNet2DConditionModel:
+    unet = UNet2DConditionModel(sample_size=8, **CONFIGS[family])
+    unet.load_state_dict(convert_ldm_unet_checkpoint(load_file(checkpoint), dict(unet.config)))
+    return unet.eval()
+
+
+def condition(seed: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """ProbeCondition's context and pooled output."""
+    generator = torch.Generator().manual_seed(seed)
+    context = torch.randn(1, 77, width, generator=generator)
+    context[0, 0, 0] = seed
+    return context, torch.randn(1, 1280, generator=generator)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.0])
+def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, models, family, strength):
+    adapter = make_adapter(family)
+    bench.save_adapter(adapter)
+    graph = Graph()
+    model = steer(
+        graph,
+        load_unet(graph, family),
+        graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"),
+        strength=strength,
+    )
+    sample(graph, graph.add("ProbeRecord", model=model, name="record"), family, steps=1)
+    bench.run(graph)
+    call = bench.record()[0]
+
+    unet = diffusers_unet(family, models / "diffusion_models" / f"{family}.safetensors")
+    unet.mid_block.register_forward_hook(lambda _module, _args, h: h + strength * vector_of(adapter))
+    context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
+    sigma = call["sigma"][0]
+    added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])}
+    with torch.inference_mode():
+        noise = unet(
+            call["latent"][:1] / (sigma**2 + 1) ** 0.5,
+            call["timestep"][0],
+            encoder_hidden_states=context,
+            added_cond_kwargs=added if family == "sdxl" else None,
+        ).sample
+    denoised = call["latent"][:1] - sigma * noise
+    error = (call["prediction0"] - denoised).norm() / denoised.norm()
+    assert error <= 1e-4
