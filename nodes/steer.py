@@ -46,7 +46,7 @@ class Steer(io.ComfyNode):
                     "concept",
                     options=[ONLY_CONCEPT, *_known_concepts()],
                     default=ONLY_CONCEPT,
-                    tooltip="A concept of the connected adapter. The list shows those of all files in models/respodiff.",
+                    tooltip="A concept of the connected adapter; the list shows those of all adapters.",
                 ),
                 _slider(
                     "strength",

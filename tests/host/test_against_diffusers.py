@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy_bench import load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph
-from conftest import load_unet, make_adapter, sample, steer, vector_of
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from safetensors.torch import load_file

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph, Link
-from conftest import Bench, load_unet, make_adapter, sample, steer
 
 
 def patch(graph: Graph, name: str, model: Link) -> Link:
@@ -39,15 +39,15 @@ def patch(graph: Graph, name: str, model: Link) -> Link:
     raise AssertionError(name)
 
 
-def latent_with(bench: Bench, order: list[str], **sampling: Any) -> torch.Tensor:
+def latent_with(bench: Bench, order: list[str], family: str = "sd15", **sampling: Any) -> torch.Tensor:
     graph = Graph()
-    model = load_unet(graph, "sd15")
+    model = load_unet(graph, family)
     for name in order:
         if name == "steer":
             model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
         else:
             model = patch(graph, name, model)
-    sample(graph, model, "sd15", **sampling)
+    sample(graph, model, family, **sampling)
     return bench.latent(graph)
 
 
@@ -56,18 +56,20 @@ COMPANY = ["FreeU", "FreeU_V2", "LoRA", "middle-block patch", "PAG", "rescale", 
 
 @pytest.mark.parametrize("name", COMPANY)
 def test_the_order_of_the_nodes_does_not_matter(bench, name):
-    bench.save_adapter(make_adapter("sd15"))
-    size = {"size": (128, 128)}
-    before, after = latent_with(bench, ["steer", name], **size), latent_with(bench, [name, "steer"], **size)
+    family = "sd15_wide" if name.startswith("FreeU") else "sd15"  # FreeU acts on 1280 channels
+    bench.save_adapter(make_adapter(family))
+    how = {"family": family, "size": (128, 128)}
+    before, after = latent_with(bench, ["steer", name], **how), latent_with(bench, [name, "steer"], **how)
     assert torch.equal(before, after)
-    assert not torch.equal(before, latent_with(bench, [name], **size)), "steering must act"
-    assert not torch.equal(before, latent_with(bench, ["steer"], **size)), "the other node must act"
+    assert not torch.equal(before, latent_with(bench, [name], **how)), "steering must act"
+    assert not torch.equal(before, latent_with(bench, ["steer"], **how)), "the other node must act"
 
 
 def test_all_at_once_in_any_order(bench):
-    bench.save_adapter(make_adapter("sd15"))
-    first = latent_with(bench, ["steer", "FreeU", "LoRA", "steer"], size=(128, 128))
-    assert torch.equal(first, latent_with(bench, ["LoRA", "steer", "steer", "FreeU"], size=(128, 128)))
+    bench.save_adapter(make_adapter("sd15_wide"))
+    how = {"family": "sd15_wide", "size": (128, 128)}
+    first = latent_with(bench, ["steer", "FreeU", "rescale", "steer", "PAG"], **how)
+    assert torch.equal(first, latent_with(bench, ["PAG", "steer", "steer", "FreeU", "rescale"], **how))
 
 
 def controlled(bench: Bench, strength: float, control_strength: float) -> list[dict[str, torch.Tensor]]:
@@ -103,34 +105,38 @@ def test_a_controlnets_residual_is_in_h_already_and_stays(bench):
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_half_precision_unets_stay_in_their_dtype(bench, dtype):
-    bench.save_adapter(make_adapter("sd15", scale=0.2))
+    adapter = make_adapter("sd15")
+    bench.save_adapter(adapter)
     graph = Graph()
     model = graph.add("ModelComputeDtype", model=load_unet(graph, "sd15"), dtype=dtype)
     model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
-    sample(graph, model, "sd15", seed=21)
-    latent = bench.latent(graph)
-    full = latent_with(bench, ["steer"], seed=21)
-    plain = latent_with(bench, [], seed=21)
-    error, effect = (latent - full).norm(), (full - plain).norm()
-    assert torch.isfinite(latent).all()
-    assert error < 0.2 * effect, "rounding must stay well below what steering does"
+    sample(graph, graph.add("ProbeRecord", model=model, name="record"), "sd15", seed=21)
+    bench.run(graph)
+    to = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    for call in bench.record():
+        positive = call["condition"] == 1
+        before, after = call["before"][positive].to(to), call["after"][positive]
+        assert torch.equal(after, (before + vector_of(adapter).to(to)).float())
+        assert torch.isfinite(call["prediction0"]).all()
 
 
 def test_a_compiled_model_follows_the_strength_slider(bench):
     """The second strength must not meet a graph compiled with the first."""
     bench.save_adapter(make_adapter("sd15"))
-    for strength in (1.0, -1.0, 0.0):
-        latents = []
-        for compiled in (True, False):
-            graph = Graph()
-            model = load_unet(graph, "sd15")
-            adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
-            model = steer(graph, model, adapter, strength=strength)
-            if compiled:
-                model = graph.add("TorchCompileModel", model=model, backend="inductor")
-            sample(graph, model, "sd15", steps=1)
-            latents.append(bench.latent(graph))
-        torch.testing.assert_close(*latents, rtol=1e-3, atol=1e-3)
+
+    def latent(strength: float, compiled: bool) -> torch.Tensor:
+        graph = Graph()
+        adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+        model = steer(graph, load_unet(graph, "sd15"), adapter, strength=strength)
+        if compiled:
+            model = graph.add("TorchCompileModel", model=model, backend="inductor")
+        sample(graph, model, "sd15", steps=1)
+        return bench.latent(graph)
+
+    eager = {strength: latent(strength, compiled=False) for strength in (1.0, -1.0, 0.0)}
+    assert (eager[1.0] - eager[-1.0]).norm() > 0.1 * eager[1.0].norm(), "the test's strengths must differ"
+    for strength, expected in eager.items():
+        assert (latent(strength, compiled=True) - expected).norm() < 1e-3 * expected.norm()
 
 
 def test_a_reloaded_and_unloaded_model_is_steered_the_same(bench):

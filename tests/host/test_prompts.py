@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph, Link
-from conftest import Bench, load_unet, make_adapter, sample, steer, vector_of
 
 POSITIVE, NEGATIVE, OTHER = 1, 2, 3
 
@@ -34,12 +34,12 @@ class Scene:
         sample(self.graph, self.record(), "sd15", steps=2, **sampling)
         return self.calls()
 
-    def run_guider(self, guider: Link) -> list[dict[str, torch.Tensor]]:
+    def run_guider(self, guider: Link, size: tuple[int, int] = (64, 64)) -> list[dict[str, torch.Tensor]]:
         graph = self.graph
         noise = graph.add("RandomNoise", noise_seed=5)
         sampler = graph.add("KSamplerSelect", sampler_name="euler")
         sigmas = graph.add("BasicScheduler", model=self.model, scheduler="normal", steps=2, denoise=1.0)
-        latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=2)
+        latent = graph.add("EmptyLatentImage", width=size[0], height=size[1], batch_size=2)
         out = graph.add(
             "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
         )
@@ -167,7 +167,7 @@ def test_dual_cfg_has_the_positive_prompt_last(bench, style):
 def test_dual_cfg_with_an_area(bench):
     """Three lists, each with copies of the others' areas: neither index nor uuid alone would tell."""
     scene = Scene(bench)
-    area = {"width": 32, "height": 64, "x": 0, "y": 0, "strength": 1.0}
+    area = {"width": 64, "height": 64, "x": 0, "y": 0, "strength": 1.0}
     positive = scene.graph.add("ConditioningSetArea", conditioning=scene.condition(POSITIVE), **area)
     guider = scene.graph.add(
         "DualCFGGuider",
@@ -179,7 +179,7 @@ def test_dual_cfg_with_an_area(bench):
         cfg_cond2_negative=2.0,
         style="regular",
     )
-    scene.check(scene.run_guider(guider), {POSITIVE}, {POSITIVE, NEGATIVE, OTHER})
+    scene.check(scene.run_guider(guider, (128, 64)), {POSITIVE}, {POSITIVE, NEGATIVE, OTHER})
 
 
 def test_perp_neg_guider_has_an_empty_prompt_beside(bench):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
+from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph
-from conftest import Bench, load_unet, make_adapter, sample, steer, vector_of
 
 TOLERANCE = 1e-5
 
@@ -90,23 +90,25 @@ def test_only_the_positive_prompts_rows_are_touched(bench, family):
 
 
 def test_the_model_that_came_in_stays_as_it_is(bench, family):
-    """One graph, one loader: sampled unsteered, steered, unsteered again, each with its own latent."""
+    """One graph, one loader: sampled plain, steered, plain again; then plain once more in a graph of its own."""
     bench.save_adapter(make_adapter(family))
-    alone = steered(bench, family, seed=3)
     graph = Graph()
     model = load_unet(graph, family)
-    adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
-    latents = {}
-    for name, used in (("before", model), ("steered", steer(graph, model, adapter)), ("after", model)):
-        latents[name] = sample(graph, used, family, seed=3 if name != "after" else 4)
-    describe = graph.add("ProbeDescribe", model=model)
+    steered_model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
+    last = graph.add("ProbeDescribe", model=model)
+    saves = []
+    for used, seed in ((model, 101), (steered_model, 101), (model, 102)):
+        sample(graph, used, family, seed=seed)
+        saves.append(str(len(graph)))
     outputs = bench.run(graph).outputs
-    saved = [o["latents"][0] for o in outputs.values() if "latents" in o]
-    assert len(saved) == 3
-    described = json.loads(outputs[describe[0]]["text"][0])
+    before, with_steering, after = (bench.saved_latent(outputs[node]) for node in saves)
+    described = json.loads(outputs[last[0]]["text"][0])
     assert described["patches"] == {}
     assert described["wrappers"] == {}
-    assert torch.equal(steered(bench, family, seed=3), alone)
+    assert not torch.equal(before, with_steering)
+    bench.server.free_memory()
+    assert torch.equal(steered(bench, family, seed=101), before)
+    assert torch.equal(steered(bench, family, seed=102), after)
 
 
 def test_image_i_of_a_batch_is_its_single_run(bench, family):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comfy_bench import load_unet, make_adapter, sample, steer
 from comfy_graph import Graph
-from conftest import load_unet, make_adapter, sample, steer
 
 
 def percent_to_sigma(percent: float) -> float:

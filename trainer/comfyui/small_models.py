@@ -22,7 +22,7 @@ from .source import ComfySource, ComfyUnavailable
 
 log = logging.getLogger(__name__)
 
-Family = Literal["sd15", "sd2", "sdxl", "vega", "no_h_space"]
+Family = Literal["sd15", "sd15_wide", "sd15_full", "sd2", "sdxl", "vega", "no_h_space"]
 
 UNET_PREFIX = "model.diffusion_model."
 
@@ -74,8 +74,11 @@ _CLIP_L = {"clip_l": "sd1_clip_config.json"}
 _CLIP_H = {"clip_h": "text_encoders/sd2_clip_config.json"}
 _CLIP_LG = {**_CLIP_L, "clip_g": "clip_config_bigg.json"}
 
-_SMALL: dict[Family, _Kind] = {
+_KINDS: dict[Family, _Kind] = {
     "sd15": _Kind(_unet([1, 1], 1, [1, 1], 1, 768, **_SD15), "SD15", _CLIP_L),
+    # As wide in the middle as the real one (1280 channels), for nodes that look at the width.
+    "sd15_wide": _Kind(_unet([1, 4], 1, [1, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
+    "sd15_full": _Kind(_unet([1, 2, 4, 4], 2, [1, 1, 1, 1, 1, 1, 0, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
     "sd2": _Kind(_unet([1, 1], 1, [1, 1], 1, 1024, **_LATER), "SD20", _CLIP_H),
     "sdxl": _Kind(_unet([1, 1, 1], 2, [0, 0, 2, 2, 10, 10], 10, 2048, **_SDXL), "SDXL", _CLIP_LG),
     "vega": _Kind(_unet([1, 1, 1], 2, [0, 0, 1, 1, 2, 2], -1, 2048, **_SDXL), "Segmind_Vega", _CLIP_LG),
@@ -94,9 +97,6 @@ _SMALL: dict[Family, _Kind] = {
         "SD3",
     ),
 }
-_FULL: dict[Family, _Kind] = {
-    "sd15": _Kind(_unet([1, 2, 4, 4], 2, [1, 1, 1, 1, 1, 1, 0, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
-}
 
 
 def write_checkpoint(
@@ -108,19 +108,15 @@ def write_checkpoint(
     text_encoder: bool = True,
     vae: bool = True,
     dtype: DType = "float16",
-    full_size: bool = False,
 ) -> None:
     """Write a checkpoint for CheckpointLoaderSimple; without text encoder and VAE for UNETLoader as well.
 
     Text encoders and VAE always have their full size: CLIP-L and VAE 0.4 GB in float16, SDXL's encoders
     1.6 GB. Without them, an SDXL UNet needs conditioning of width 2048 from elsewhere.
-    "no_h_space" is a tiny transformer and never has either; `full_size` exists for "sd15" only.
+    "no_h_space" is a tiny transformer and never has either.
     The same arguments always give the same file. Raises ComfyUnavailable.
     """
-    kinds = _FULL if full_size else _SMALL
-    if family not in kinds:
-        raise ValueError(f"{family!r} has no full-size variant: one of {', '.join(kinds)} has.")
-    kind = kinds[family]
+    kind = _KINDS[family]
     unet = family != "no_h_space"
     order = Order(
         kind="unet" if unet else "mmdit",
@@ -142,7 +138,7 @@ def write_controlnet(
     """Write a ControlNet for the small UNet of that family; none of its residuals is zero."""
     if family == "no_h_space":
         raise ValueError("a ControlNet needs a UNet: choose another family than 'no_h_space'.")
-    kind = _SMALL[family]
+    kind = _KINDS[family]
     network = {name: value for name, value in kind.network.items() if name != "out_channels"}
     order = Order(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
     state = _weights.fill(_list_tensors(source, order), seed, dtype)

@@ -69,7 +69,7 @@ class ProbeRecord:
 
         def diffusion_model(executor, x, timesteps, context, y, control, transformer_options, **kwargs):
             condition = context[:, 0, 0].float().cpu()
-            sigma = transformer_options["sigmas"].float().cpu()
+            sigma = transformer_options["sigmas"].float().cpu().clone()
             calls.append({"condition": condition, "sigma": sigma, "timestep": timesteps.float().cpu()})
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 

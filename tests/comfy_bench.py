@@ -1,0 +1,129 @@
+"""What host tests do with a running server: adapters for the small models, graphs, and a look at results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_graph import Graph, Link
+from respodiff.respodiff_core.adapter import Adapter, write
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.transforms import Transform
+from respodiff.trainer.comfyui.results import NodeError, Result
+from respodiff.trainer.comfyui.server import ComfyServer
+from safetensors.torch import load_file, save_file
+
+# h of a 64 x 64 pixel image in the small UNets (channels, height, width).
+H_SHAPE = {"sd15": (320, 4, 4), "sd15_wide": (1280, 4, 4), "sdxl": (320, 2, 2)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A running server and what tests do with it."""
+
+    server: ComfyServer
+
+    @property
+    def adapters(self) -> Path:
+        return self.server.base_directory / "models" / "respodiff"
+
+    def run(self, graph: Graph) -> Result:
+        return self.server.run(graph)
+
+    def error(self, graph: Graph) -> NodeError:
+        """The error a graph is expected to end with."""
+        result = self.server.run(graph, check=False)
+        assert result.error is not None, "the graph was expected to fail"
+        return result.error
+
+    def latent(self, graph: Graph) -> torch.Tensor:
+        """Run a graph with one SaveLatent and read what it saved."""
+        return self.saved_latent(self.run(graph).outputs[graph.id_of("SaveLatent")])
+
+    def saved_latent(self, output: dict[str, Any]) -> torch.Tensor:
+        """What one SaveLatent node saved."""
+        (saved,) = output["latents"]
+        return load_file(self.server.output_path(saved))["latent_tensor"]
+
+    def record(self, name: str = "record") -> list[dict[str, torch.Tensor]]:
+        """What ProbeRecord saved in the last run: one dict per UNet call."""
+        calls: dict[str, dict[str, torch.Tensor]] = {}
+        for key, tensor in load_file(self.server.base_directory / "output" / f"{name}.safetensors").items():
+            call, _, what = key.partition(".")
+            calls.setdefault(call, {})[what] = tensor
+        return [calls[call] for call in sorted(calls)]
+
+    def save_vector(self, vector: torch.Tensor, name: str = "vector.safetensors") -> str:
+        save_file({"vector": vector.contiguous()}, self.server.base_directory / "input" / name)
+        return name
+
+    def save_adapter(self, adapter: Adapter, name: str = "test.safetensors") -> str:
+        write(adapter, self.adapters / name)
+        return name
+
+
+def make_adapter(family: str, *names: str, scale: float = 1.0, seed: int = 0, **info: Any) -> Adapter:
+    """Random constants of the small UNet's h-space, each concept another."""
+    concepts = {}
+    for name in names or ("woman",):
+        seed += 1
+        generator = torch.Generator().manual_seed(seed)
+        ram, sam = (
+            Transform.of({"": scale * s * torch.randn(H_SHAPE[family], generator=generator)}) for s in (1.0, 0.5)
+        )
+        concepts[name] = Concept(ConceptInfo(name, **info), ram, sam)
+    return Adapter(family.partition("_")[0], concepts, "epsilon")
+
+
+def vector_of(adapter: Adapter, name: str = "woman", ram: float = 1.0, sam: float = 1.0) -> torch.Tensor:
+    """What a concept adds to h, by hand."""
+    concept = adapter.concepts[name]
+    return ram * concept.ram.tensors[""] + sam * concept.sam.tensors[""]
+
+
+def load_unet(graph: Graph, family: str) -> Link:
+    return graph.add("UNETLoader", unet_name=f"{family}.safetensors", weight_dtype="default")
+
+
+def steer(graph: Graph, model: Link, adapter: Link, concept: str = "woman", strength: float = 1.0, **more: Any) -> Link:
+    return graph.add(
+        "RespoDiffSteer", **(STEER_DEFAULTS | more), model=model, adapter=adapter, concept=concept, strength=strength
+    )
+
+
+STEER_DEFAULTS = {
+    "ram_strength": 1.0,
+    "sam_strength": 1.0,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "prompt": "positive",
+}
+
+
+def sample(
+    graph: Graph, model: Link, family: str, *, size: tuple[int, int] = (64, 64), batch: int = 1, **more: Any
+) -> Link:
+    """KSampler on two known conditions (1 positive, 2 negative) and SaveLatent; returns the latent."""
+    settings = {
+        "seed": 7,
+        "steps": 2,
+        "cfg": 4.0,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 1.0,
+        "positive": ["condition", 1],
+        "negative": ["condition", 2],
+    } | more
+    for prompt in ("positive", "negative"):
+        if settings[prompt][0] == "condition":
+            settings[prompt] = graph.add(
+                "ProbeCondition", seed=settings[prompt][1], family=family.partition("_")[0], tokens=77
+            )
+    if "latent_image" not in settings:
+        width, height = size
+        settings["latent_image"] = graph.add("EmptyLatentImage", width=width, height=height, batch_size=batch)
+    latent = graph.add("KSampler", model=model, **settings)
+    graph.add("SaveLatent", samples=latent, filename_prefix="latent")
+    return latent
