@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cache
+from threading import Event
 from typing import Any
 
 import comfy.supported_models
@@ -26,8 +28,6 @@ from ..respodiff_core.steering import Group, Prompt, Steering, Window
 logger = logging.getLogger("respodiff")
 
 _KEY = "respodiff"
-_RUN = "respodiff_run"
-_PROMPTS = "respodiff_prompts"
 _H_SPACE = ("output", 0)
 
 
@@ -99,16 +99,31 @@ def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
     return patched
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
-    """One sampling run: its guider, and the sigmas at which each window opens and closes."""
+    """One sampling run: its guider, the sigmas at which each window opens and closes, and whether it acted.
+
+    `prompts` says, for the call under way, whose each list of conditions is. The run travels beside the
+    patches: ComfyUI's transformer blocks hand every other transformer option on, and a compiled model would
+    be guarded on what they hand on.
+    """
 
     guider: Any
     sigmas: dict[Window, tuple[float, float]]
-    acted: bool = field(default=False)
+    acted: Event = field(default_factory=Event)
+    prompts: tuple[Prompt | None, ...] | None = None
 
-    def prompts_of(self, conds: list[list[dict] | None]) -> tuple[Prompt | None, ...] | None:
-        """Whose each list of conditions is, in the order given to the model; None if the guider does not say.
+    @classmethod
+    def of(cls, transformer_options: dict[str, Any]) -> _Run | None:
+        """The run under way; None where the sampler is not one of ComfyUI's."""
+        return next(iter(transformer_options.get("patches", {}).get(_KEY, ())), None)
+
+    def beside(self, patches: dict[str, list]) -> dict[str, list]:
+        """The patches with this run beside them."""
+        return {**patches, _KEY: [self]}
+
+    def labelled(self, conds: list[list[dict] | None]) -> _Run:
+        """The run, knowing whose each list of conditions is, in the order given to the model.
 
         A condition is told by being the guider's own list, wherever in the order it comes; a rebuilt list
         (context windows) by its conditions' uuids, where the guider's smallest list that holds them all
@@ -116,8 +131,8 @@ class _Run:
         """
         named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
         if "positive" not in named:
-            return None
-        return tuple(None if conditions is None else _prompt_of(conditions, named) for conditions in conds)
+            return self
+        return replace(self, prompts=tuple(None if own is None else _prompt_of(own, named) for own in conds))
 
 
 def _prompt_of(conditions: list[dict], named: dict[str, list[dict]]) -> Prompt | None:
@@ -147,14 +162,14 @@ class HSpacePatch:
         """ComfyUI's output_block_patch: h (chunks * images, C, height, width), chunk by chunk of prompts."""
         if transformer_options.get("block") != _H_SPACE:
             return h, hsp
-        run: _Run | None = transformer_options.get(_RUN)
-        prompts = _prompts_of_chunks(transformer_options)
+        run = _Run.of(transformer_options)
+        prompts = _prompts_of_chunks(run, transformer_options)
         for group in self._groups:
             chosen = [group.prompt == "both" or prompt in (group.prompt, "both") for prompt in prompts]
             if any(chosen):
                 h = _add(h, group, chosen, _is_open(group.window, run, transformer_options))
                 if run is not None:
-                    run.acted = True
+                    run.acted.set()
         return h, hsp
 
     def sampler_sample(
@@ -171,13 +186,27 @@ class HSpacePatch:
         windows = {group.window for group in self._groups if not group.window.is_whole}
         run = _Run(guider, {w: (float(to_sigma(w.start)), float(to_sigma(w.end))) for w in windows})
         options = extra_args["model_options"].setdefault("transformer_options", {})
-        options[_RUN] = run
-        result = executor(guider, sigmas, extra_args, *args, **kwargs)
-        if not run.acted:
+        options["patches"] = run.beside(options.get("patches", {}))
+        with _eager_if_compiled(guider.inner_model.diffusion_model, options):
+            result = executor(guider, sigmas, extra_args, *args, **kwargs)
+        if not run.acted.is_set():
             logger.warning(
                 "RespoDiff did not act in this run: no prompt it is set to steer came to the model's h-space."
             )
         return result
+
+
+def _eager_if_compiled(diffusion_model: torch.nn.Module, transformer_options: dict[str, Any]) -> Any:
+    """A context in which a compiled model runs uncompiled.
+
+    ComfyUI compiles without guards on transformer_options: code compiled before Steer was added would pass
+    over every patch without a word, and code compiled with it would fail once it is removed.
+    """
+    wrapped = "torch.compile" in transformer_options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if not (wrapped or hasattr(diffusion_model, "_orig_mod")) or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    _say_once("a compiled model runs uncompiled while it is steered; unsteered it is as fast as before.")
+    return torch.compiler.set_stance("force_eager")
 
 
 def _label_conditions(
@@ -190,24 +219,23 @@ def _label_conditions(
 ) -> Any:
     """ComfyUI's CALC_COND_BATCH wrapper: says whose each list of conditions is, for the patch to read."""
     options = model_options.get("transformer_options", {})
-    run: _Run | None = options.get(_RUN)
+    run = _Run.of(options)
     if run is not None:
-        options = {**options, _PROMPTS: run.prompts_of(conds)}
+        options = {**options, "patches": run.labelled(conds).beside(options["patches"])}
         model_options = {**model_options, "transformer_options": options}
     return executor(model, conds, x_in, timestep, model_options)
 
 
-def _prompts_of_chunks(transformer_options: dict[str, Any]) -> tuple[Prompt | None, ...]:
+def _prompts_of_chunks(run: _Run | None, transformer_options: dict[str, Any]) -> tuple[Prompt | None, ...]:
     """Whose prompt each chunk of h's rows belongs to; None for a condition that is neither's."""
     indices = transformer_options.get("cond_or_uncond")
-    prompts = transformer_options.get(_PROMPTS)
     if not indices:
         _say_once("the sampler does not say which rows are whose prompt's; all rows are steered.")
         return ("both",)
-    if prompts is None:
+    if run is None or run.prompts is None:
         _say_once("the sampler's guider does not name its prompts; its first is taken as the positive one.")
         return tuple("positive" if index == 0 else "negative" for index in indices)
-    return tuple(prompts[index] for index in indices)
+    return tuple(run.prompts[index] for index in indices)
 
 
 def _is_open(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> torch.Tensor | None:
