@@ -1,0 +1,1 @@
+"""The command line `respodiff`: what trains, examines and demonstrates adapters."""

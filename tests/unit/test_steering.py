@@ -90,3 +90,10 @@ def test_a_plan_goes_with_its_last_user_without_waiting_for_the_garbage_collecto
         assert watched() is None
     finally:
         gc.enable()
+
+
+def test_the_vector_comes_on_hs_device():
+    steering = Steering((Term(random_concept(), 1, 1), Term(random_concept("b", "mlp"), 1, 1)))
+    (group,) = steering.groups()
+    assert group.delta(h.to("meta")).device.type == "meta"
+    assert group.delta(h).device.type == "cpu"

@@ -5,6 +5,7 @@ Nothing here uses the pack under test, so that it can be measured against them.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 
@@ -13,6 +14,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequential
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 CONTEXT = {"sd15": 768, "sd2": 1024, "sdxl": 2048}
 
@@ -150,6 +152,74 @@ class ProbeMiddlePatch:
         return (patched,)
 
 
+class ProbeOperations:
+    """Put after Steer: counts what its patch asks of the device in each UNet call, reads by the host apart."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, model):
+        calls = []
+
+        class Count(TorchDispatchMode):
+            def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+                calls[-1].append(str(operation))
+                return operation(*args, **(kwargs or {}))
+
+        def counted(patch):
+            def at_h(h, hsp, transformer_options):
+                if transformer_options["block"] != ("output", 0):
+                    return patch(h, hsp, transformer_options)
+                calls.append([])
+                with Count():
+                    return patch(h, hsp, transformer_options)
+
+            return at_h
+
+        def outer_sample(executor, *args, **kwargs):
+            calls.clear()
+            result = executor(*args, **kwargs)
+            with open(os.path.join(folder_paths.get_output_directory(), "operations.json"), "w") as file:
+                json.dump(calls, file)
+            return result
+
+        counting = model.clone()
+        patches = counting.model_options["transformer_options"]["patches"]
+        patches["output_block_patch"] = [counted(patch) for patch in patches["output_block_patch"]]
+        counting.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "operations", outer_sample)
+        return (counting,)
+
+
+class ProbeAlive:
+    """How many objects of a class are alive after a garbage collection."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"class_name": ("STRING", {"default": ""})}, "optional": {"after": ("LATENT",)}}
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, class_name, after=None):
+        gc.collect()
+        return {"ui": {"text": [str(sum(type(o).__name__ == class_name for o in gc.get_objects()))]}}
+
+
 class ProbeDescribe:
     """Says what a MODEL object carries, so that a test sees whether it was left as it was."""
 
@@ -174,5 +244,14 @@ class ProbeDescribe:
 
 
 NODE_CLASS_MAPPINGS = {
-    cls.__name__: cls for cls in (ProbeCondition, ProbeRecord, ProbeReference, ProbeMiddlePatch, ProbeDescribe)
+    cls.__name__: cls
+    for cls in (
+        ProbeCondition,
+        ProbeRecord,
+        ProbeReference,
+        ProbeMiddlePatch,
+        ProbeOperations,
+        ProbeAlive,
+        ProbeDescribe,
+    )
 }

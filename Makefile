@@ -1,0 +1,57 @@
+# `make demo` and `make test` set everything up by themselves: environment, ComfyUI, browser.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# ComfyUI trees and small checkpoints; `make clean` removes them.
+export RESPODIFF_CACHE ?= $(CURDIR)/.cache
+export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
+
+TESTS := tests/unit
+ifeq ($(RESPODIFF_HOSTS),none)
+BROWSER :=
+else
+TESTS += tests/host tests/browser
+BROWSER := browser
+endif
+
+.PHONY: demo test lint format bench browser clean
+
+demo: .venv/ready
+	$(BIN)/respodiff demo
+
+test: .venv/ready $(BROWSER)
+ifeq ($(RESPODIFF_HOSTS),none)
+	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
+endif
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p .cache/types && ln -sfn "$(CURDIR)" .cache/types/respodiff
+	MYPYPATH=.cache/types $(BIN)/mypy -p respodiff.respodiff_core -p respodiff.nodes -p respodiff.trainer
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/patch_overhead.py
+
+# The stamp is written last: an interrupted set-up is done again.
+.venv/ready: tests/requirements.txt pyproject.toml
+	@echo "Setting up .venv with pinned dependencies (once; some minutes, about 7 GB) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+browser:
+	@[ -n "$$CHROMIUM" ] || command -v chromium chromium-browser google-chrome >/dev/null || { \
+		echo "Installing Chromium for the tests in ComfyUI's page ..."; \
+		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+		$$as_root apt-get update -qq && $$as_root apt-get install -y -qq chromium >/dev/null; } || { \
+		echo "No Chromium found and none could be installed: install one, or set CHROMIUM=/path/to/it."; exit 1; }
+
+clean:
+	rm -rf .venv .cache out

@@ -1,0 +1,195 @@
+"""What steering costs: a UNet step patched against unpatched, the pack's import, the reading of a header.
+
+SD1.5's real UNet shape at 512 px with random weights, in ComfyUI's own code and in one process: plain, one and
+eight chained concepts take turns, step by step, and each ratio is the median over the turns. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from respodiff.respodiff_core.adapter import Adapter, peek, write
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.steering import Steering, Term
+from respodiff.respodiff_core.transforms import Transform
+from respodiff.trainer.comfyui.small_models import write_checkpoint
+from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
+
+PACK = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=9, help="counted steps of each variant (after one warm-up)")
+    parser.add_argument("--size", type=int, default=512, help="image size in pixels")
+    parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    source = users_own() or fetch("0.30.0")
+    checkpoint = cache_directory() / "models" / "diffusion_models" / f"{options.family}.safetensors"
+    if not checkpoint.exists():
+        logging.info("Writing %s with random weights ...", checkpoint.name)
+        write_checkpoint(source, checkpoint, options.family, text_encoder=False, vae=False)
+
+    sys.path.insert(0, str(source.path))
+    sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
+    comfy_options = importlib.import_module("comfy.options")
+    comfy_options.enable_args_parsing()
+    importlib.import_module("comfy.sd")
+    figures = step_ratios(checkpoint, options.size, options.turns)
+    figures |= {"import_ms": pack_import_ms(source), "peek_ms": peek_ms()}
+    print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+
+
+def step_ratios(checkpoint: Path, size: int, turns: int) -> dict[str, float]:
+    """Medians of patched / unpatched time of one UNet step (two rows: positive and negative prompt)."""
+    comfy_sd = importlib.import_module("comfy.sd")
+    attach = importlib.import_module("respodiff.nodes.attach")
+    model = comfy_sd.load_diffusion_model(str(checkpoint))
+    space = attach.h_space_of(model)
+    downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
+    adapter = random_adapter(8, (space.channels, size // 8 // downscale, size // 8 // downscale))
+    variants = {0: model}
+    for count in (1, 8):
+        steered = model
+        for concept in list(adapter.concepts.values())[:count]:
+            steered = attach.attach(steered, Steering((Term(concept, 0.5, 0.5),)))
+        variants[count] = steered
+
+    steps = {count: one_step(variant, size) for count, variant in variants.items()}
+    times: dict[int, list[float]] = {count: [] for count in variants}
+    for turn in range(turns + 1):
+        # Another order each turn, so that none always follows the same neighbour.
+        for count in sorted(steps, key=lambda c: (c + turn) % 3):
+            seconds = steps[count]()
+            if turn:
+                times[count].append(seconds)
+    ratios = {c: [t / plain for t, plain in zip(times[c], times[0], strict=True)] for c in (1, 8)}
+    print(f"\nOne UNet step at {size} px, batch of 2 rows, {torch.get_num_threads()} threads, {turns} turns")
+    print(f"{'':>24} {'median s':>10} {'ratio':>8} {'min':>8} {'max':>8}")
+    for count, label in ((0, "unpatched"), (1, "1 concept"), (8, "8 chained concepts")):
+        row = ratios.get(count, [1.0])
+        middle = statistics.median(times[count])
+        print(f"{label:>24} {middle:>10.3f} {statistics.median(row):>8.4f} {min(row):>8.4f} {max(row):>8.4f}")
+    alone = {c: patch_seconds(variants[c], space.channels, size // 8 // downscale) for c in (1, 8)}
+    step = statistics.median(times[0])
+    for count, seconds in alone.items():
+        print(f"the patch alone, {count} concepts: {seconds * 1e6:.0f} us, {seconds / step:.2e} of a step")
+    return {
+        "ratio_1": statistics.median(ratios[1]),
+        "ratio_8": statistics.median(ratios[8]),
+        "patch_us_1": alone[1] * 1e6,
+        "patch_us_8": alone[8] * 1e6,
+        "step_s": step,
+    }
+
+
+def one_step(model: Any, size: int) -> Callable[[], float]:
+    """Sampling of one step with ComfyUI's own sampler, timed around the UNet call alone."""
+    comfy_sample = importlib.import_module("comfy.sample")
+    generator = torch.Generator().manual_seed(0)
+    width = model.model.model_config.unet_config["context_dim"]
+    positive, negative = ([[torch.randn(1, 77, width, generator=generator), {}]] for _ in range(2))
+    noise = torch.randn(1, 4, size // 8, size // 8, generator=generator)
+    timed = model.clone()
+    seconds: list[float] = []
+
+    def wrapper(apply_model: Callable, arguments: dict) -> torch.Tensor:
+        began = time.perf_counter()
+        result = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+        if result.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+        return result
+
+    timed.set_model_unet_function_wrapper(wrapper)
+
+    def step() -> float:
+        seconds.clear()
+        with torch.inference_mode():
+            comfy_sample.sample(
+                timed,
+                noise,
+                1,
+                7.0,
+                "euler",
+                "normal",
+                positive,
+                negative,
+                torch.zeros_like(noise),
+                seed=0,
+                disable_pbar=True,
+            )
+        return sum(seconds)
+
+    return step
+
+
+def patch_seconds(model: Any, channels: int, side: int, calls: int = 300) -> float:
+    """The patch's own time a step, on an h of the step's size with one positive and one negative row."""
+    (patch,) = model.model_options["transformer_options"]["patches"]["output_block_patch"]
+    h = torch.randn(2, channels, side, side)
+    options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1)}
+    patch(h, h, options)
+    began = time.perf_counter()
+    for _ in range(calls):
+        patch(h, h, options)
+    return (time.perf_counter() - began) / calls
+
+
+def pack_import_ms(source: ComfySource) -> float:
+    """Loading the nodes by path, as ComfyUI does, in a fresh process that has ComfyUI; milliseconds."""
+    script = f"""
+import asyncio, importlib.util, sys, time
+sys.path.insert(0, {str(source.path)!r})
+sys.argv = ["benchmark", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import comfy.sd, comfy_api.latest, folder_paths
+began = time.perf_counter()
+spec = importlib.util.spec_from_file_location("pack", {str(PACK / "__init__.py")!r})
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+nodes = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
+print((time.perf_counter() - began) * 1e3)
+"""
+    runs = (subprocess.run([str(source.python), "-c", script], capture_output=True, text=True) for _ in range(3))
+    milliseconds = min(float(run.stdout.split()[-1]) for run in runs)
+    print(f"Pack import inside ComfyUI: {milliseconds:.1f} ms")
+    return milliseconds
+
+
+def peek_ms(concepts: int = 100, repeats: int = 50) -> float:
+    """`peek` of a file of 100 SD1.5 concepts (65 MB); milliseconds, median."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(random_adapter(concepts, (1280, 8, 8)), Path(folder) / "many.safetensors")
+        megabytes = path.stat().st_size / 1e6
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            peek(path)
+            times.append((time.perf_counter() - began) * 1e3)
+    print(f"peek of {concepts} concepts ({megabytes:.0f} MB): {statistics.median(times):.2f} ms")
+    return statistics.median(times)
+
+
+def random_adapter(concepts: int, shape: tuple[int, int, int]) -> Adapter:
+    module = Transform.of({"": 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))})
+    named = (ConceptInfo(f"concept {index}") for index in range(concepts))
+    return Adapter("sd15", {info.name: Concept(info, module, module) for info in named}, "epsilon")
+
+
+if __name__ == "__main__":
+    main()
