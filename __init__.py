@@ -7,8 +7,8 @@ nothing and needs no ComfyUI.
 WEB_DIRECTORY = "./web"
 
 
-async def comfy_entrypoint():
-    """Called by ComfyUI to get the pack's nodes."""
+async def comfy_entrypoint() -> object:
+    """Called by ComfyUI to get the pack's nodes, a ComfyExtension."""
     from .nodes import extension
 
     return extension()

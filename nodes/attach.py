@@ -17,6 +17,7 @@ from typing import Any
 
 import comfy.supported_models
 import torch
+from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
@@ -73,6 +74,14 @@ def check(adapter: Adapter, model: ModelPatcher) -> None:
                 f"{space.channels}: it was trained on a model of another size. Choose an adapter trained on "
                 "this kind of model."
             )
+    predicts = {ModelType.EPS: "epsilon", ModelType.V_PREDICTION: "v"}.get(model.model.model_type)
+    if adapter.prediction and predicts and adapter.prediction != predicts:
+        logger.warning(
+            "RespoDiff: %s was trained on a model that predicts %s, this one predicts %s; it may act otherwise.",
+            adapter.source,
+            adapter.prediction,
+            predicts,
+        )
 
 
 def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -186,15 +186,17 @@ class _Opened:
             raise AdapterFileError(
                 f"There is no adapter file {self.name}; put it into models/respodiff or choose another."
             )
-        self._file = self._say(lambda: safe_open(str(self.path), framework="pt").__enter__())
+        with self._explaining():
+            self._file = safe_open(str(self.path), framework="pt").__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._file.__exit__(*exc)
 
-    def _say(self, action: Callable[[], Any]) -> Any:
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
         try:
-            return action()
+            yield
         except (SafetensorError, OSError) as error:
             raise AdapterFileError(
                 f"{self.name} is not a whole safetensors file ({error}): it is damaged, was only partly downloaded, "
@@ -279,8 +281,8 @@ class _Opened:
             if key.startswith(prefix):
                 role, _, parameter = key.removeprefix(prefix).partition(".")
                 # A copy: the file's pages must not be what a running graph computes with.
-                tensor = self._say(lambda key=key: self._file.get_tensor(key))
-                modules[role][parameter] = tensor.to(torch.float32, copy=True)
+                with self._explaining():
+                    modules[role][parameter] = self._file.get_tensor(key).to(torch.float32, copy=True)
         ram, sam = (Transform.of(modules[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
         return Concept(info, ram, sam)
 

@@ -1,0 +1,59 @@
+"""The command `respodiff` as a person meets it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from adapters import random_adapter
+from respodiff.respodiff_core.adapter import write
+from respodiff.trainer import __main__ as entry
+from respodiff.trainer.cli import app
+from respodiff.trainer.demo import draw_row, example_adapter, example_graph, without_steering
+from typer.testing import CliRunner
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_info_shows_what_a_file_holds(tmp_path):
+    result = run("info", str(write(random_adapter("woman", "man"), tmp_path / "gender.safetensors")))
+    assert result.exit_code == 0
+    assert "gender.safetensors: Stable Diffusion 1.x, 2 concepts" in result.stdout
+    assert "target prompt: a man" in result.stdout
+
+
+def test_a_refusal_is_a_sentence_and_an_exit_code(tmp_path):
+    (tmp_path / "unet.pth").write_bytes(b"")
+    result = run("info", str(tmp_path / "unet.pth"))
+    assert result.exit_code == 1
+    assert "respodiff import unet.pth" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_arguments_it_explains_itself():
+    assert "adapters" in run().output
+    assert "demo" in run("--help").output
+
+
+def test_without_its_libraries_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"respodiff\[train\]"):
+        entry.main()
+
+
+def test_the_demos_graph_differs_from_the_plain_one_by_steering_alone():
+    graph = example_graph(0.5)
+    plain = without_steering(graph)
+    assert graph["6"]["inputs"]["strength"] == 0.5
+    changed = [node for node in graph if graph[node] != plain[node]]
+    assert changed == ["7"]
+    assert plain["7"]["inputs"]["model"] == ["1", 0]
+
+
+def test_the_demos_picture_shows_every_strength(tmp_path):
+    pictures = {s: np.full((32, 32, 3), 100 + 50 * s, dtype=np.uint8) for s in (-1.0, 0.0, 1.0)}
+    assert draw_row(pictures, size=64).size == (3 * 72 + 8, 2 * (64 + 40) + 8)
+    assert write(example_adapter(), tmp_path / "demo.safetensors").exists()
