@@ -32,15 +32,15 @@ PACK = Path(__file__).parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=9, help="counted steps of each variant (after one warm-up)")
+    parser.add_argument("--turns", type=int, default=7, help="counted steps of each variant (after one warm-up)")
     parser.add_argument("--size", type=int, default=512, help="image size in pixels")
     parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     source = users_own() or fetch("0.30.0")
     checkpoint = cache_directory() / "models" / "diffusion_models" / f"{options.family}.safetensors"
     if not checkpoint.exists():
-        logging.info("Writing %s with random weights ...", checkpoint.name)
+        print(f"Writing {checkpoint.name} with random weights ...")
         write_checkpoint(source, checkpoint, options.family, text_encoder=False, vae=False)
 
     sys.path.insert(0, str(source.path))
@@ -57,7 +57,9 @@ def step_ratios(checkpoint: Path, size: int, turns: int) -> dict[str, float]:
     """Medians of patched / unpatched time of one UNet step (two rows: positive and negative prompt)."""
     comfy_sd = importlib.import_module("comfy.sd")
     attach = importlib.import_module("respodiff.nodes.attach")
-    model = comfy_sd.load_diffusion_model(str(checkpoint))
+    # Full precision on a CPU: halves would be cast at every layer of every step.
+    model_options = {} if torch.cuda.is_available() else {"dtype": torch.float32}
+    model = comfy_sd.load_diffusion_model(str(checkpoint), model_options=model_options)
     space = attach.h_space_of(model)
     downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
     adapter = random_adapter(8, (space.channels, size // 8 // downscale, size // 8 // downscale))

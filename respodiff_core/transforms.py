@@ -83,6 +83,15 @@ class Transform:
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(moved))
 
+    def averaged_over_space(self) -> Transform:
+        """A constant as the channel module that adds its mean everywhere; a channel module as it is.
+
+        Raises AdapterFileError for modules that look at h, which have no mean of their own.
+        """
+        if self.looks_at_h:
+            raise AdapterFileError(f"A module of kind {self.kind} depends on h and cannot be averaged over space.")
+        return Transform.of({"": self.tensors[""].mean(dim=(1, 2), keepdim=True)})
+
     def field(self, height: int, width: int) -> torch.Tensor:
         """What a constant (C, height, width) or channel (C, 1, 1) transform adds to an h of that size.
 

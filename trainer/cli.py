@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..respodiff_core.errors import RespoDiffError
 from .comfyui.results import NodeFailed, PromptRejected
 from .comfyui.source import ComfyUnavailable
+
+if TYPE_CHECKING:
+    from ..respodiff_core.adapter import Adapter
+
+
+class DType(str, Enum):
+    """How numbers are stored in a file."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
 
 app = typer.Typer(
     help="RespoDiff adapters: fairness and safety for text-to-image models.",
@@ -33,10 +48,64 @@ def info(file: Annotated[Path, typer.Argument(help="An adapter (.safetensors).")
     from ..respodiff_core.adapter import read
     from ..respodiff_core.summary import summarise
 
-    try:
+    with _explained():
         typer.echo(summarise(read(file)))
-    except RespoDiffError as error:
-        _stop(error)
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The adapter to write (.safetensors).")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A unet.pth of the RespoDiff or SDisc reference code.")],
+    output: Output,
+    concept: Annotated[str | None, typer.Option(help="Which concept it holds, where the file does not tell.")] = None,
+    force: Force = False,
+) -> None:
+    """Turn a pickle of the reference code into an adapter; nothing in it is run."""
+    from ..respodiff_core.importers import import_pickle
+
+    with _explained():
+        _write(import_pickle(file, concept), output, force)
+
+
+@app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Adapters of one model family.")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Put the concepts of several adapters into one file."""
+    from ..respodiff_core.adapter import merge as merged
+    from ..respodiff_core.adapter import read
+
+    with _explained():
+        _write(merged(map(read, files)), output, force)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="An adapter (.safetensors).")],
+    output: Output,
+    dtype: Annotated[DType, typer.Option(help="How numbers are stored.")] = DType.float32,
+    channel: Annotated[bool, typer.Option("--channel", help="Average constant modules over space.")] = False,
+    force: Force = False,
+) -> None:
+    """Store an adapter in another dtype, or its constant modules as channel modules (the same at every place)."""
+    from dataclasses import replace
+
+    from ..respodiff_core.adapter import read
+
+    with _explained():
+        adapter = read(file)
+        if channel:
+            concepts = {
+                name: replace(c, ram=c.ram.averaged_over_space(), sam=c.sam.averaged_over_space())
+                for name, c in adapter.concepts.items()
+            }
+            adapter = replace(adapter, concepts=concepts)
+        _write(adapter, output, force, dtype)
 
 
 @app.command()
@@ -47,13 +116,28 @@ def demo(
     """Steer a small model in a real, headless ComfyUI and draw one picture with a row of strengths."""
     from .demo import run
 
-    try:
+    with _explained():
         run(out, comfyui)
-    except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected) as error:
-        _stop(error)
 
 
-def _stop(error: Exception) -> None:
-    """End with the error's own words: it was written for the person at the screen."""
-    typer.echo(f"respodiff: {error}", err=True)
-    raise typer.Exit(1) from error
+def _write(adapter: Adapter, output: Path, force: bool, dtype: DType = DType.float32) -> None:
+    import torch
+
+    from ..respodiff_core.adapter import SUFFIX, write
+
+    if output.suffix != SUFFIX:
+        raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
+    if output.exists() and not force:
+        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
+    write(adapter, output, getattr(torch, dtype.value))
+    typer.echo(f"Wrote {output}: {', '.join(adapter.concepts)}")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """End with the error's own words and exit code 1: they were written for the person at the screen."""
+    try:
+        yield
+    except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected, OSError) as error:
+        typer.echo(f"respodiff: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -6,8 +6,9 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
 from adapters import random_adapter
-from respodiff.respodiff_core.adapter import write
+from respodiff.respodiff_core.adapter import peek, read, write
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.cli import app
 from respodiff.trainer.demo import draw_row, example_adapter, example_graph, without_steering
@@ -31,6 +32,41 @@ def test_a_refusal_is_a_sentence_and_an_exit_code(tmp_path):
     assert result.exit_code == 1
     assert "respodiff import unet.pth" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_merge_and_convert_write_new_files(tmp_path):
+    for name in ("a", "b"):
+        write(random_adapter(name), tmp_path / f"{name}.safetensors")
+    both, half = tmp_path / "both.safetensors", tmp_path / "half.safetensors"
+    merged = run("merge", str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"), "-o", str(both))
+    assert (merged.exit_code, list(peek(both).concepts)) == (0, ["a", "b"])
+    converted = run("convert", str(both), "-o", str(half), "--dtype", "float16", "--channel")
+    assert converted.exit_code == 0
+    assert peek(half).concepts["a"].kind == "channel"
+    assert half.stat().st_size < both.stat().st_size
+    mean = read(both).concepts["a"].ram.tensors[""].mean((1, 2), keepdim=True)
+    assert torch.equal(read(half).concepts["a"].ram.tensors[""], mean.half().float())
+
+
+def test_nothing_is_overwritten_without_being_told(tmp_path):
+    path = write(random_adapter("a"), tmp_path / "a.safetensors")
+    before = path.read_bytes()
+    write(random_adapter("b"), tmp_path / "b.safetensors")
+    arguments = ("merge", str(tmp_path / "b.safetensors"), "-o", str(path))
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    assert "--force" in refused.stderr
+    assert path.read_bytes() == before
+    assert run(*arguments, "--force").exit_code == 0
+    assert list(peek(path).concepts) == ["b"]
+
+
+def test_import_turns_a_pickle_into_an_adapter(tmp_path):
+    weights = torch.randn(1280 * 64, 8, generator=torch.Generator().manual_seed(0))
+    torch.save({"controlnet.fc1.weight": weights}, tmp_path / "unet.pth")
+    done = run("import", str(tmp_path / "unet.pth"), "-o", str(tmp_path / "black.safetensors"), "--concept", "black")
+    assert done.exit_code == 0
+    assert list(peek(tmp_path / "black.safetensors").concepts) == ["black"]
 
 
 def test_without_arguments_it_explains_itself():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from adapters import SIZES, random_transform
+from respodiff.respodiff_core.errors import AdapterFileError
 from respodiff.respodiff_core.transforms import Transform
 
 C, H, W = SIZES["C"], SIZES["H"], SIZES["W"]
@@ -63,3 +64,9 @@ def test_a_channel_module_is_the_same_everywhere():
     assert transform(torch.zeros(1, C, 9, 2)).shape == (C, 1, 1)
     assert transform.native_size is None
     assert transform.channels == C
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_modules_that_look_at_h_have_no_mean(kind):
+    with pytest.raises(AdapterFileError, match="depends on h"):
+        random_transform(kind).averaged_over_space()
