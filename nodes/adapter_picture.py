@@ -1,4 +1,4 @@
-"""Draws where in space and how strongly RAM and SAM act, per concept."""
+"""Draws where in space and how strongly RAM and SAM act: a card per concept, in as many columns as read well."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from ..respodiff_core.concept import Concept
 from ..respodiff_core.summary import rms_map
 from ..respodiff_core.transforms import Transform
 
-_MAP = 176
-_GAP = 24
-_LABELS = 260
-_HEADER = 72
-_ROW = _MAP + _GAP
-_FOOTER = 76
+_MAP = 232
+_GAP = 20
+_MARGIN = 28
+_TEXTS = 92  # a card's lines of text, above its maps
+_CARD = (2 * _MAP + _GAP, _TEXTS + _MAP)
+_BETWEEN = 40  # cards
+_HEADER = 64
+_FOOTER = 84
 _MOST_CONCEPTS = 24
+_COLUMNS = ((2, 1), (6, 2), (12, 3), (_MOST_CONCEPTS, 4))  # up to so many concepts, so many columns
 
 _BACKGROUND = (24, 26, 30)
 _TEXT = (232, 234, 237)
-_FAINT = (150, 155, 163)
+_FAINT = (172, 177, 186)
 # Dark to light in even steps of lightness, so that it also reads without colour.
 _COLOURS = np.array(
     [
@@ -44,38 +47,49 @@ def draw(adapter: Adapter) -> torch.Tensor:
     shown = concepts[:_MOST_CONCEPTS]
     maps = [(rms_map(concept.ram), rms_map(concept.sam)) for concept in shown]
     peak = max((float(m.max()) for pair in maps for m in pair if m is not None), default=0.0)
-    width = _GAP + _LABELS + 2 * (_MAP + _GAP)
-    height = _HEADER + _ROW * len(shown) + _FOOTER
+    columns = next(columns for most, columns in _COLUMNS if len(shown) <= most)
+    rows = -(-len(shown) // columns)
+    width = 2 * _MARGIN + columns * (_CARD[0] + _BETWEEN) - _BETWEEN
+    height = _HEADER + rows * (_CARD[1] + _BETWEEN) - _BETWEEN + _FOOTER
     canvas = Image.new("RGB", (width, height), _BACKGROUND)
     pen = ImageDraw.Draw(canvas)
-    _text(pen, (_GAP, 14), _fit(adapter.source, 40), 20)
+    title = adapter.source
     if len(concepts) > len(shown):
-        _text(pen, (_GAP, 42), f"first {len(shown)} of {len(concepts)} concepts", 13, _FAINT)
-    columns = (_GAP + _LABELS, _GAP + _LABELS + _MAP + _GAP)
-    for x, title in zip(columns, ("RAM", "SAM"), strict=True):
-        _text(pen, (x, 44), title, 15)
-    for row, (concept, pair) in enumerate(zip(shown, maps, strict=True)):
-        y = _HEADER + row * _ROW
-        _label(pen, concept, y)
-        for x, module, values in zip(columns, (concept.ram, concept.sam), pair, strict=True):
-            _cell(canvas, pen, (x, y), module, values, peak)
-    _scale(canvas, pen, columns[0], height - _FOOTER + 18, 2 * _MAP + _GAP, peak)
+        title += f" (the first {len(shown)} of {len(concepts)} concepts)"
+    _text(pen, (_MARGIN, 20), title, 24, room=width - 2 * _MARGIN)
+    for index, (concept, pair) in enumerate(zip(shown, maps, strict=True)):
+        row, column = divmod(index, columns)
+        at = (_MARGIN + column * (_CARD[0] + _BETWEEN), _HEADER + row * (_CARD[1] + _BETWEEN))
+        _card(canvas, pen, at, concept, pair, peak)
+    _scale(canvas, pen, _MARGIN, height - _FOOTER + 24, width - 2 * _MARGIN, peak)
     return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255.0)[None]
 
 
-def _label(pen: ImageDraw.ImageDraw, concept: Concept, y: int) -> None:
-    _text(pen, (_GAP, y), _fit(concept.name, 24), 17)
-    rows = [f"{concept.info.category}, {concept.kind}"]
-    rows += [
-        f"{_fit(text, 34)}"
-        for text in (concept.info.target, concept.info.neutral and f"from: {concept.info.neutral}")
-        if text
-    ]
-    for line, text in enumerate(rows):
-        _text(pen, (_GAP, y + 28 + 20 * line), text, 13, _FAINT)
+def _card(
+    canvas: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    concept: Concept,
+    maps: tuple[torch.Tensor | None, torch.Tensor | None],
+    peak: float,
+) -> None:
+    x, y = at
+    info = concept.info
+    kind = f"{info.category}, {concept.kind}"
+    _text(pen, (x + _CARD[0], y + 6), kind, 17, _FAINT, anchor="ra")
+    _text(pen, (x, y), info.name, 22, room=_CARD[0] - _length(pen, kind, 17) - _GAP)
+    prompts = " from ".join(f"“{text}”" for text in (info.target, info.neutral) if text)
+    _text(pen, (x, y + 32), prompts, 17, _FAINT, room=_CARD[0])
+    for column, (name, module, values) in enumerate(zip(("RAM", "SAM"), (concept.ram, concept.sam), maps, strict=True)):
+        left = x + column * (_MAP + _GAP)
+        _text(pen, (left, y + 62), name, 18)
+        if values is not None:
+            rms = f"rms {values.square().mean().sqrt():.3g}"
+            _text(pen, (left + _MAP, y + 63), rms, 17, _FAINT, anchor="ra")
+        _map(canvas, pen, (left, y + _TEXTS), module, values, peak)
 
 
-def _cell(
+def _map(
     canvas: Image.Image,
     pen: ImageDraw.ImageDraw,
     at: tuple[int, int],
@@ -84,8 +98,10 @@ def _cell(
     peak: float,
 ) -> None:
     if values is None:
-        pen.rectangle((*at, at[0] + _MAP, at[1] + _MAP), outline=_FAINT)
-        _text(pen, (at[0] + 16, at[1] + _MAP // 2 - 10), f"{module.kind}: depends on h", 13, _FAINT)
+        pen.rectangle((*at, at[0] + _MAP - 1, at[1] + _MAP - 1), outline=_FAINT)
+        middle = at[0] + _MAP // 2
+        _text(pen, (middle, at[1] + _MAP // 2 - 22), module.kind, 18, anchor="ma")
+        _text(pen, (middle, at[1] + _MAP // 2 + 4), "depends on the image", 17, _FAINT, anchor="ma")
         return
     pixels = Image.fromarray(_coloured(values.numpy() / (peak or 1.0)))
     canvas.paste(pixels.resize((_MAP, _MAP), Image.Resampling.NEAREST), at)
@@ -94,9 +110,9 @@ def _cell(
 def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, peak: float) -> None:
     ramp = np.linspace(0.0, 1.0, width, dtype=np.float32)[None].repeat(14, axis=0)
     canvas.paste(Image.fromarray(_coloured(ramp)), (x, y))
-    _text(pen, (x, y + 20), "0", 13, _FAINT)
-    _text(pen, (x + width, y + 20), f"{peak:.3g}", 13, _FAINT, anchor="ra")
-    _text(pen, (x + width // 2, y + 20), "rms over channels, at strength 1", 13, _FAINT, anchor="ma")
+    _text(pen, (x, y + 22), "0", 17, _FAINT)
+    _text(pen, (x + width, y + 22), f"{peak:.3g}", 17, _FAINT, anchor="ra")
+    _text(pen, (x + width // 2, y + 22), "root mean square over channels, at strength 1", 17, _FAINT, anchor="ma")
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
@@ -113,9 +129,15 @@ def _text(
     size: int,
     colour: tuple[int, int, int] = _TEXT,
     anchor: str = "la",
+    room: int | None = None,
 ) -> None:
+    """Write one line, cut to fit into `room` pixels."""
+    if room is not None and _length(pen, text, size) > room:
+        while text and _length(pen, text + "…", size) > room:
+            text = text[:-1]
+        text += "…"
     pen.text(at, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor)
 
 
-def _fit(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _length(pen: ImageDraw.ImageDraw, text: str, size: int) -> int:
+    return int(pen.textlength(text, font=ImageFont.load_default(size)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import AdapterHeader, read
+from ..respodiff_core.adapter import AdapterHeader, peek, read
 from ..respodiff_core.errors import AdapterFileError
 from ..respodiff_core.steering import Steering, Term
 from . import attach, folder
@@ -15,12 +15,14 @@ from .types import CATEGORY
 _FILE = "adapter"
 # A concept may be called anything a dot does not split, so its slider's id gets a prefix of its own.
 _SLIDER = "strength of "
+_CONCEPTS = "concepts"
 
 
 class ConceptMixer(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         options = [io.DynamicCombo.Option(name, _sliders(header)) for name, header in folder.headers().items()]
+        options = options or [io.DynamicCombo.Option(folder.NO_FILE, [])]
         return io.Schema(
             node_id="RespoDiffConceptMixer",
             display_name="RespoDiff Concept Mixer",
@@ -38,7 +40,7 @@ class ConceptMixer(io.ComfyNode):
                 io.DynamicCombo.Input(
                     _FILE,
                     options=options,
-                    tooltip="A .safetensors adapter in models/respodiff. Press R after adding files.",
+                    tooltip="A .safetensors adapter in models/respodiff. Reload the page after adding files.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The steered model; the one that came in stays as it is.")],
@@ -53,17 +55,44 @@ class ConceptMixer(io.ComfyNode):
         if not adapter:
             raise AdapterFileError(
                 "The adapter file this node was saved with is not in models/respodiff, or cannot be read (the log "
-                "says why). Put it there and press R to refresh, or choose another."
+                "says why). Put it there and reload the page, or choose another."
             )
         strengths = {name.removeprefix(_SLIDER): value for name, value in adapter.items() if name.startswith(_SLIDER)}
+        path = folder.resolve(adapter[_FILE])
+        _check_concepts(adapter[_FILE], adapter[_CONCEPTS], peek(path))
         wanted = [name for name, strength in strengths.items() if strength]
-        loaded = read(folder.resolve(adapter[_FILE]), wanted)
+        loaded = read(path, wanted)
         attach.check(loaded, model)
         terms = (Term(loaded.concept(name), strengths[name], strengths[name]) for name in wanted)
         return io.NodeOutput(attach.attach(model, Steering(tuple(terms))))
 
 
+def _check_concepts(file: str, saved: str, header: AdapterHeader) -> None:
+    """Refuse values that were set for other concepts: the page restores them by position, not by name."""
+    now = _listed(header)
+    if saved != now:
+        raise AdapterFileError(
+            f"{file} holds other concepts ({now}) than when this node was set ({saved}), so its values may belong to "
+            "others. Add the node anew, or choose another file and this one again, and set its sliders."
+        )
+
+
+def _listed(header: AdapterHeader) -> str:
+    return " | ".join(header.concepts)
+
+
 def _sliders(header: AdapterHeader) -> list[io.Input]:
+    """First the concepts they are for, saved with the workflow, then one slider for each."""
+    concepts = io.String.Input(
+        _CONCEPTS,
+        default=_listed(header),
+        socketless=True,
+        tooltip="What the sliders are for. Leave it: it tells when the file holds other concepts one day.",
+    )
+    return [concepts, *_strengths(header)]
+
+
+def _strengths(header: AdapterHeader) -> list[io.Input]:
     return [
         io.Float.Input(
             _SLIDER + name,

@@ -13,6 +13,7 @@ from ..respodiff_core.adapter import SUFFIX, AdapterHeader, peek
 from ..respodiff_core.errors import AdapterFileError, RespoDiffError
 
 FOLDER = "respodiff"
+NO_FILE = "(no file yet)"  # what a drop-down offers instead of nothing: the page sends no empty choice
 
 logger = logging.getLogger("respodiff")
 
@@ -37,6 +38,8 @@ def resolve(name: str) -> Path:
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         where = " or ".join(folder_paths.get_folder_paths(FOLDER))
+        if name == NO_FILE:
+            raise AdapterFileError(f"There is no adapter yet. Put one in {where}, reload the page and choose it.")
         raise AdapterFileError(
             f"There is no adapter {name!r} in {where}. Put the file there and press R to refresh, or choose another."
         )

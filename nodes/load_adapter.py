@@ -25,7 +25,7 @@ class LoadAdapter(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "adapter",
-                    options=folder.adapter_files(),
+                    options=folder.adapter_files() or [folder.NO_FILE],
                     tooltip="A .safetensors adapter in models/respodiff. Press R after adding files.",
                 )
             ],
@@ -33,7 +33,7 @@ class LoadAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter: str) -> bool:
+    def validate_inputs(cls, adapter: str = "") -> bool:
         """Accept any name here: execute explains better than 'value not in list' what is wrong with it."""
         return True
 

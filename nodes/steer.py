@@ -78,7 +78,7 @@ class Steer(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, concept: str) -> bool:
+    def validate_inputs(cls, concept: str = "") -> bool:
         """Accept any name here: execute says which concepts the connected adapter holds."""
         return True
 

@@ -10,6 +10,7 @@ import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, output
 from respodiff.respodiff_core.adapter import write
+from respodiff.trainer.comfyui.results import NodeFailed
 
 NODES = ["RespoDiffLoadAdapter", "RespoDiffSteer", "RespoDiffConceptMixer", "RespoDiffInspectAdapter"]
 
@@ -91,6 +92,7 @@ class TestConceptMixer:
     def mixed(self, bench: Bench, **strengths: float) -> torch.Tensor:
         graph = Graph()
         sliders = {f"adapter.strength of {name}": strength for name, strength in strengths.items()}
+        sliders["adapter.concepts"] = " | ".join(strengths)
         mixer = graph.add(
             "RespoDiffConceptMixer", model=load_unet(graph, "sd15"), adapter="test.safetensors", **sliders
         )
@@ -119,9 +121,14 @@ class TestConceptMixer:
         kind, options = inputs_of(info(bench, "RespoDiffConceptMixer"))["adapter"]
         assert kind == "COMFY_DYNAMICCOMBO_V3"
         sliders = {option["key"]: option["inputs"]["required"] for option in options["options"]}
-        assert list(sliders["gender.safetensors"]) == ["strength of woman", "strength of man"]
+        assert list(sliders["gender.safetensors"]) == ["concepts", "strength of woman", "strength of man"]
         assert sliders["gender.safetensors"]["strength of woman"][1]["min"] == -2.0
         assert sliders["safety.safetensors"]["strength of violence"][1]["min"] == 0.0
+
+    def test_values_set_for_other_concepts_are_refused(self, bench):
+        bench.save_adapter(make_adapter("sd15", "b", "a"))
+        with pytest.raises(NodeFailed, match=r"other concepts \(b \| a\) than when this node was set \(a \| b\)"):
+            self.mixed(bench, a=0.5, b=0.0)
 
     def test_a_damaged_file_does_not_take_the_others_away(self, bench):
         bench.save_adapter(make_adapter("sd15"))

@@ -1,0 +1,75 @@
+"""ComfyUI's page in a headless Chromium, on a real server with the pack and a small checkpoint.
+
+A browser that cannot be had is an error, never a skip; RESPODIFF_HOSTS=none leaves these tests out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from comfy_bench import make_adapter
+from comfy_hosts import NEWEST, PACK, YOURS, hosts, make_server, small_checkpoint, source_of
+from comfy_page import ComfyPage, browser, open_page, prepare
+from playwright.sync_api import Browser
+from respodiff.respodiff_core.adapter import write
+from respodiff.trainer.comfyui.server import ComfyServer
+
+# The names that the shipped workflows use.
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+SCREENSHOTS = PACK / "out" / "screenshots"
+
+collect_ignore_glob = [] if hosts() else ["*"]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    source = source_of(YOURS if hosts() == [YOURS] else NEWEST)
+    base = tmp_path_factory.mktemp("comfyui-page")
+    comfy = make_server(source, base)
+    checkpoints = base / "models" / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / CHECKPOINT).symlink_to(small_checkpoint(source, "checkpoints/sd15.safetensors"))
+    prepare(comfy)
+    with comfy:
+        yield comfy
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Browser]:
+    with browser() as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def adapters(server: ComfyServer) -> Path:
+    """models/respodiff with a fairness and a safety adapter."""
+    folder = server.base_directory / "models" / "respodiff"
+    for file in folder.glob("*"):
+        file.unlink()
+    write(make_adapter("sd15", "woman", "man", category="fairness"), folder / "gender.safetensors")
+    write(make_adapter("sd15", "violence", "nudity", "hate", category="safety"), folder / "safety.safetensors")
+    return folder
+
+
+@pytest.fixture
+def opening(
+    adapters: Path, chrome: Browser, server: ComfyServer, request: pytest.FixtureRequest
+) -> Callable[[], AbstractContextManager[ComfyPage]]:
+    """Opens the page, which reads the adapters then; what it shows in the end is kept as a screenshot."""
+
+    @contextmanager
+    def kept() -> Iterator[ComfyPage]:
+        with open_page(chrome, server) as opened:
+            yield opened
+            opened.screenshot(SCREENSHOTS / f"{request.node.name.removeprefix('test_')}.png")
+
+    return kept
+
+
+@pytest.fixture
+def page(opening: Callable[[], AbstractContextManager[ComfyPage]]) -> Iterator[ComfyPage]:
+    with opening() as opened:
+        yield opened

@@ -1,0 +1,260 @@
+"""The pack in ComfyUI's page, as an artist meets it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from comfy_bench import make_adapter
+from comfy_hosts import PACK
+from comfy_page import ComfyPage
+from respodiff.respodiff_core.adapter import write
+from respodiff.trainer.comfyui.server import PACK_NAME
+
+NODES = ["RespoDiffLoadAdapter", "RespoDiffSteer", "RespoDiffConceptMixer", "RespoDiffInspectAdapter"]
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+MIXER = "RespoDiffConceptMixer"
+
+
+def widget(page: ComfyPage, node: int, name: str) -> dict[str, Any]:
+    (found,) = (w for w in page.widgets(node) if w["name"] == name)
+    return found
+
+
+def strengths(page: ComfyPage, node: int) -> dict[str, float]:
+    """The Concept Mixer's sliders, as labelled, and their values."""
+    return {w["label"]: w["value"] for w in page.widgets(node) if w["type"] == "slider"}
+
+
+def mixer(page: ComfyPage) -> int:
+    (node,) = page.nodes(MIXER)
+    return node
+
+
+def slider_x(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
+    """Where on the screen a slider has that value."""
+    x, y = page.js(
+        """(id, name, value) => {
+            const node = app.graph.getNodeById(id)
+            const { y, options } = node.widgets.find((w) => w.name === name)
+            const along = (value - options.min) / (options.max - options.min)
+            const x = node.pos[0] + 15 + along * (node.size[0] - 30)
+            const { scale, offset } = app.canvas.ds
+            const area = app.canvas.canvas.getBoundingClientRect()
+            return [area.x + (x + offset[0]) * scale, area.y + (node.pos[1] + y + 10 + offset[1]) * scale]
+        }""",
+        node,
+        name,
+        value,
+    )
+    return x, y
+
+
+def picture_graph(page: ComfyPage, adapter: str = "gender.safetensors", **steer: Any) -> dict[str, int]:
+    """Checkpoint to picture with one Steer, small and short; the nodes by type."""
+    values = {
+        "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
+        "RespoDiffLoadAdapter": {"adapter": adapter},
+        "RespoDiffSteer": steer,
+        "CLIPTextEncode": {"text": "a photo of a doctor"},
+        "EmptyLatentImage": {"width": 64, "height": 64},
+        "KSampler": {"seed": 1, "steps": 2, "cfg": 4.0},
+        "VAEDecode": {},
+        "SaveImage": {},
+    }
+    nodes = {
+        type_: page.add(type_, (60 + 300 * (i % 4), 100 + 330 * (i // 4)), **set_)
+        for i, (type_, set_) in enumerate(values.items())
+    }
+    for source, output, target, name in (
+        ("CheckpointLoaderSimple", 0, "RespoDiffSteer", "model"),
+        ("RespoDiffLoadAdapter", 0, "RespoDiffSteer", "adapter"),
+        ("RespoDiffSteer", 0, "KSampler", "model"),
+        ("CheckpointLoaderSimple", 1, "CLIPTextEncode", "clip"),
+        ("CLIPTextEncode", 0, "KSampler", "positive"),
+        ("CLIPTextEncode", 0, "KSampler", "negative"),
+        ("EmptyLatentImage", 0, "KSampler", "latent_image"),
+        ("KSampler", 0, "VAEDecode", "samples"),
+        ("CheckpointLoaderSimple", 2, "VAEDecode", "vae"),
+        ("VAEDecode", 0, "SaveImage", "images"),
+    ):
+        page.connect(nodes[source], output, nodes[target], name)
+    return nodes
+
+
+def mixer_graph(page: ComfyPage, adapter: str, **strengths: float) -> None:
+    """The same with a Concept Mixer."""
+    nodes = picture_graph(page, adapter)
+    node = page.add(MIXER, (360, 760), adapter=adapter, **strengths)
+    page.connect(nodes["CheckpointLoaderSimple"], 0, node, "model")
+    page.connect(node, 0, nodes["KSampler"], "model")
+
+
+def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Queue the graph and wait: the error, if any, and the saved pictures."""
+    (saver,) = page.nodes("SaveImage")
+    assert page.queue()
+    page.wait(f"app.lastExecutionError || app.nodeOutputs[{saver}]?.images?.length")
+    return page.js("() => app.lastExecutionError ?? null"), page.js("(id) => app.nodeOutputs[id]?.images ?? []", saver)
+
+
+def failure(page: ComfyPage) -> dict[str, Any]:
+    error, _ = outcome(page)
+    assert error is not None, "the graph was expected to fail"
+    return error
+
+
+def test_the_four_nodes_can_be_added(page):
+    for index, node in enumerate(NODES):
+        page.add(node, (400 * index, 100))
+    assert not [line for line in page.console if line.startswith("error") and "respodiff" in line.lower()]
+
+
+def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
+    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true) }")
+    steer = page.add("RespoDiffSteer", (300, 200))
+    page.page.wait_for_timeout(300)
+    strength = widget(page, steer, "strength")
+    options = strength["options"]
+    assert (strength["type"], strength["value"]) == ("slider", 1)
+    assert (options["min"], options["max"], options["step2"]) == (-2, 2, 0.01)
+    for value in (0, 1, -2, 2, 0):
+        page.page.mouse.move(*slider_x(page, steer, "strength", 0.5))
+        page.page.mouse.down()
+        page.page.mouse.move(*slider_x(page, steer, "strength", value), steps=4)
+        page.page.mouse.up()
+        assert page.values(steer)["strength"] == value
+
+
+def test_steers_further_inputs_are_advanced(page):
+    widgets = page.widgets(page.add("RespoDiffSteer"))
+    advanced = [w["name"] for w in widgets if w["options"].get("advanced")]
+    assert advanced == ["ram_strength", "sam_strength", "start_percent", "end_percent", "prompt"]
+
+
+class TestConceptMixer:
+    def test_shows_one_readable_slider_per_concept_of_the_chosen_file(self, page):
+        node = page.add(MIXER, adapter="gender.safetensors")
+        assert strengths(page, node) == {"strength of woman": 0, "strength of man": 0}
+        page.set(node, "adapter", "safety.safetensors")
+        assert list(strengths(page, node)) == ["strength of violence", "strength of nudity", "strength of hate"]
+        assert {w["options"]["min"] for w in page.widgets(node) if w["type"] == "slider"} == {0}
+        page.set(node, "adapter", "gender.safetensors")
+        assert list(strengths(page, node)) == ["strength of woman", "strength of man"]
+        assert {w["options"]["min"] for w in page.widgets(node) if w["type"] == "slider"} == {-2}
+
+    def test_saved_workflows_of_two_files_open_as_they_were_in_any_order(self, page):
+        set_to = {
+            "gender.safetensors": {"strength of woman": 0.7, "strength of man": -0.25},
+            "safety.safetensors": {"strength of violence": 1.5, "strength of nudity": 0.0, "strength of hate": 0.01},
+        }
+        saved = {}
+        for file, values in set_to.items():
+            page.clear()
+            node = page.add(MIXER, adapter=file, **{f"adapter.{name}": value for name, value in values.items()})
+            assert strengths(page, node) == values
+            saved[file] = page.save()
+        for file in [*saved, *reversed(saved)]:
+            page.load(json.loads(json.dumps(saved[file])))
+            assert page.values(mixer(page))["adapter"] == file
+            assert strengths(page, mixer(page)) == set_to[file]
+
+    @pytest.mark.parametrize("now", [("old", "woman", "man"), ("man", "woman"), ("woman",)])
+    def test_values_saved_for_other_concepts_never_steer(self, page, adapters, opening, now):
+        mixer_graph(page, "gender.safetensors", **{"adapter.strength of woman": 0.7, "adapter.strength of man": 0.25})
+        saved = page.save()
+        write(make_adapter("sd15", *now), adapters / "gender.safetensors")
+        with opening() as later:
+            later.load(saved)
+            error = failure(later)
+            assert error["node_type"] == MIXER
+            assert "holds other concepts" in error["exception_message"]
+
+
+class TestWithoutAnyAdapter:
+    @pytest.fixture
+    def empty_page(self, adapters, opening):
+        for file in adapters.glob("*"):
+            file.unlink()
+        with opening() as opened:
+            yield opened
+
+    def test_the_nodes_load_all_the_same(self, empty_page):
+        for node in NODES:
+            empty_page.add(node)
+        assert not [line for line in empty_page.console if line.startswith("error") and "respodiff" in line.lower()]
+
+    def test_queueing_says_what_to_do(self, empty_page):
+        picture_graph(empty_page, "(no file yet)")
+        error = failure(empty_page)
+        assert error["node_type"] == "RespoDiffLoadAdapter"
+        assert "There is no adapter yet. Put one in" in error["exception_message"]
+
+    def test_queueing_a_mixer_says_what_to_do(self, empty_page):
+        mixer_graph(empty_page, "(no file yet)")
+        error = failure(empty_page)
+        assert error["node_type"] == MIXER
+        assert "There is no adapter yet. Put one in" in error["exception_message"]
+
+
+def test_a_graph_queued_from_the_page_gives_a_picture(page):
+    picture_graph(page, concept="woman", strength=1.0)
+    error, (image,) = outcome(page)
+    assert error is None
+    assert page.server.output_path(image).stat().st_size > 500
+
+
+def test_what_is_refused_is_said_in_the_page(page):
+    nodes = picture_graph(page, "safety.safetensors", concept="violence", strength=-0.5)
+    error = failure(page)
+    assert error["node_id"] == str(nodes["RespoDiffSteer"])
+    said = error["exception_message"].strip()
+    assert "safety concept" in said
+    page.page.get_by_text("View details").first.click()
+    page.page.get_by_text(said.split(".")[0]).first.wait_for()
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_has_a_help_page(page, node):
+    page.js("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", page.add(node, (100, 200)))
+    page.page.locator('[data-testid="info-button"]').click()
+    page.page.get_by_role("heading", name="What it cannot promise").wait_for()
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+class TestWorkflows:
+    def test_opens_without_a_missing_node_or_file(self, page, workflow):
+        content = json.loads(workflow.read_text("utf-8"))
+        page.load(content)
+        page.page.wait_for_timeout(1500)
+        assert page.js("() => app.graph._nodes.filter((n) => n.has_errors).map((n) => n.type)") == []
+        assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
+        prompt = page.js("async () => (await app.graphToPrompt()).output")
+        for node in prompt.values():
+            assert node["inputs"].get("ckpt_name", CHECKPOINT) == CHECKPOINT
+            assert node["inputs"].get("adapter") in (None, "gender.safetensors") or isinstance(
+                node["inputs"]["adapter"], list
+            )
+        page.js("() => app.canvas.deselectAll()")
+
+    def test_runs_when_made_small(self, page, workflow):
+        page.load(json.loads(workflow.read_text("utf-8")))
+        for latent in page.nodes("EmptyLatentImage"):
+            page.set(latent, "width", 64)
+            page.set(latent, "height", 64)
+        for sampler in page.nodes("KSampler"):
+            page.set(sampler, "steps", 2)
+        error, pictures = outcome(page)
+        assert error is None
+        assert pictures
+
+    def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
+        assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]
+        folder = f"{server.url}/api/workflow_templates/{PACK_NAME}"
+        with urllib.request.urlopen(f"{folder}/{quote(workflow.stem)}.jpg") as answer:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+            assert len(answer.read()) < 150_000

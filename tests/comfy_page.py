@@ -1,0 +1,183 @@
+"""ComfyUI's page in a real, headless Chromium, and what tests do in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+from respodiff.trainer.comfyui.server import ComfyServer
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+SIZE = (1600, 900)
+READY = """() => !!(window.app && app.graph && app.extensionManager && window.LiteGraph
+    && LiteGraph.registered_node_types.KSampler && LiteGraph.registered_node_types.LoadImage)"""
+# As on a second visit: without the dialog of templates that covers the graph.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+
+
+class NoBrowser(RuntimeError):
+    """There is no Chromium to open the page with; the message says what to do."""
+
+
+def chromium() -> str:
+    """The path of Chromium: CHROMIUM, or the one on the PATH. Raises NoBrowser."""
+    if named := os.environ.get("CHROMIUM"):
+        if not Path(named).is_file():
+            raise NoBrowser(f"CHROMIUM={named} does not exist: set it to a Chromium's path.")
+        return named
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        raise NoBrowser(
+            "No Chromium found: install one (Debian: apt-get install chromium), or set CHROMIUM to its path."
+        )
+    return found
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        try:
+            yield chrome
+        finally:
+            chrome.close()
+
+
+def prepare(server: ComfyServer, **settings: Any) -> None:
+    """Before the server starts: the settings of its page."""
+    path = server.base_directory / "user" / "default" / "comfy.settings.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(SETTINGS | settings))
+
+
+@contextmanager
+def open_page(chrome: Browser, server: ComfyServer, size: tuple[int, int] = SIZE) -> Iterator[ComfyPage]:
+    """The page with an empty graph, as in a new browser."""
+    context = chrome.new_context(viewport={"width": size[0], "height": size[1]})
+    try:
+        opened = ComfyPage(context.new_page(), server)
+        opened.page.goto(server.url)
+        opened.page.wait_for_function(READY, timeout=60_000)
+        opened.page.wait_for_timeout(500)  # until the page has opened its first graph
+        opened.clear()
+        yield opened
+    finally:
+        context.close()
+
+
+@dataclass
+class ComfyPage:
+    """The open page. Nodes are named by their ids in the graph."""
+
+    page: Page
+    server: ComfyServer
+    console: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
+
+    def js(self, function: str, *arguments: Any) -> Any:
+        """Call a JavaScript function with arguments; promises are awaited."""
+        return self.page.evaluate(f"(all) => ({function})(...all)", list(arguments))
+
+    def clear(self) -> None:
+        self.js("() => app.graph.clear()")
+
+    def add(self, type_: str, at: tuple[float, float] = (100, 100), **values: Any) -> int:
+        """Add a node as the page's menu does and set its widgets; its id."""
+        node = self.js(
+            """(type, at) => {
+                const node = LiteGraph.createNode(type)
+                if (!node) throw new Error(`the page knows no ${type}`)
+                node.pos = at
+                app.graph.add(node)
+                return node.id
+            }""",
+            type_,
+            at,
+        )
+        for name, value in values.items():
+            self.set(node, name, value)
+        return node
+
+    def connect(self, source: int, output: int, target: int, name: str) -> None:
+        """Connect an output, by number, with an input, by name."""
+        self.js(
+            """(source, output, target, name) => {
+                const to = app.graph.getNodeById(target)
+                const link = app.graph.getNodeById(source).connect(output, to, to.findInputSlot(name))
+                if (!link) throw new Error(`could not connect ${name}`)
+            }""",
+            source,
+            output,
+            target,
+            name,
+        )
+
+    def set(self, node: int, name: str, value: Any) -> None:
+        self.js(
+            """(id, name, value) => {
+                const node = app.graph.getNodeById(id)
+                const widget = node.widgets.find((w) => w.name === name)
+                if (!widget) throw new Error(`${node.type} has no ${name}`)
+                widget.value = value
+                widget.callback?.(value, app.canvas, node)
+            }""",
+            node,
+            name,
+            value,
+        )
+
+    def widgets(self, node: int) -> list[dict[str, Any]]:
+        """Name, label, type, value and options of each widget, in the order shown."""
+        return self.js(
+            """(id) => (app.graph.getNodeById(id).widgets ?? []).map((w) => ({
+                name: w.name, label: w.label ?? w.name, type: w.type, value: w.value ?? null,
+                options: JSON.parse(JSON.stringify(w.options ?? {})) }))""",
+            node,
+        )
+
+    def values(self, node: int) -> dict[str, Any]:
+        return {widget["name"]: widget["value"] for widget in self.widgets(node)}
+
+    def save(self) -> dict[str, Any]:
+        """The workflow as the page saves it."""
+        return json.loads(self.js("() => JSON.stringify(app.graph.serialize())"))
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow in place of the graph."""
+        self.clear()
+        self.js("(workflow) => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_timeout(200)
+
+    def nodes(self, type_: str) -> list[int]:
+        return self.js("(type) => app.graph._nodes.filter((n) => n.type === type).map((n) => n.id)", type_)
+
+    def queue(self) -> bool:
+        """Press Run; whether the server accepted the graph."""
+        return bool(self.js("() => app.queuePrompt(0)"))
+
+    def wait(self, condition: str, timeout: float = 120) -> None:
+        """Wait until a JavaScript expression is true."""
+        self.page.wait_for_function(f"() => !!({condition})", timeout=1000 * timeout)
+
+    def screenshot(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=path)
+        return path
