@@ -87,6 +87,7 @@ def _sliders(header: AdapterHeader) -> list[io.Input]:
         _CONCEPTS,
         default=_listed(header),
         socketless=True,
+        advanced=True,
         tooltip="What the sliders are for. Leave it: it tells when the file holds other concepts one day.",
     )
     return [concepts, *_strengths(header)]
@@ -100,8 +101,9 @@ def _strengths(header: AdapterHeader) -> list[io.Input]:
             default=0.0,
             min=0.0 if concept.info.category == "safety" else -2.0,
             max=2.0,
-            step=0.01,
-            round=0.001,
+            # A pixel of the slider is more than 0.01: finer steps could not be dragged to exactly 0 and 1.
+            step=0.05,
+            round=0.05,
             display_mode=io.NumberDisplay.slider,
             tooltip=f"Strength of {name!r}: 1 as trained, 0 not at all.",
         )

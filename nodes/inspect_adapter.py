@@ -18,8 +18,8 @@ class InspectAdapter(io.ComfyNode):
             display_name="Inspect RespoDiff Adapter",
             category=CATEGORY,
             description=(
-                "Shows what an adapter holds: its concepts and how they were trained, and where in the picture and "
-                "how strongly RAM and SAM of each concept act."
+                "Draws where in the picture and how strongly RAM and SAM of each concept act. TEXT, connected to "
+                "Preview as Text, tells the adapter's concepts, prompts and training."
             ),
             search_aliases=[
                 "respodiff",

@@ -21,3 +21,8 @@ class ModelMismatchError(RespoDiffError):
 
 class StrengthError(RespoDiffError):
     """A strength or window outside its meaning (for one, a negative strength of a safety concept)."""
+
+
+# ComfyUI shows an error's module before its text, and a pack's is a long path.
+for _error in (RespoDiffError, AdapterFileError, UnknownConceptError, ModelMismatchError, StrengthError):
+    _error.__module__ = "respodiff"

@@ -118,6 +118,7 @@ def test_a_safety_concept_turned_around(bench, how):
     bench.save_adapter(make_adapter("sd15", "woman", category="safety"))
     error = bench.error(graph_with("test.safetensors", **how))
     assert error.node_type == "RespoDiffSteer"
+    assert error.exception_type == "respodiff.StrengthError"
     assert "safety concept" in error.message
     assert "0 or more" in error.message
 
