@@ -263,7 +263,7 @@ def _add(h: torch.Tensor, group: Group, chosen: list[bool], is_open: torch.Tenso
     """h with the group added to the chosen chunks; a new tensor, since h may be a skip connection as well."""
     images = h.shape[0] // len(chosen)
     if all(chosen):
-        return _add_rows(h, group, None if is_open is None else is_open.repeat(len(chosen)))
+        return _add_rows(h, group, None if is_open is None else is_open.repeat(h.shape[0] // is_open.shape[0]))
     parts = [
         _add_rows(chunk, group, is_open) if steered else chunk
         for chunk, steered in zip(h.split(images), chosen, strict=True)
