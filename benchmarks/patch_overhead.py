@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     source = users_own() or fetch("0.30.0")
-    checkpoint = cache_directory() / "models" / "diffusion_models" / f"{options.family}.safetensors"
+    checkpoint = cache_directory() / "models" / "diffusion_models" / f"benchmark_{options.family}.safetensors"
     if not checkpoint.exists():
         print(f"Writing {checkpoint.name} with random weights ...")
         write_checkpoint(source, checkpoint, options.family, text_encoder=False, vae=False)

@@ -10,7 +10,7 @@ from ..respodiff_core.adapter import AdapterHeader, peek, read
 from ..respodiff_core.errors import AdapterFileError
 from ..respodiff_core.steering import Steering, Term
 from . import attach, folder
-from .types import CATEGORY
+from .inputs import CATEGORY, model_input, model_output, strength_slider
 
 _FILE = "adapter"
 # A concept may be called anything a dot does not split, so its slider's id gets a prefix of its own.
@@ -33,17 +33,14 @@ class ConceptMixer(io.ComfyNode):
             ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "concept sliders", "mixer"],
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and the like.",
-                ),
+                model_input(),
                 io.DynamicCombo.Input(
                     _FILE,
                     options=options,
                     tooltip="A .safetensors adapter in models/respodiff. Reload the page after adding files.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The steered model; the one that came in stays as it is.")],
+            outputs=[model_output()],
         )
 
     @classmethod
@@ -90,22 +87,15 @@ def _sliders(header: AdapterHeader) -> list[io.Input]:
         advanced=True,
         tooltip="What the sliders are for. Leave it: it tells when the file holds other concepts one day.",
     )
-    return [concepts, *_strengths(header)]
-
-
-def _strengths(header: AdapterHeader) -> list[io.Input]:
-    return [
-        io.Float.Input(
+    strengths = [
+        strength_slider(
             _SLIDER + name,
+            f"Strength of {name!r}: 1 as trained, 0 not at all.",
             display_name=name,
             default=0.0,
-            min=0.0 if concept.info.category == "safety" else -2.0,
-            max=2.0,
-            # A pixel of the slider is more than 0.01: finer steps could not be dragged to exactly 0 and 1.
-            step=0.05,
-            round=0.05,
-            display_mode=io.NumberDisplay.slider,
-            tooltip=f"Strength of {name!r}: 1 as trained, 0 not at all.",
+            least=0.0 if concept.info.category == "safety" else -2.0,
+            step=0.05,  # the node is so wide that a pixel is more than 0.01: 0 could not be dragged
         )
         for name, concept in header.concepts.items()
     ]
+    return [concepts, *strengths]

@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from ..respodiff_core.adapter import Adapter
 from ..respodiff_core.summary import summarise
 from .adapter_picture import draw
-from .types import CATEGORY, AdapterType
+from .inputs import CATEGORY, adapter_input
 
 
 class InspectAdapter(io.ComfyNode):
@@ -30,7 +30,7 @@ class InspectAdapter(io.ComfyNode):
                 "safety",
             ],
             is_output_node=True,
-            inputs=[AdapterType.Input("adapter", tooltip="From Load RespoDiff Adapter.")],
+            inputs=[adapter_input()],
             outputs=[
                 io.String.Output("TEXT", tooltip="The summary."),
                 io.Image.Output(

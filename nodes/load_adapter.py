@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..respodiff_core.adapter import read
 from . import folder
-from .types import CATEGORY, AdapterType
+from .inputs import CATEGORY, AdapterType
 
 logger = logging.getLogger("respodiff")
 

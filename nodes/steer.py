@@ -11,7 +11,7 @@ from ..respodiff_core.concept import Concept
 from ..respodiff_core.errors import UnknownConceptError
 from ..respodiff_core.steering import Prompt, Steering, Term, Window
 from . import attach, folder
-from .types import CATEGORY, AdapterType
+from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
 
 ONLY_CONCEPT = "(the only one)"
 
@@ -37,28 +37,20 @@ class Steer(io.ComfyNode):
                 "steering",
             ],
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and the like.",
-                ),
-                AdapterType.Input("adapter", tooltip="From Load RespoDiff Adapter."),
+                model_input(),
+                adapter_input(),
                 io.Combo.Input(
                     "concept",
                     options=[ONLY_CONCEPT, *_known_concepts()],
                     default=ONLY_CONCEPT,
                     tooltip="A concept of the connected adapter; the list shows those of all adapters.",
                 ),
-                _slider(
-                    "strength",
-                    1.0,
-                    "How strongly: 1 as trained, 0 not at all, negative the other way (fairness only).",
+                strength_slider(
+                    "strength", "How strongly: 1 as trained, 0 not at all, negative the other way (fairness only)."
                 ),
-                _slider("ram_strength", 1.0, "Times strength: the module that brings the concept.", advanced=True),
-                _slider(
-                    "sam_strength",
-                    1.0,
-                    "Times strength: the module that keeps the rest of the picture.",
-                    advanced=True,
+                strength_slider("ram_strength", "Times strength: the module that brings the concept.", advanced=True),
+                strength_slider(
+                    "sam_strength", "Times strength: the module that keeps the rest of the picture.", advanced=True
                 ),
                 _percent("start_percent", 0.0, "Where in the sampling schedule steering starts (0 is pure noise)."),
                 _percent(
@@ -74,7 +66,7 @@ class Steer(io.ComfyNode):
                     tooltip="Whose prediction is steered. The method steers the positive prompt's only.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The steered model; the one that came in stays as it is.")],
+            outputs=[model_output()],
         )
 
     @classmethod
@@ -104,20 +96,6 @@ class Steer(io.ComfyNode):
             prompt,
         )
         return io.NodeOutput(attach.attach(model, Steering((term,))))
-
-
-def _slider(name: str, default: float, tooltip: str, advanced: bool | None = None) -> io.Float.Input:
-    return io.Float.Input(
-        name,
-        default=default,
-        min=-2.0,
-        max=2.0,
-        step=0.01,
-        round=0.01,
-        display_mode=io.NumberDisplay.slider,
-        tooltip=tooltip,
-        advanced=advanced,
-    )
 
 
 def _percent(name: str, default: float, tooltip: str) -> io.Float.Input:

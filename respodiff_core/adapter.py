@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from .atomic import replacing
 from .concept import Concept, ConceptInfo, check_name, joint_kind
 from .errors import AdapterFileError, UnknownConceptError
 from .families import FAMILIES, family_title
-from .transforms import Transform, kind_of
+from .transforms import Transform, channels_of, kind_of
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
@@ -72,8 +72,12 @@ class Adapter:
     def concept(self, name: str) -> Concept:
         """The concept of that name, or UnknownConceptError listing those there are."""
         if name not in self.concepts:
-            raise UnknownConceptError(f"{self.source} holds no concept {name!r}; it holds: {', '.join(self.concepts)}.")
+            raise _unknown(name, self.source, self.concepts)
         return self.concepts[name]
+
+
+def _unknown(name: str, source: str, held: Iterable[str]) -> UnknownConceptError:
+    return UnknownConceptError(f"{source} holds no concept {name!r}; it holds: {', '.join(held)}.")
 
 
 def peek(path: str | os.PathLike[str]) -> AdapterHeader:
@@ -97,9 +101,7 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
         names = list(header.concepts) if concepts is None else list(concepts)
         for name in names:
             if name not in header.concepts:
-                raise UnknownConceptError(
-                    f"{opened.name} holds no concept {name!r}; it holds: {', '.join(header.concepts)}."
-                )
+                raise _unknown(name, opened.name, header.concepts)
         loaded = {name: opened.concept(header.concepts[name].info).check_finite() for name in names}
         return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
 
@@ -119,15 +121,8 @@ def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = t
                 key = ".".join(filter(None, (concept.name, role, parameter)))
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
     data = _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
     return path
 
 
@@ -272,7 +267,7 @@ class _Opened:
                 f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
             )
         ram, sam = (kind_of(shapes[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
-        return ConceptHeader(info, joint_kind(ram, sam), _channels(shapes["ram"]))
+        return ConceptHeader(info, joint_kind(ram, sam), channels_of(ram, shapes["ram"]))
 
     def concept(self, info: ConceptInfo) -> Concept:
         modules: dict[str, dict[str, torch.Tensor]] = {"ram": {}, "sam": {}}
@@ -285,14 +280,6 @@ class _Opened:
                     modules[role][parameter] = self._file.get_tensor(key).to(torch.float32, copy=True)
         ram, sam = (Transform.of(modules[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
         return Concept(info, ram, sam)
-
-
-def _channels(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """C of a module from its shapes: the last parameter of every kind ends in the bottleneck's width."""
-    for name in ("", "fc2.bias", "conv3.bias"):
-        if name in shapes:
-            return shapes[name][0]
-    raise AssertionError("kind_of has accepted these shapes")
 
 
 def _metadata_of(adapter: Adapter) -> dict[str, str]:

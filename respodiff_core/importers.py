@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from .transforms import Transform
 _RAM = "controlnet.fc1.weight"
 _SAM = "controlnet_residual.fc2.weight"
 _H_SHAPE = (1280, 8, 8)
-_ROWS = 1280 * 8 * 8
+_ROWS = prod(_H_SHAPE)
 # Columns start uniform in +-1/sqrt(10) (RespoDiff) and +-0.1 (SDisc's trainer); a trained one leaves that range.
 _RESPODIFF_UNTRAINED = 0.3163
 _SDISC_UNTRAINED = 0.1001
@@ -185,7 +186,7 @@ def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:
     try:
         named: dict[str, int] = json.loads(listing.read_text("utf-8"))
         columns = tuple(
-            _Column(index, name, ConceptInfo(name, "fairness", name, "a person", latent_height=64, latent_width=64))
+            _Column(index, name, _fairness(name, name))
             for name, index in named.items()
             if 0 <= index < ram.shape[1] and ram[:, index].abs().max() > _SDISC_UNTRAINED
         )

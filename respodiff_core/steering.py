@@ -113,11 +113,6 @@ class Steering:
     def __add__(self, other: Steering) -> Steering:
         return Steering(self.terms + other.terms)
 
-    @property
-    def channels(self) -> int:
-        """C of the h-space the plan acts on (all terms agree, or attach refuses)."""
-        return self.terms[0].concept.channels
-
     def groups(self) -> tuple[Group, ...]:
         """The fewest adds that do the plan: one per window and prompt."""
         by_key: dict[tuple[Window, Prompt], list[Term]] = {}

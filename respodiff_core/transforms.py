@@ -65,8 +65,7 @@ class Transform:
     @property
     def channels(self) -> int:
         """C, the width of the h-space this acts on."""
-        first, shape = next(iter(PARAMETERS[self.kind].items()))
-        return self.tensors[first].shape[shape.index("C")]
+        return channels_of(self.kind, {name: tensor.shape for name, tensor in self.tensors.items()})
 
     @property
     def native_size(self) -> tuple[int, int] | None:
@@ -131,6 +130,12 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kin
             return kind
     expected = " or ".join(_spell(PARAMETERS[kind]) for kind in named)
     raise AdapterFileError(f"{owner} has shapes {_spell(shapes)}; expected {expected}.")
+
+
+def channels_of(kind: Kind, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """C, the width of the h-space that a module of these shapes acts on."""
+    name, pattern = next(iter(PARAMETERS[kind].items()))
+    return shapes[name][pattern.index("C")]
 
 
 def _fits(pattern: Mapping[str, _Shape], shapes: Mapping[str, tuple[int, ...]]) -> bool:

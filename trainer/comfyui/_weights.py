@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from ...respodiff_core.atomic import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,9 +95,5 @@ def save(state: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         save_file(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

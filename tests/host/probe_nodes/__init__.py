@@ -19,7 +19,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 CONTEXT = {"sd15": 768, "sd2": 1024, "sdxl": 2048}
 
 
-class ProbeCondition:
+class Probe:
+    """What ComfyUI asks of every node; most of these give a MODEL on."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "run"
+    CATEGORY = "test"
+
+
+class FreshProbe(Probe):
+    """Runs in every graph, also where nothing changed."""
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+
+class ProbeCondition(Probe):
     """A random condition whose first number is its own seed, by which it is known again inside the UNet."""
 
     @classmethod
@@ -33,8 +49,6 @@ class ProbeCondition:
         }
 
     RETURN_TYPES = ("CONDITIONING",)
-    FUNCTION = "run"
-    CATEGORY = "test"
 
     def run(self, seed, family, tokens):
         generator = torch.Generator().manual_seed(seed)
@@ -43,20 +57,12 @@ class ProbeCondition:
         return ([[context, {"pooled_output": torch.randn(1, 1280, generator=generator)}]],)
 
 
-class ProbeRecord:
+class ProbeRecord(FreshProbe):
     """Put after Steer: saves h before and after all of Steer's work, with whose condition each row had."""
 
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",), "name": ("STRING", {"default": "record"})}}
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def IS_CHANGED(cls, **_):
-        return float("nan")
 
     def run(self, model, name):
         calls = []
@@ -97,16 +103,12 @@ class ProbeRecord:
         return (recorded,)
 
 
-class ProbeReference:
+class ProbeReference(Probe):
     """Steering by hand: one more layer at the end of the middle block adds a tensor to the positive rows."""
 
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",), "tensor_file": ("STRING", {"default": ""})}}
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "test"
 
     def run(self, model, tensor_file):
         vector = load_file(os.path.join(folder_paths.get_input_directory(), tensor_file))["vector"]
@@ -130,16 +132,12 @@ class ProbeReference:
         return (patched,)
 
 
-class ProbeMiddlePatch:
+class ProbeMiddlePatch(Probe):
     """Another pack's patch of the middle block's output: scales h."""
 
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",)}}
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "test"
 
     def run(self, model):
         def patch(h, hsp, transformer_options):
@@ -152,20 +150,12 @@ class ProbeMiddlePatch:
         return (patched,)
 
 
-class ProbeOperations:
+class ProbeOperations(FreshProbe):
     """Put after Steer: counts what its patch asks of the device in each UNet call, reads by the host apart."""
 
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",)}}
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def IS_CHANGED(cls, **_):
-        return float("nan")
 
     def run(self, model):
         calls = []
@@ -199,7 +189,7 @@ class ProbeOperations:
         return (counting,)
 
 
-class ProbeAlive:
+class ProbeAlive(FreshProbe):
     """How many objects of a class are alive after a garbage collection."""
 
     @classmethod
@@ -208,19 +198,13 @@ class ProbeAlive:
 
     RETURN_TYPES = ()
     OUTPUT_NODE = True
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def IS_CHANGED(cls, **_):
-        return float("nan")
 
     def run(self, class_name, after=None):
         gc.collect()
         return {"ui": {"text": [str(sum(type(o).__name__ == class_name for o in gc.get_objects()))]}}
 
 
-class ProbeDescribe:
+class ProbeDescribe(FreshProbe):
     """Says what a MODEL object carries, so that a test sees whether it was left as it was."""
 
     @classmethod
@@ -229,12 +213,6 @@ class ProbeDescribe:
 
     RETURN_TYPES = ()
     OUTPUT_NODE = True
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-    @classmethod
-    def IS_CHANGED(cls, **_):
-        return float("nan")
 
     def run(self, model):
         options = model.model_options["transformer_options"]
