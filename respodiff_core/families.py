@@ -24,6 +24,7 @@ FAMILIES = {
         Family("sd15", "Stable Diffusion 1.x", "stable-diffusion-v1"),
         Family("sd2", "Stable Diffusion 2.x", "stable-diffusion-v2"),
         Family("sdxl", "Stable Diffusion XL", "stable-diffusion-xl-v1-base"),
+        Family("toyworld", "ToyWorld", "toyworld"),  # the trainer's built-in base model
     )
 }
 

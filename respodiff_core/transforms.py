@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from types import MappingProxyType
 from typing import Literal
 
@@ -82,6 +83,11 @@ class Transform:
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(moved))
 
+    def detach(self) -> Transform:
+        """The same transform, through which no gradient flows to its tensors."""
+        detached = {name: tensor.detach() for name, tensor in self.tensors.items()}
+        return replace(self, tensors=MappingProxyType(detached))
+
     def averaged_over_space(self) -> Transform:
         """A constant as the channel module that adds its mean everywhere; a channel module as it is.
 
@@ -113,6 +119,25 @@ class Transform:
             hidden = F.silu(F.conv2d(hidden, t["conv2.weight"], t["conv2.bias"], padding=1))
             return F.conv2d(hidden, t["conv3.weight"], t["conv3.bias"], padding=1)
         return self.field(h.shape[-2], h.shape[-1])
+
+
+def initial(
+    kind: Kind, shape: tuple[int, int, int], hidden: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Tensors to start training a module from; at first it adds exactly zero.
+
+    `shape` is h's (C, H, W), `hidden` the width M of mlp and conv. Constants start at zero; in mlp and conv only the
+    last layer does, since gradients must find their way to the others.
+    """
+    sizes = dict(zip("CHW", shape, strict=True)) | {"M": hidden}
+    *_, last = (name for name in PARAMETERS[kind] if name.endswith("weight") or not name)
+    tensors = {}
+    for name, symbols in PARAMETERS[kind].items():
+        size = [sizes[symbol] if isinstance(symbol, str) else symbol for symbol in symbols]
+        tensors[name] = torch.zeros(size)
+        if name.endswith("weight") and name != last:
+            tensors[name].normal_(std=prod(size[1:]) ** -0.5, generator=generator)
+    return tensors
 
 
 def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kind:

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..respodiff_core.errors import RespoDiffError
-from .comfyui.results import NodeFailed, PromptRejected
-from .comfyui.source import ComfyUnavailable
+from .explained import explained
+from .options import DType, Force, Output
+from .train_command import train
 
 if TYPE_CHECKING:
     from ..respodiff_core.adapter import Adapter
-
-
-class DType(str, Enum):
-    """How numbers are stored in a file."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
 
 
 app = typer.Typer(
     help="RespoDiff adapters: fairness and safety for text-to-image models.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
 
 
@@ -48,12 +38,8 @@ def info(file: Annotated[Path, typer.Argument(help="An adapter (.safetensors).")
     from ..respodiff_core.adapter import read
     from ..respodiff_core.summary import summarise
 
-    with _explained():
+    with explained():
         typer.echo(summarise(read(file)))
-
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="The adapter to write (.safetensors).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
 
 
 @app.command("import")
@@ -66,7 +52,7 @@ def import_(
     """Turn a pickle of the reference code into an adapter; nothing in it is run."""
     from ..respodiff_core.importers import import_pickle
 
-    with _explained():
+    with explained():
         _write(import_pickle(file, concept), output, force)
 
 
@@ -80,7 +66,7 @@ def merge(
     from ..respodiff_core.adapter import merge as merged
     from ..respodiff_core.adapter import read
 
-    with _explained():
+    with explained():
         _write(merged(map(read, files)), output, force)
 
 
@@ -97,7 +83,7 @@ def convert(
 
     from ..respodiff_core.adapter import read
 
-    with _explained():
+    with explained():
         adapter = read(file)
         if channel:
             concepts = {
@@ -108,6 +94,9 @@ def convert(
         _write(adapter, output, force, dtype)
 
 
+app.command()(train)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("out/demo"),
@@ -116,7 +105,7 @@ def demo(
     """Steer a small model in a real, headless ComfyUI and draw one picture with a row of strengths."""
     from .demo import run
 
-    with _explained():
+    with explained():
         run(out, comfyui)
 
 
@@ -131,13 +120,3 @@ def _write(adapter: Adapter, output: Path, force: bool, dtype: DType = DType.flo
         raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
     write(adapter, output, getattr(torch, dtype.value))
     typer.echo(f"Wrote {output}: {', '.join(adapter.concepts)}")
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """End with the error's own words and exit code 1: they were written for the person at the screen."""
-    try:
-        yield
-    except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected, OSError) as error:
-        typer.echo(f"respodiff: {error}", err=True)
-        raise typer.Exit(1) from error

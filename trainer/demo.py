@@ -1,120 +1,139 @@
-"""`respodiff demo`: the main job, end to end, in a real headless ComfyUI on a small generated checkpoint.
-
-Checkpoint and adapter have random weights: the demo shows that the nodes steer and how strength acts, not what a
-trained concept looks like.
+"""`respodiff demo`: the whole road on two CPU cores. Train two adapters on ToyWorld, look at what they do to
+professions they were not trained on, and load the same file in a real ComfyUI, where its own sampler must agree.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import tempfile
 import time
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from ..respodiff_core.adapter import Adapter, write
-from ..respodiff_core.concept import Concept, ConceptInfo
-from ..respodiff_core.transforms import Transform
-from .comfyui.server import ComfyServer
-from .comfyui.small_models import write_checkpoint
-from .comfyui.source import cache_directory, fetch, users_own
+from ..respodiff_core.adapter import read
+from .base.model import TOYWORLD, BaseModel, load_base
+from .comfyui.source import fetch, users_own
+from .previews import save_picture
+from .recipe import Recipe
+from .sheet import draw, pixels
+from .toyworld.evaluate import UNSTEERED, Asked, Fairness, Sampler, fair_pictures, fairness, sampler
+from .toyworld.host import Steered, ToyWorldInComfyUI
+from .toyworld.world import PROFESSIONS, SHAPES
+from .training import train
 
 log = logging.getLogger(__name__)
 
-STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-PACK = Path(__file__).parents[1]
-_STEER, _SAMPLER, _CHECKPOINT = "6", "7", "1"
-_H_SHAPE = (320, 12, 12)  # of the small checkpoint's h-space at the graph's 192 x 192 pixels
+AXIS = "shape"
+PER_PROFESSION = 12
+STEPS, GUIDANCE = 50, 7.5  # DDIM steps and guidance, as the paper's protocol has them
+_SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
+_EACH = 4  # pictures of each shown profession, before and after
 
 
 def run(out: Path, version: str) -> None:
-    """Draw `out`/strengths.png, print a table and, as the last line, figures as JSON.
+    """Write adapters and a picture to `out`, print a table and, as the last line, the figures as JSON.
 
-    Raises ComfyUnavailable, and NodeFailed where a node does.
+    Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
     """
     began = time.monotonic()
+    log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
+    adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
+    trained = time.monotonic() - began
+    concepts = list(read(adapter).concepts.values())
+
+    asked = fair_pictures(PER_PROFESSION, len(SHAPES))
+    log.info("2/3  Drawing %d pictures of professions before and after.", len(asked.prompts))
+    base = load_base(TOYWORLD)
+    before = sampler(base, steps=STEPS, guidance=GUIDANCE)(asked.unsteered())
+    after = sampler(base, concepts, steps=STEPS, guidance=GUIDANCE)(asked)
+    picture = out / "before-after.png"
+    save_picture(before_after(asked, before, after), picture)
+
     source = users_own() or fetch(version)
-    checkpoint = cache_directory() / "models" / "checkpoints" / "sd15.safetensors"
-    if not checkpoint.exists():
-        log.info("Writing a small Stable Diffusion 1.5 checkpoint with random weights (0.5 GB) ...")
-        write_checkpoint(source, checkpoint, "sd15")
-    with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as base:
-        server = ComfyServer(source, Path(base), PACK)
-        models = Path(base) / "models"
-        for folder in ("checkpoints", "respodiff"):
-            (models / folder).mkdir()
-        (models / "checkpoints" / "demo.safetensors").symlink_to(checkpoint)
-        write(example_adapter(), models / "respodiff" / "demo.safetensors")
-        log.info("Starting ComfyUI %s ...", source.version)
+    log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
+    with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as folder:
+        server = ToyWorldInComfyUI(source, Path(folder), toyworld_folder(base))
         with server:
-            unsteered = _picture(server, without_steering(example_graph()))
-            pictures = {strength: _picture(server, example_graph(strength)) for strength in STRENGTHS}
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "strengths.png"
-    draw_row(pictures).save(path)
-    _report(pictures, unsteered, path, source.version, time.monotonic() - began)
+            make = comfyui_sampler(server, base, adapter, [concept.name for concept in concepts])
+            in_host = make(asked)
+            in_host_before = make(asked.unsteered())
+    figures = {
+        "before": fairness(asked.unsteered(), before, AXIS),
+        "after": fairness(asked, after, AXIS),
+        "before, in ComfyUI": fairness(asked.unsteered(), in_host_before, AXIS),
+        "after, in ComfyUI": fairness(asked, in_host, AXIS),
+    }
+    _report(figures, adapter, picture, trained, time.monotonic() - began)
 
 
-def example_graph(strength: float = 1.0) -> dict[str, Any]:
-    """The shipped graph, in ComfyUI's API form, at one strength."""
-    graph = json.loads(files(__package__).joinpath("demo_graph.json").read_text("utf-8"))
-    graph[_STEER]["inputs"]["strength"] = strength
-    return graph
+def demo_recipe(output: Path, seed: int = 0) -> Recipe:
+    """Both head shapes in one file, by ToyWorld's presets."""
+    presets = [{"preset": f"toyworld/{shape}"} for shape in SHAPES]
+    return Recipe.of({"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed}})
 
 
-def without_steering(graph: dict[str, Any]) -> dict[str, Any]:
-    """The same graph as it would be without the pack."""
-    plain = copy.deepcopy(graph)
-    plain[_SAMPLER]["inputs"]["model"] = [_CHECKPOINT, 0]
-    return plain
+def toyworld_folder(base: BaseModel) -> Path:
+    """Where the built-in base model lies, for a host that reads it itself."""
+    return base.weights[0].parents[1]
 
 
-def example_adapter() -> Adapter:
-    """A smooth random direction of the small checkpoint's h-space."""
-    generator = torch.Generator().manual_seed(1)
-    channels, height, width = _H_SHAPE
-    coarse = torch.randn(1, channels, 3, 3, generator=generator)
-    ram = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)[0]
-    sam = -0.2 * ram
-    info = ConceptInfo("random direction", latent_height=24, latent_width=24)
-    return Adapter("sd15", {info.name: Concept(info, Transform.of({"": ram}), Transform.of({"": sam}))}, "epsilon")
+def comfyui_sampler(server: ToyWorldInComfyUI, base: BaseModel, adapter: Path, names: Sequence[str]) -> Sampler:
+    """Sampling by ComfyUI: one queue run per concept; only the finished latents are decoded here."""
+
+    def make(asked: Asked) -> torch.Tensor:
+        pictures = torch.empty(len(asked.prompts), 3, 64, 64)
+        for number in np.unique(asked.concept):
+            (rows,) = np.nonzero(asked.concept == number)
+            latents = server.sample(
+                [asked.prompts[row] for row in rows],
+                seed=int(number) + 1,
+                steered=None if number == UNSTEERED else Steered(adapter, names[number]),
+                steps=STEPS,
+                cfg=GUIDANCE,
+            )
+            pictures[torch.from_numpy(rows)] = base.decode_latents(latents * base.latent_scale)
+        return pictures
+
+    return make
 
 
-def draw_row(pictures: dict[float, np.ndarray], size: int = 256) -> Image.Image:
-    """The pictures side by side, each under its strength and over its change from strength 0."""
-    gap, label, amplify = 8, 40, 4
-    sheet = Image.new("RGB", (len(pictures) * (size + gap) + gap, 2 * (size + label) + gap), (24, 26, 30))
-    pen = ImageDraw.Draw(sheet)
-    unsteered = pictures[0.0].astype(int)
-    for index, (strength, picture) in enumerate(pictures.items()):
-        x = gap + index * (size + gap)
-        change = np.clip(np.abs(picture - unsteered) * amplify, 0, 255).astype(np.uint8)
-        texts = ("unsteered (0)" if strength == 0 else f"strength {strength:+g}", f"its change, x {amplify}")
-        for line, (text, pixels) in enumerate(zip(texts, (picture, change), strict=True)):
-            y = line * (size + label)
-            pen.text((x + size // 2, y + label // 2), text, (232, 234, 237), ImageFont.load_default(18), anchor="mm")
-            sheet.paste(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC), (x, y + label))
-    return sheet
+def before_after(asked: Asked, before: torch.Tensor, after: torch.Tensor) -> Image.Image:
+    """A sheet: some professions, the same seeds without and with the adapters, asked for in turn."""
+    rows = []
+    for name in _SHOWN:
+        (mine,) = np.nonzero(asked.profession == PROFESSIONS.index(name))
+        chosen = mine[:_EACH]
+        rows.append((name, [pixels(picture) for picture in (*before[chosen], *after[chosen])]))
+    columns = ["before"] * _EACH + [SHAPES[number] for number in asked.concept[:_EACH]]
+    return draw(rows, columns, 96, "ToyWorld, the same seeds before and after; the adapters never saw a profession")
 
 
-def _picture(server: ComfyServer, graph: dict[str, Any]) -> np.ndarray:
-    (saved,) = server.run(graph).outputs["9"]["images"]
-    return np.asarray(Image.open(server.output_path(saved)).convert("RGB"))
-
-
-def _report(pictures: dict[float, np.ndarray], unsteered: np.ndarray, path: Path, version: str, seconds: float) -> None:
-    changes = {s: float(np.abs(p.astype(int) - unsteered).mean()) for s, p in pictures.items()}
-    print(f"\n{'strength':>10}   mean change of a pixel (of 255)")
-    for strength, change in changes.items():
-        print(f"{strength:>+10.1f}   {change:6.2f}{'   identical to the unsteered picture' if change == 0 else ''}")
-    print(f"\nPicture: {path}")
-    figures = {f"pixel_change_at_{s:+g}": round(change, 4) for s, change in changes.items()}
-    print(json.dumps({"comfyui": version, **figures, "seconds": round(seconds, 1)}))
+def _report(figures: dict[str, Fairness], adapter: Path, picture: Path, trained: float, seconds: float) -> None:
+    print(f"\n{'':22} deviation ratio   {'   '.join(f'{shape} asked, shown' for shape in SHAPES)}   right profession")
+    for name, one in figures.items():
+        steered = [f"{one.steering_accuracy[c]:.1%}" if one.steering_accuracy else "" for c in range(len(SHAPES))]
+        cells = "   ".join(f"{cell:>{len(shape) + 13}}" for cell, shape in zip(steered, SHAPES, strict=True))
+        print(f"{name:22} {one.deviation_ratio:15.3f}   {cells}   {one.profession_accuracy:16.1%}")
+    print(f"\nAdapter: {adapter}   (trained in {trained:.0f} s)\nPicture: {picture}")
+    before, after, host = figures["before"], figures["after"], figures["after, in ComfyUI"]
+    print(
+        json.dumps(
+            {
+                "deviation_ratio_base": round(before.deviation_ratio, 4),
+                "deviation_ratio": round(after.deviation_ratio, 4),
+                "steering_accuracy": round(after.lowest_steering_accuracy, 4),
+                "profession_accuracy_base": round(before.profession_accuracy, 4),
+                "profession_accuracy": round(after.profession_accuracy, 4),
+                "host_deviation_ratio": round(host.deviation_ratio, 4),
+                "host_steering_accuracy": round(host.lowest_steering_accuracy, 4),
+                "host_profession_accuracy": round(host.profession_accuracy, 4),
+                "training_seconds": round(trained, 1),
+                "seconds": round(seconds, 1),
+            }
+        )
+    )

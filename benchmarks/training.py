@@ -1,0 +1,282 @@
+"""Training: the staggered pool against the paper's loop, side by side in one run.
+
+    python benchmarks/training.py            # about an hour on two cores; --quick leaves out the way to quality
+
+1. Cost of a training sample on ToyWorld: UNet evaluations, counted by hooks, and wall clock.
+2. Wall clock to equal quality on ToyWorld: until 95 % of held-out professions show the group asked for, with at most
+   two points of profession accuracy lost. Each side at its own best learning rates of the same grid; looking at
+   quality stops the clock.
+3. A small UNet of SDXL's build: wall clock of a sample and peak memory, each side in a process of its own.
+
+The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.denoiser import Condition
+from respodiff.respodiff_core.learner import Learner
+from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
+from respodiff.respodiff_core.trajectories import FreshRollouts, Pool, Share
+from respodiff.trainer.base.model import BaseModel, load_base
+from respodiff.trainer.evaluations import counting
+from respodiff.trainer.recipe import Recipe
+from respodiff.trainer.toyworld.classifier import classify
+from respodiff.trainer.toyworld.evaluate import fair_pictures, fairness, sampler
+from respodiff.trainer.toyworld.world import SHAPES
+from respodiff.trainer.training import encode_concept, new_learner, new_objective, new_trajectories
+
+CONCEPT = "square"
+SIDES = {
+    "pool": {"rollout": "pool", "batch": 4, "pool": 8},
+    "reference": {"rollout": "reference", "batch": 1, "pool": 1},
+}
+RATES = (0.03, 0.1, 0.3)  # of RAM; SAM's is a tenth
+GOOD_STEERING, PROFESSION_LOSS = 0.95, 0.02
+SECONDS_AT_MOST = {"pool": 120.0, "reference": 600.0}
+LOOK_EVERY_SAMPLES = {"pool": 100, "reference": 50}
+
+
+class Side:
+    """One way to train one concept on ToyWorld, step by step, with its own clock."""
+
+    def __init__(self, base: BaseModel, name: str, ram_rate: float, seed: int = 0) -> None:
+        concept = {"preset": f"toyworld/{CONCEPT}", "ram_rate": ram_rate, "sam_rate": ram_rate / 10}
+        recipe = Recipe.of(
+            {
+                "base": "toyworld",
+                "output": "x.safetensors",
+                "concepts": [concept],
+                "training": {**SIDES[name], "seed": seed},
+            }
+        )
+        training, (one,) = recipe.training, recipe.concepts
+        accelerator = Accelerator(cpu=True)
+        self.batch = training.batch
+        self.objective = new_objective(base, one, training, encode_concept(base, one, accelerator.device))
+        self.learner = new_learner(base, one, training, accelerator)
+        self.trajectories = new_trajectories(base, self.objective, training, Share(), accelerator.device)
+        self.steps = 0
+        self.seconds = 0.0
+
+    def train(self, samples: int) -> None:
+        """Train on so many more samples."""
+        began = time.perf_counter()
+        for _ in range(-(-samples // self.batch)):
+            self.steps += 1
+            batch = self.trajectories.next(self.steps, self.learner.modules)
+            look = self.objective.look(batch.z, batch.t, batch.neutral)
+            self.trajectories.advance(look, self.learner.step(self.objective, look).steered)
+        self.seconds += time.perf_counter() - began
+
+    @property
+    def samples(self) -> int:
+        return self.steps * self.batch
+
+    def concept(self) -> Concept:
+        return Concept(ConceptInfo(CONCEPT, "fairness"), *self.learner.finished())
+
+
+def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]:
+    """UNet evaluations and seconds per training sample, the sides in turn."""
+    sides = {name: Side(base, name, RATES[0]) for name in SIDES}
+    for side in sides.values():
+        side.train(8)  # the pool's first roll-out and all warm-up
+    per_turn = {"pool": 196, "reference": 49}  # whole passes through the schedule
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(turns):
+        for name, side in sides.items():
+            before, seconds = side.samples, side.seconds
+            with counting(base.denoiser.unet) as evaluations:
+                side.train(per_turn[name])
+            done = side.samples - before
+            found[name].append((evaluations.total / done, (side.seconds - seconds) / done))
+    return {
+        name: {"evaluations": statistics.mean(e for e, _ in rows), "seconds": statistics.median(s for _, s in rows)}
+        for name, rows in found.items()
+    }
+
+
+@dataclass(frozen=True)
+class Quality:
+    """When a side was good enough: seconds of training (None: not within its time), and how good it was at the end."""
+
+    rate: float
+    seconds: float | None
+    samples: int
+    steering: float
+    profession: float
+
+
+def way_to_quality(base: BaseModel, name: str, rate: float, profession_base: float, best: float | None) -> Quality:
+    """Train until good enough, or slower than the side's best so far."""
+    side = Side(base, name, rate)
+    limit = min(SECONDS_AT_MOST[name], best or np.inf)
+    asked = fair_pictures(4, 1)
+    while True:
+        side.train(LOOK_EVERY_SAMPLES[name])
+        seen = classify(sampler(base, [side.concept()], steps=25, shown=False)(asked))
+        steering = float((seen.shape == SHAPES.index(CONCEPT)).mean())
+        profession = float((seen.profession == asked.profession).mean())
+        reached = steering >= GOOD_STEERING and profession >= profession_base - PROFESSION_LOSS
+        print(
+            f"  {name:9} rate {rate:<5g} {side.samples:6} samples {side.seconds:6.1f} s   shows {CONCEPT} "
+            f"{steering:6.1%}   right profession {profession:6.1%}",
+            flush=True,
+        )
+        if reached or side.seconds > limit:
+            seconds = side.seconds if reached else None
+            return Quality(rate, seconds, side.samples, steering, profession)
+
+
+class SmallSDXL:
+    """What the objective needs of a base model, with SDXL's build at 107 million weights; h (320, 8, 8)."""
+
+    latent = (32, 32)
+
+    def __init__(self) -> None:
+        from diffusers import UNet2DConditionModel
+        from respodiff.trainer.base.denoiser import UNetDenoiser
+        from respodiff.trainer.toyworld.networks import scheduler
+
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=32,
+            block_out_channels=(320, 320, 320),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 1, 2),
+            attention_head_dim=(5, 5, 5),
+            cross_attention_dim=2048,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        )
+        self.alphas = scheduler().alphas_cumprod
+        self.denoiser = UNetDenoiser(unet, self.alphas)
+        generator = torch.Generator().manual_seed(0)
+        self.table = Condition(
+            torch.randn(3, 77, 2048, generator=generator),
+            torch.randn(3, 1280, generator=generator),
+            torch.tensor([[256.0, 256.0, 0.0, 0.0, 256.0, 256.0]]).expand(3, 6),
+        )
+
+
+def small_sdxl(name: str, samples: int, pipe: Any) -> None:
+    """In a process of its own: seconds of a sample and peak memory, batch 1 on both sides."""
+    from respodiff.respodiff_core.diffusion import Schedule
+
+    model = SmallSDXL()
+    prompts = Prompts(model.table, empty=0, neutrals=(1,), positive=2, negative=0)
+    kind = ReferenceScoreMatching if name == "reference" else ScoreMatching
+    objective = kind(model.denoiser, prompts, 4.0, 3.0)
+    schedule = Schedule.of(model.alphas, 50)
+    common: dict[str, Any] = {
+        "states": 49,
+        "batch": 1,
+        "latent": model.latent,
+        "seed": 0,
+        "share": Share(),
+        "device": "cpu",
+    }
+    source = (
+        FreshRollouts(objective, schedule, **common)
+        if name == "reference"
+        else Pool(objective, schedule, size=1, **common)
+    )
+    learner = Learner("constant", (320, 8, 8), ram_rate=1e-2, sam_rate=1e-3)
+    seconds = []
+    for step in range(1, samples + 1):
+        began = time.perf_counter()
+        batch = source.next(step, learner.modules)
+        look = objective.look(batch.z, batch.t, batch.neutral)
+        source.advance(look, learner.step(objective, look).steered)
+        seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send({"seconds": statistics.mean(seconds[1:]), "peak_mb": peak})
+
+
+def in_a_process(name: str, samples: int) -> dict[str, float]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=small_sdxl, args=(name, samples, theirs))
+    process.start()
+    theirs.close()
+    result: dict[str, float] = ours.recv()
+    process.join()
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="leave out the way to quality")
+    arguments = parser.parse_args()
+    base = load_base("toyworld")
+    figures: dict[str, float | None] = {}
+
+    print("1. A training sample on ToyWorld")
+    cost = cost_of_a_sample(base, turns=2 if arguments.quick else 5)
+    for name, one in cost.items():
+        print(f"  {name:9} {one['evaluations']:6.2f} UNet evaluations   {1000 * one['seconds']:8.1f} ms")
+    figures["evals_per_sample"] = round(cost["pool"]["evaluations"], 2)
+    figures["evals_per_sample_reference"] = round(cost["reference"]["evaluations"], 2)
+    figures["speedup_per_sample"] = round(cost["reference"]["seconds"] / cost["pool"]["seconds"], 2)
+
+    if not arguments.quick:
+        print("\n2. To equal quality on ToyWorld")
+        asked = fair_pictures(4, 1).unsteered()
+        unsteered = fairness(asked, sampler(base, steps=25, shown=False)(asked), "shape")
+        print(f"  without adapter: right profession {unsteered.profession_accuracy:.1%}")
+        figures |= compare_quality(base, unsteered.profession_accuracy)
+
+    print("\n3. A small UNet of SDXL's build, batch 1, fp32")
+    small = {name: in_a_process(name, samples) for name, samples in (("pool", 40), ("reference", 6))}
+    for name, result in small.items():
+        print(f"  {name:9} {result['seconds']:6.2f} s a sample   peak {result['peak_mb']:.0f} MB")
+    figures["sdxl_speedup_per_sample"] = round(small["reference"]["seconds"] / small["pool"]["seconds"], 2)
+    figures["peak_mb"] = round(small["pool"]["peak_mb"])
+    figures["peak_mb_reference"] = round(small["reference"]["peak_mb"])
+    print(json.dumps(figures))
+
+
+def compare_quality(base: BaseModel, profession_base: float) -> dict[str, float | None]:
+    """Each side's best time over the grid of rates."""
+    best: dict[str, Quality | None] = {}
+    for name in SIDES:
+        best[name] = None
+        for rate in RATES:
+            champion = best[name]
+            one = way_to_quality(base, name, rate, profession_base, champion and champion.seconds)
+            if one.seconds is not None:
+                best[name] = one
+    for name, one in best.items():
+        said = f"{one.seconds:.1f} s, {one.samples} samples, rate {one.rate:g}" if one else "not within its time"
+        print(f"  {name:9} good enough after: {said}")
+    pool, reference = best["pool"], best["reference"]
+    if pool is None or pool.seconds is None:
+        return {"seconds_to_quality": None, "seconds_to_quality_reference": None, "speedup_to_quality": None}
+    spent = reference.seconds if reference and reference.seconds else SECONDS_AT_MOST["reference"]
+    return {
+        "seconds_to_quality": round(pool.seconds, 1),
+        "seconds_to_quality_reference": round(spent, 1),
+        # Where the reference was not good enough in its time, this is what it is at least.
+        "speedup_to_quality": round(spent / pool.seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What training asks of a base model: a UNet split at its bottleneck, and the conditions it reads.
+
+The seam that lets one objective train on diffusers' UNet today and on a model loaded by another host later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet reads beside the latent, one row per latent.
+
+    `context` (rows, tokens, width) are the text's states. SDXL also reads `pooled` (rows, P), the text in one
+    vector, and `time_ids` (rows, 6): original height and width, crop top and left, target height and width.
+    """
+
+    context: torch.Tensor
+    pooled: torch.Tensor | None = None
+    time_ids: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.context.shape[0]
+
+    def rows(self, index: torch.Tensor) -> Condition:
+        """The rows of these indices (long), in their order; a row may come more than once."""
+        return self._each(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The same condition on another device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    @staticmethod
+    def cat(parts: Sequence[Condition]) -> Condition:
+        """The rows of all parts, in their order; all of one kind."""
+
+        def joined(name: str) -> torch.Tensor | None:
+            tensors = [getattr(part, name) for part in parts]
+            return None if tensors[0] is None else torch.cat(tensors)
+
+        context = torch.cat([part.context for part in parts])
+        return Condition(context, joined("pooled"), joined("time_ids"))
+
+    def _each(self, change: Any) -> Condition:
+        def changed(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return Condition(change(self.context), changed(self.pooled), changed(self.time_ids))
+
+
+class Denoiser(Protocol):
+    """A frozen UNet split at its bottleneck: encoder E(z, t, y) -> h, decoder D(h, ...) -> noise (paper, section 3).
+
+    Latents z (rows, 4, height, width) and predictions are fp32; h (rows, C, H, W) has the UNet's own dtype.
+    """
+
+    def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Any]:
+        """h, and what the decoder needs beside it (`carry`); t (rows,) are timesteps, long."""
+        ...
+
+    def decode(self, h: torch.Tensor, carry: Any, condition: Condition) -> torch.Tensor:
+        """The predicted noise, whatever the network itself predicts; differentiable with respect to h."""
+        ...
+
+    def take(self, carry: Any, rows: slice | torch.Tensor) -> Any:
+        """The carry of some of its rows: a slice, or indices (long) in their order."""
+        ...

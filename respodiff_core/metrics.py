@@ -1,0 +1,41 @@
+"""Figures of fairness and faithfulness, from labels that a classifier gave to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def deviation_ratio(labels: Sequence[int] | np.ndarray, classes: int) -> float:
+    """max_c |N_c / N - 1 / C| / (1 - 1 / C): 0 balanced, 1 all of one class (paper, section 5, from SDisc).
+
+    `labels` are class numbers from 0; ValueError where there are none, or one is out of range.
+    """
+    labels = np.asarray(labels)
+    if not len(labels):
+        raise ValueError("a deviation ratio needs at least one label")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
+    shares = np.bincount(labels, minlength=classes) / len(labels)
+    return float(np.abs(shares - 1 / classes).max() / (1 - 1 / classes))
+
+
+def mean_deviation_ratio(labels: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray, classes: int) -> float:
+    """The deviation ratio within each group (a profession), averaged over groups, as the paper's tables have it."""
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    return float(np.mean([deviation_ratio(labels[groups == group], classes) for group in np.unique(groups)]))
+
+
+def steering_accuracy(labels: Sequence[int] | np.ndarray, wanted: Sequence[int] | np.ndarray) -> dict[int, float]:
+    """For each class asked for: the share of its pictures that show it.
+
+    The deviation ratio cannot see failures that cancel (every man a woman and every woman a man); this does.
+    """
+    labels, wanted = np.asarray(labels), np.asarray(wanted)
+    return {int(c): float((labels[wanted == c] == c).mean()) for c in np.unique(wanted)}
+
+
+def lowest(figures: Mapping[int, float]) -> float:
+    """The worst of several figures."""
+    return min(figures.values())

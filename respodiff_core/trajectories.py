@@ -1,0 +1,209 @@
+"""Where training states come from: sampling trajectories under the neutral prompt, with the current modules.
+
+The states must be on-policy: what the sampler meets with RAM and SAM as they are now. `Pool` keeps many
+trajectories at staggered states, trains on every state they pass through and moves them on with predictions that the
+losses needed anyway. `FreshRollouts` is the paper's way: a new trajectory, rolled out and thrown away, per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from .diffusion import Schedule
+from .objective import Look, ScoreMatching
+from .transforms import Transform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """States to train on: z (rows, 4, h, w), timesteps t and neutral prompts (rows of the table), both (rows,)."""
+
+    z: torch.Tensor
+    t: torch.Tensor
+    neutral: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of all trajectories this process keeps: part `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Trajectories(Protocol):
+    """A source of on-policy states."""
+
+    def next(self, step: int, modules: Sequence[Transform]) -> Batch:
+        """The states to train on in this step."""
+        ...
+
+    def advance(self, look: Look, steered: torch.Tensor) -> None:
+        """What the step found out about them."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What must be kept, beside the step's number, to go on exactly; z of this process's share alone."""
+        ...
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a `state`."""
+        ...
+
+
+class Pool:
+    """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
+    stay uniform over the schedule.
+
+    A step trains on `batch` of this process's `size` trajectories, as far apart as they can be, in turn. `states` is
+    how many states of the schedule are trained on, from pure noise on. A trajectory that has passed them all is born
+    again from noise of its own: the same whichever process keeps it.
+    """
+
+    def __init__(
+        self,
+        objective: ScoreMatching,
+        schedule: Schedule,
+        *,
+        states: int,
+        size: int,
+        batch: int,
+        latent: tuple[int, int],
+        seed: int,
+        share: Share,
+        device: torch.device | str,
+    ) -> None:
+        if size % batch:
+            raise ValueError(f"a pool of {size} cannot be trained on in batches of {batch}")
+        self._objective = objective
+        self._schedule = schedule.to(device)
+        self._states = states
+        self._latent = latent
+        self._seed = seed
+        self._device = device
+        self._size, self._batch = size, batch
+        total = size * share.count
+        self._numbers = range(share.index * size, (share.index + 1) * size)
+        self._stages = [number * states // total for number in self._numbers]
+        self._births = [0] * size
+        self._neutrals = [0] * size
+        self._z = torch.empty(size, 4, *latent, device=device)
+        self._slots: list[int] = []
+        self._rolled_out = False
+
+    def next(self, step: int, modules: Sequence[Transform]) -> Batch:
+        """The states to train on in this step; the first call rolls the pool out to its staggered states."""
+        if not self._rolled_out:
+            self._roll_out(modules)
+        stride = self._size // self._batch
+        self._slots = [step % stride + place * stride for place in range(self._batch)]
+        return self._read(self._slots)
+
+    def advance(self, look: Look, steered: torch.Tensor) -> None:
+        """Move the trained trajectories on, with the predictions of the step, and give the finished a new birth."""
+        self._move(self._slots, self._objective.onwards(look, steered))
+        for slot in self._slots:
+            if self._stages[slot] == self._states:
+                self._births[slot] += 1
+                self._stages[slot] = 0
+                self._bear(slot)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """z and each trajectory's stage, birth and neutral prompt."""
+        counters = torch.tensor([self._stages, self._births, self._neutrals]).T
+        return {"z": self._z, "counters": counters.contiguous()}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a `state`."""
+        self._z.copy_(state["z"])
+        self._stages, self._births, self._neutrals = (list(column) for column in state["counters"].T.tolist())
+        self._rolled_out = True
+
+    def _roll_out(self, modules: Sequence[Transform]) -> None:
+        wanted, self._stages = self._stages, [0] * self._size
+        for slot in range(self._size):
+            self._bear(slot)
+        for stage in range(max(wanted)):
+            behind = [slot for slot in range(self._size) if wanted[slot] > stage]
+            for at in range(0, len(behind), self._batch):
+                slots = behind[at : at + self._batch]
+                batch = self._read(slots)
+                self._move(slots, self._objective.rollout_noise(batch.z, batch.t, batch.neutral, modules))
+        self._rolled_out = True
+
+    def _bear(self, slot: int) -> None:
+        generator = _generator(self._seed, self._numbers[slot], self._births[slot])
+        neutrals = self._objective.prompts.neutrals
+        self._neutrals[slot] = neutrals[int(torch.randint(len(neutrals), (), generator=generator))]
+        self._z[slot] = torch.randn(4, *self._latent, generator=generator).to(self._device)
+
+    def _read(self, slots: Sequence[int]) -> Batch:
+        stages = torch.tensor([self._stages[slot] for slot in slots], device=self._device)
+        neutral = torch.tensor([self._neutrals[slot] for slot in slots], device=self._device)
+        return Batch(self._z[torch.tensor(slots, device=self._device)], self._schedule.timesteps[stages], neutral)
+
+    def _move(self, slots: Sequence[int], noise: torch.Tensor) -> None:
+        index = torch.tensor(slots, device=self._device)
+        stages = torch.tensor([self._stages[slot] for slot in slots], device=self._device)
+        self._z[index] = self._schedule.advance(self._z[index], noise, stages)
+        for slot in slots:
+            self._stages[slot] += 1
+
+
+class FreshRollouts:
+    """The paper's loop: per step, new noise is sampled for k steps, k uniform over the states, and then dropped."""
+
+    def __init__(
+        self,
+        objective: ScoreMatching,
+        schedule: Schedule,
+        *,
+        states: int,
+        batch: int,
+        latent: tuple[int, int],
+        seed: int,
+        share: Share,
+        device: torch.device | str,
+    ) -> None:
+        self._objective = objective
+        self._schedule = schedule.to(device)
+        self._states, self._batch, self._latent = states, batch, latent
+        self._seed, self._share, self._device = seed, share, device
+
+    def next(self, step: int, modules: Sequence[Transform]) -> Batch:
+        """Roll out a batch; all its rows stop at the same state."""
+        # The same k in all processes, so that none waits for another.
+        k = int(torch.randint(self._states, (), generator=_generator(self._seed, step)))
+        neutrals = self._objective.prompts.neutrals
+        rows, chosen = [], []
+        for row in range(self._share.index * self._batch, (self._share.index + 1) * self._batch):
+            generator = _generator(self._seed, step, row)
+            chosen.append(neutrals[int(torch.randint(len(neutrals), (), generator=generator))])
+            rows.append(torch.randn(4, *self._latent, generator=generator))
+        z, neutral = torch.stack(rows).to(self._device), torch.tensor(chosen, device=self._device)
+        for stage in range(k):
+            stages = torch.full_like(neutral, stage)
+            noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)
+            z = self._schedule.advance(z, noise, stages)
+        return Batch(z, self._schedule.timesteps[torch.full_like(neutral, k)], neutral)
+
+    def advance(self, look: Look, steered: torch.Tensor) -> None:
+        """Nothing is kept."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Nothing is kept."""
+        return {}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Nothing is kept."""
+
+
+def _generator(*key: int) -> torch.Generator:
+    """Random numbers that depend on the key alone, on every platform."""
+    (word,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(word) >> 1)

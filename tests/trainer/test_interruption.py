@@ -1,0 +1,120 @@
+"""Whatever stops a training, it goes on exactly: the finished file is bit for bit that of a run never stopped."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from respodiff.respodiff_core.adapter import read
+from respodiff.trainer.run_folder import RunFolder
+from safetensors import safe_open
+from trainer_runs import Trainer
+
+SETTINGS = (
+    "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square",
+    "--steps", 24, "--batch", 2, "--pool", 4, "--save-every", 5, "--no-tensorboard",
+)  # fmt: skip
+
+
+def progress(output: Path) -> str | None:
+    """The progress kept in the run folder, as it stands there."""
+    state = RunFolder(output).path / "state.safetensors"
+    if not state.exists():
+        return None
+    with safe_open(str(state), framework="pt") as file:
+        return file.metadata()["progress"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> bytes:
+    trainer = Trainer(tmp_path_factory.mktemp("whole"))
+    done = trainer.run(*SETTINGS, "-o", "whole.safetensors")
+    assert done.returncode == 0, done.stderr
+    return trainer.path("whole.safetensors").read_bytes()
+
+
+def test_killed_at_random_points_it_ends_with_the_same_file(trainer, uninterrupted):
+    output = trainer.path("adapter.safetensors")
+    chance = random.Random(20261124)
+    kills = 0
+    while True:
+        resume = ["--resume"] if RunFolder(output).is_unfinished else ["--restart"]
+        process = trainer.start(*SETTINGS, "-o", output, *resume)
+        before, deadline = progress(output), time.monotonic() + 120
+        # Let it come past at least one more save, then kill it at any moment.
+        while kills < 3 and process.poll() is None and progress(output) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if kills < 3:
+            time.sleep(chance.uniform(0, 0.4))
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+            assert not output.exists() or process.returncode == 0
+            process.communicate()
+        else:
+            _, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
+        if process.returncode == 0:
+            break
+    assert kills >= 1
+    assert output.read_bytes() == uninterrupted
+    assert not RunFolder(output).path.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on(trainer, uninterrupted, number, code):
+    output = trainer.path("adapter.safetensors")
+    process = trainer.start(*SETTINGS, "-o", output)
+    while progress(output) is None and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert "--resume" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not output.exists()
+    done = trainer.run(*SETTINGS, "-o", output, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == uninterrupted
+
+
+def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
+    output = trainer.path("adapter.safetensors")
+    process = trainer.start(*SETTINGS, "-o", output)
+    while progress(output) is None and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    plain = trainer.run(*SETTINGS, "-o", output)
+    assert plain.returncode == 1
+    assert "--resume" in plain.stderr
+    assert "--restart" in plain.stderr
+    other = trainer.run(*SETTINGS, "-o", output, "--resume", "--guidance", 9, "--seed", 4)
+    assert other.returncode == 1
+    assert "concepts.1.guidance, concepts.2.guidance, training.seed" in other.stderr
+    assert progress(output) is not None
+    none = trainer.run(*SETTINGS, "-o", "other.safetensors", "--resume")
+    assert none.returncode == 1
+    assert "nothing to resume" in none.stderr
+
+
+def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
+    settings = ("--base", "toyworld", "--preset", "toyworld/square", "--steps", 12, "--no-tensorboard")
+    launch = [
+        sys.executable, "-m", "accelerate.commands.launch",
+        "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", "0", "-m", "respodiff.trainer", "train",
+    ]  # fmt: skip
+    two = trainer.run(*settings, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=launch)
+    assert two.returncode == 0, two.stderr[-3000:]
+    one = trainer.run(*settings, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
+    assert one.returncode == 0, one.stderr
+    a, b = (read(trainer.path(name)).concepts["square"] for name in ("one.safetensors", "two.safetensors"))
+    for mine, theirs in ((a.ram, b.ram), (a.sam, b.sam)):
+        expected = mine.tensors[""]
+        assert expected.norm() > 0
+        assert (theirs.tensors[""] - expected).norm() / expected.norm() <= 1e-3
+    assert b.info.training["batch"] == 4

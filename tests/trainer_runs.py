@@ -1,0 +1,33 @@
+"""Real training runs of `respodiff train` on ToyWorld, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "respodiff.trainer", "train"]
+
+
+class Trainer:
+    """Runs `respodiff train` in a folder. One thread: results are compared bit for bit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *arguments: object, launcher: Sequence[str] = COMMAND, **options) -> subprocess.Popen[str]:
+        command = [*launcher, *map(str, arguments)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+        return subprocess.Popen(
+            command, cwd=self.folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        )
+
+    def run(self, *arguments: object, **options) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name

@@ -1,0 +1,560 @@
+"""Base models: a checkpoint file and a diffusers folder are one model; the rest is refused in plain words."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
+from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.trainer.base import hub, single_file
+from respodiff.trainer.base.errors import BaseModelError
+from respodiff.trainer.base.folder import Folder
+from respodiff.trainer.base.model import BaseModel, load_base
+from respodiff.trainer.base.text import clip_tokenizer
+from respodiff.trainer.toyworld import networks
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+State = dict[str, torch.Tensor]
+UNET = "model.diffusion_model."
+PROMPTS = ["", "a tailor"]
+LENGTH = 20
+
+_OUTER = {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")}
+_OUTER["up_block_types"] = ("UpBlock2D", "CrossAttnUpBlock2D")
+_INNER = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D")}
+_INNER["up_block_types"] = ("CrossAttnUpBlock2D", "UpBlock2D")
+_XL = {
+    **_INNER,
+    "block_out_channels": (32, 64),
+    "cross_attention_dim": 2048,
+    "attention_head_dim": (1, 1),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {**_OUTER, "block_out_channels": (32, 64), "cross_attention_dim": 768, "attention_head_dim": 8},
+    "sd2": {
+        **_OUTER,
+        "block_out_channels": (64, 128),
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (1, 2),
+        "use_linear_projection": True,
+    },
+    "sdxl": {**_XL, "transformer_layers_per_block": (1, 2)},
+    "vega": {**_XL, "mid_block_type": "UNetMidBlock2D", "transformer_layers_per_block": (1, 1)},
+}
+# Width, layers and prefix of the text encoders; Stable Diffusion 2 leaves the last layer out.
+TEXTS = {
+    "sd15": ((768, 2, "cond_stage_model.transformer.text_model."),),
+    "sd2": ((1024, 3, "cond_stage_model.model."),),
+    "sdxl": ((768, 2, "conditioner.embedders.0.transformer.text_model."), (1280, 2, "conditioner.embedders.1.model.")),
+}
+TEXTS["vega"] = TEXTS["sdxl"]
+
+
+class Networks:
+    """A small model of each family as diffusers and transformers hold it."""
+
+    def __init__(self, kind: str, tokenizer: CLIPTokenizer) -> None:
+        torch.manual_seed(0)
+        self.kind = kind
+        self.tokenizer = tokenizer
+        self.unet = UNet2DConditionModel(sample_size=16, layers_per_block=1, **UNETS[kind]).eval()
+        self.vae = AutoencoderKL(
+            block_out_channels=(32, 64),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            layers_per_block=1,
+            scaling_factor=0.13025 if len(TEXTS[kind]) == 2 else 0.18215,
+        ).eval()
+        self.texts = [self._text(*text) for text in TEXTS[kind]]
+
+    def _text(self, width: int, layers: int, prefix: str) -> Any:
+        config = CLIPTextConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=width,
+            projection_dim=width,
+            intermediate_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 64,
+            max_position_embeddings=LENGTH,
+            hidden_act="gelu" if prefix.endswith(".model.") else "quick_gelu",
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        return (CLIPTextModelWithProjection if width == 1280 else CLIPTextModel)(config).eval()
+
+    def predict(self, z: torch.Tensor, t: torch.Tensor, base: BaseModel) -> torch.Tensor:
+        condition = base.encode_prompts(PROMPTS)
+        added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
+        with torch.no_grad():
+            return self.unet(z, t, encoder_hidden_states=condition.context, added_cond_kwargs=added).sample
+
+    def ids(self, pad: int) -> torch.Tensor:
+        rows = self.tokenizer(PROMPTS)["input_ids"]
+        return torch.tensor([row + [pad] * (LENGTH - len(row)) for row in rows])
+
+    def checkpoint(self) -> State:
+        """In the naming of the models' authors."""
+        state = {UNET + name: value for name, value in ldm_unet(self.unet).items()}
+        state |= {"first_stage_model." + name: value for name, value in ldm_vae(self.vae).items()}
+        for model, (_, _, prefix) in zip(self.texts, TEXTS[self.kind], strict=True):
+            named = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
+            named = open_clip(named) if prefix.endswith(".model.") else named
+            state |= {prefix + name: value for name, value in named.items()}
+        return {name: value.contiguous().clone() for name, value in state.items()}
+
+    def save(self, folder: Path, prediction: str = "epsilon", **schedule: Any) -> Path:
+        """As a diffusers folder."""
+        self.unet.save_pretrained(folder / "unet")
+        self.vae.save_pretrained(folder / "vae")
+        for number, model in enumerate(self.texts):
+            saved = without_last_layer(model) if self.kind == "sd2" else model
+            saved.save_pretrained(folder / ("text_encoder" if number == 0 else "text_encoder_2"))
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        scheduler = DDIMScheduler.from_config(networks.scheduler().config, prediction_type=prediction, **schedule)
+        scheduler.save_pretrained(folder / "scheduler")
+        return folder
+
+
+def without_last_layer(model: Any) -> Any:
+    """The text encoder as folders of Stable Diffusion 2 hold it."""
+    shorter = copy.deepcopy(model)
+    encoder = getattr(shorter, "text_model", shorter).encoder
+    encoder.layers = encoder.layers[:-1]
+    shorter.config.num_hidden_layers -= 1
+    return shorter
+
+
+RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+UNET_ENDS = {
+    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op",
+}  # fmt: skip
+MIDDLE = {"resnets.0": "middle_block.0", "attentions.0": "middle_block.1", "resnets.1": "middle_block.2"}
+VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+CLIP = {
+    "embeddings.token_embedding.": "token_embedding.", "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm": "ln_final", "encoder.layers.": "transformer.resblocks.", "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+}  # fmt: skip
+
+
+def ldm_unet(unet: UNet2DConditionModel) -> State:
+    """Of UNets with two levels and one block on each (two on the way up)."""
+    upsampler = f"output_blocks.1.{2 if hasattr(unet.up_blocks[0], 'attentions') else 1}."
+
+    def place(name: str) -> str:
+        if block := re.match(r"(down|up)_blocks\.(\d)\.(resnets|attentions)\.(\d)\.", name):
+            side, level, part, number = block.groups()
+            index = 2 * int(level) + int(number) + (side == "down")
+            where = f"{'input' if side == 'down' else 'output'}_blocks.{index}.{int(part == 'attentions')}."
+            return where + _resnet(name[block.end() :], part)
+        if block := re.match(r"mid_block\.((resnets|attentions)\.\d)\.", name):
+            return f"{MIDDLE[block[1]]}." + _resnet(name[block.end() :], block[2])
+        if name.startswith("up_blocks.0.upsamplers.0."):
+            return upsampler + name.removeprefix("up_blocks.0.upsamplers.0.")
+        module, _, parameter = name.rpartition(".")
+        return f"{UNET_ENDS[module]}.{parameter}"
+
+    return {place(name): value for name, value in unet.state_dict().items()}
+
+
+def _resnet(name: str, part: str) -> str:
+    module, _, parameter = name.rpartition(".")
+    return f"{RESNET[module]}.{parameter}" if part == "resnets" else name
+
+
+def ldm_vae(vae: AutoencoderKL) -> State:
+    """Of autoencoders with two levels."""
+
+    def place(name: str) -> str:
+        if name.startswith("decoder.up_blocks."):
+            name = f"decoder.up_blocks.{1 - int(name[18])}{name[19:]}"
+        name = re.sub(r"(down|up)_blocks\.", r"\1.", name).replace("conv_norm_out", "norm_out")
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
+        name = re.sub(r"(down|up)samplers\.0", r"\1sample", name.replace("resnets", "block"))
+        for old, new in VAE_ATTENTION.items():
+            name = name.replace(f"mid_block.attentions.0.{old}.", f"mid.attn_1.{new}.")
+        return name.replace("conv_shortcut", "nin_shortcut")
+
+    state = {place(name): value for name, value in vae.state_dict().items()}
+    # The authors' attention has convolutions of size 1 where diffusers has matrices.
+    return {
+        name: value[..., None, None] if ".attn_1." in name and value.ndim == 2 else value
+        for name, value in state.items()
+    }
+
+
+def open_clip(state: State) -> State:
+    """A text encoder in OpenCLIP's naming: query, key and value in one matrix, the projection transposed."""
+    renamed: State = {}
+    for name, value in state.items():
+        for old, new in CLIP.items():
+            name = name.replace(old, new)
+        if name == "text_projection.weight":
+            renamed["text_projection"] = value.T
+        elif ".q_proj." in name:
+            layer, parameter = re.fullmatch(r"(.+)\.self_attn\.q_proj\.(\w+)", name).groups()
+            parts = [state[_original(name).replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            renamed[f"{layer}.attn.in_proj_{parameter}"] = torch.cat(parts)
+        elif not re.search(r"\.[kv]_proj\.", name):
+            renamed[name] = value
+    return renamed
+
+
+def _original(name: str) -> str:
+    return name.replace("transformer.resblocks.", "encoder.layers.")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    """ToyWorld's few words, so that text encoders can be small."""
+    return networks.write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch: pytest.MonkeyPatch, tokenizer: CLIPTokenizer) -> None:
+    monkeypatch.setattr(single_file, "clip_tokenizer", lambda: tokenizer)
+
+
+@pytest.fixture(scope="module")
+def make(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Networks, Path]]:
+    """The networks of a kind and their checkpoint file."""
+    made: dict[str, tuple[Networks, Path]] = {}
+
+    def get(kind: str) -> tuple[Networks, Path]:
+        if kind not in made:
+            parts = Networks(kind, tokenizer)
+            path = tmp_path_factory.mktemp(kind) / f"{kind}.safetensors"
+            save_file(parts.checkpoint(), path)
+            made[kind] = parts, path
+        return made[kind]
+
+    return get
+
+
+def with_tensors(path: Path, out: Path, more: State, metadata: dict[str, str] | None = None) -> Path:
+    """The checkpoint at `path` with some tensors added or changed."""
+    save_file(load_file(path) | more, out, metadata)
+    return out
+
+
+class TestCheckpointFiles:
+    @pytest.mark.parametrize("kind", UNETS)
+    def test_the_prediction_is_that_of_the_networks_they_were_made_from(self, make, kind):
+        parts, path = make(kind)
+        base = load_base(path)
+        z, t = torch.randn(2, 4, 9, 12), torch.tensor([1, 981])
+        condition = base.encode_prompts(PROMPTS)
+        assert (base.denoiser.predict(z, t, condition) - parts.predict(z, t, base)).abs().max() <= 1e-5
+
+    def test_stable_diffusion_1_reads_the_last_layer_after_the_norm(self, make):
+        parts, path = make("sd15")
+        condition = load_base(path).encode_prompts(PROMPTS)
+        with torch.no_grad():
+            expected = parts.texts[0](parts.ids(parts.tokenizer.eos_token_id)).last_hidden_state
+        torch.testing.assert_close(condition.context, expected)
+        assert condition.pooled is None
+        assert condition.time_ids is None
+
+    def test_stable_diffusion_2_reads_the_last_layer_but_one_after_the_norm(self, make):
+        parts, path = make("sd2")
+        (model,) = parts.texts
+        with torch.no_grad():
+            states = model(parts.ids(0), output_hidden_states=True).hidden_states[-2]
+            expected = getattr(model, "text_model", model).final_layer_norm(states)
+        torch.testing.assert_close(load_base(path).encode_prompts(PROMPTS).context, expected)
+
+    def test_sdxl_reads_the_last_layers_but_one_of_two_encoders_and_one_vector(self, make):
+        parts, path = make("sdxl")
+        condition = load_base(path, latent_size=(10, 12)).encode_prompts(PROMPTS)
+        first, second = parts.texts
+        with torch.no_grad():
+            one = first(parts.ids(parts.tokenizer.eos_token_id), output_hidden_states=True)
+            two = second(parts.ids(0), output_hidden_states=True)
+        torch.testing.assert_close(condition.context, torch.cat([one.hidden_states[-2], two.hidden_states[-2]], -1))
+        torch.testing.assert_close(condition.pooled, two.text_embeds)
+        assert condition.time_ids.tolist() == [[80, 96, 0, 0, 80, 96]] * 2
+
+    @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+    def test_latents_become_pictures(self, make, kind):
+        parts, path = make(kind)
+        z = torch.randn(2, 4, 6, 8)
+        pictures = load_base(path).decode_latents(z)
+        with torch.no_grad():
+            expected = (parts.vae.decode(z / parts.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
+        assert pictures.shape == (2, 3, 12, 16)
+        assert (pictures - expected).abs().max() <= 1e-5
+
+    @pytest.mark.parametrize(
+        ("kind", "family", "latent"), [("sd15", "sd15", 64), ("sd2", "sd2", 64), ("vega", "sdxl", 128)]
+    )
+    def test_family_and_sizes_are_told_from_the_tensors(self, make, kind, family, latent):
+        _, path = make(kind)
+        base = load_base(path)
+        assert (base.name, base.family, base.prediction) == (kind, family, "epsilon")
+        assert base.latent_size == (latent, latent)
+        assert base.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        h, _ = base.denoiser.encode(torch.randn(1, 4, 9, 12), torch.tensor([1]), base.encode_prompts(["a"]))
+        assert base.h_shape(9, 12) == tuple(h.shape[1:])
+
+    def test_the_noise_schedule_is_stable_diffusions(self, make):
+        alphas = load_base(make("sd15")[1]).alphas_cumprod
+        assert (alphas.shape, alphas.dtype) == ((1000,), torch.float32)
+        torch.testing.assert_close(alphas, networks.scheduler().alphas_cumprod)
+
+    def test_a_tensor_v_pred_says_that_v_is_predicted(self, make, tmp_path):
+        path = with_tensors(make("sdxl")[1], tmp_path / "v.safetensors", {"v_pred": torch.zeros(0)})
+        base = load_base(path)
+        assert (base.prediction, base.denoiser.prediction) == ("v", "v")
+        assert load_base(path, prediction="epsilon").prediction == "epsilon"
+
+    def test_a_tensor_ztsnr_says_that_no_signal_is_left_at_the_end(self, make, tmp_path):
+        marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+        alphas = load_base(with_tensors(make("sdxl")[1], tmp_path / "z.safetensors", marks)).alphas_cumprod
+        assert 0 < alphas[-1] < 1e-7
+
+    @pytest.mark.parametrize(
+        ("metadata", "prediction"),
+        [
+            ({"modelspec.prediction_type": "v"}, "v"),
+            (
+                {"modelspec.prediction_type": "epsilon", "modelspec.architecture": "stable-diffusion-v2-768-v"},
+                "epsilon",
+            ),
+            ({"modelspec.architecture": "stable-diffusion-v2-768-v/lora"}, "v"),
+            ({"modelspec.architecture": "stable-diffusion-v2-512"}, "epsilon"),
+            ({}, "epsilon"),
+        ],
+    )
+    def test_stable_diffusion_2_says_in_its_metadata_what_it_predicts(self, make, tmp_path, metadata, prediction):
+        base = load_base(with_tensors(make("sd2")[1], tmp_path / "sd2.safetensors", {}, metadata))
+        assert (base.prediction, base.latent_size[0]) == (prediction, 96 if prediction == "v" else 64)
+
+    @pytest.mark.parametrize(("spread", "prediction"), [(0.05, "epsilon"), (0.12, "v")])
+    def test_without_metadata_a_norm_tells_what_stable_diffusion_2_predicts(
+        self, make, tmp_path, monkeypatch, spread, prediction
+    ):
+        name = UNET + "output_blocks.3.1.transformer_blocks.0.norm1.bias"
+        monkeypatch.setattr(single_file, "_V_TELLTALE", name)
+        bias = {name: torch.linspace(-1, 1, 64) * spread * 3**0.5}
+        assert load_base(with_tensors(make("sd2")[1], tmp_path / "sd2.safetensors", bias)).prediction == prediction
+
+
+class TestFolders:
+    @pytest.mark.parametrize("kind", UNETS)
+    def test_a_folder_is_the_same_model_as_the_file(self, make, tmp_path, kind):
+        parts, path = make(kind)
+        folder = parts.save(tmp_path / "model")
+        one, other = load_base(folder, latent_size=(8, 8)), load_base(path, latent_size=(8, 8))
+        assert (one.name, one.family, one.prediction) == ("model", other.family, other.prediction)
+        z, t = torch.randn(2, 4, 8, 8), torch.tensor([1, 981])
+        ours, theirs = one.encode_prompts(PROMPTS), other.encode_prompts(PROMPTS)
+        torch.testing.assert_close(ours.context, theirs.context)
+        torch.testing.assert_close(one.denoiser.predict(z, t, ours), other.denoiser.predict(z, t, theirs))
+        torch.testing.assert_close(one.decode_latents(z), other.decode_latents(z))
+
+    def test_scheduler_and_unet_say_prediction_schedule_and_size(self, make, tmp_path):
+        folder = make("sdxl")[0].save(tmp_path / "m", "v_prediction", rescale_betas_zero_snr=True)
+        base = load_base(folder)
+        assert (base.prediction, base.latent_size) == ("v", (16, 16))
+        assert 0 < base.alphas_cumprod[-1] < 1e-7
+        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        assert base.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    def test_half_precision_weights_are_enough(self, make, tmp_path):
+        folder = make("sd15")[0].save(tmp_path / "m")
+        for component in ("unet", "vae", "text_encoder"):
+            for file in (folder / component).glob("*.safetensors"):
+                file.rename(file.with_suffix(".fp16.safetensors"))
+        base = load_base(folder, dtype=torch.bfloat16)
+        assert base.denoiser.unet.dtype == torch.bfloat16
+        assert base.encode_prompts(PROMPTS).context.dtype == torch.float32
+        assert base.decode_latents(torch.zeros(1, 4, 8, 8)).dtype == torch.float32
+
+    def test_an_exclamation_mark_that_pads_is_still_read_in_a_prompt(self, make, tmp_path):
+        folder = make("sd15")[0].save(tmp_path / "m")
+        shutil.rmtree(folder / "tokenizer")
+        networks.write_tokenizer(folder / "tokenizer")
+        file = folder / "tokenizer" / "vocab.json"
+        words = json.loads(file.read_text())
+        file.write_text(json.dumps(words | {"!": len(words), "!</w>": len(words) + 1}))
+        (folder / "tokenizer" / "tokenizer_config.json").write_text('{"pad_token": "!"}')
+        ids = Folder(folder, "m").tokenizer()("!")["input_ids"]
+        assert ids[1:-1] == [len(words) + 1]
+
+    def test_text_encoders_come_back_after_they_were_released(self, make, tmp_path):
+        base = load_base(make("sd15")[0].save(tmp_path / "m"))
+        before = base.encode_prompts(PROMPTS).context
+        base.release_text_encoders()
+        assert torch.equal(base.encode_prompts(PROMPTS).context, before)
+
+
+class TestTheVocabulary:
+    def test_prompts_become_the_numbers_that_clip_was_trained_with(self):
+        tokens = clip_tokenizer()
+        assert len(tokens) == 49408
+        assert tokens("A photo of  a cat!")["input_ids"] == [49406, 320, 1125, 539, 320, 2368, 256, 49407]
+        assert tokens("")["input_ids"] == [49406, 49407]
+
+    def test_where_it_is_missing_the_package_to_install_is_named(self, monkeypatch):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+        with pytest.raises(BaseModelError, match="pip install open-clip-torch"):
+            clip_tokenizer()
+
+
+class TestTheHub:
+    @pytest.fixture
+    def remote(self, make, tmp_path, monkeypatch) -> Path:
+        """A model on the Hub, and what of it was downloaded, in `here`."""
+        remote = make("sd15")[0].save(tmp_path / "remote")
+
+        def download(_repo: str, revision: str | None, allow_patterns: list[str]) -> str:
+            assert revision == "main"
+            names = [str(path.relative_to(remote)) for path in remote.rglob("*") if path.is_file()]
+            for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+                (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(remote / name, tmp_path / "here" / name)
+            return str(tmp_path / "here")
+
+        monkeypatch.setattr(hub, "snapshot_download", download)
+        return remote
+
+    def test_of_two_precisions_the_smaller_is_downloaded_and_nothing_else(self, remote, tmp_path):
+        weights = remote / "unet" / "diffusion_pytorch_model.safetensors"
+        shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+        shutil.copy(weights, weights.with_suffix(".non_ema.safetensors"))
+        (remote / "unet" / "diffusion_pytorch_model.bin").touch()
+        assert load_base("owner/name@main").name == "owner/name@main"
+        assert [path.name for path in (tmp_path / "here" / "unet").glob("*model*")] == [
+            "diffusion_pytorch_model.fp16.safetensors"
+        ]
+        assert (tmp_path / "here" / "vae" / weights.name).is_file()
+
+    def test_without_network_the_message_says_what_was_tried(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(BaseModelError, match=r"owner/name at revision v1 is neither a folder here nor .*network"):
+            load_base("owner/name@v1")
+
+
+FIRST = "input_blocks.0.0.weight"
+REFUSED = {
+    "lora": ({"lora_unet_x.lora_down.weight": (1, 1)}, {}, "is a LoRA.*Use a complete checkpoint"),
+    "peft": ({"unet.x.lora_A.weight": (1, 1)}, {}, "is a LoRA"),
+    "adapter": ({"woman.ram": (1, 1)}, {"respodiff.format": "1"}, "is a RespoDiff adapter.*Name the base model"),
+    "vae": ({"decoder.conv_in.weight": (1, 1), "quant_conv.weight": (1, 1)}, {}, "autoencoder .VAE. alone"),
+    "unet_only": ({FIRST: (8, 4, 3, 3)}, {}, "UNet without its text encoder.*complete checkpoint"),
+    "diffusers_unet": ({"down_blocks.0.resnets.0.conv1.weight": (1, 1)}, {}, "UNet without its text encoder"),
+    "sd3": ({UNET + "joint_blocks.0.x_block.attn.proj.weight": (1, 1)}, {}, "is a transformer .SD3, Flux"),
+    "flux": ({"double_blocks.0.img_attn.proj.weight": (1, 1)}, {}, "is a transformer .SD3, Flux"),
+    "edm": ({UNET + FIRST: (8, 4, 3, 3), "edm_mean": (1,)}, {}, "another noise schedule"),
+    "something": ({"weight": (1, 1)}, {}, "is no Stable Diffusion checkpoint"),
+    "half_a_unet": ({UNET + FIRST: (8, 4, 3, 3)}, {}, "UNet in half_a_unet.safetensors is not built like"),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("kind", REFUSED)
+    def test_files_that_are_no_base_model_are_named_for_what_they_are(self, tmp_path, kind):
+        shapes, metadata, message = REFUSED[kind]
+        path = tmp_path / f"{kind}.safetensors"
+        save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, path, metadata)
+        with pytest.raises(BaseModelError, match=message):
+            load_base(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({FIRST: (32, 9, 3, 3)}, "inpainting model"),
+            ({FIRST: (32, 8, 3, 3)}, "unknown family: its UNet reads 8 latent channels"),
+            ({"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 1280)}, "SDXL refiner"),
+            ({"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 640)}, "text states of width 640"),
+            ({"label_emb.0.0.weight": (128, 2816)}, "added conditions text_time"),
+            ({"time_embed.0.weight": (1, 1)}, "The UNet in m.safetensors is not built like"),
+        ],
+        ids=["inpainting", "pix2pix", "refiner", "width", "unclip", "shape"],
+    )
+    def test_other_unets_are_refused(self, make, tmp_path, change, message):
+        more = {UNET + name: torch.zeros(shape) for name, shape in change.items()}
+        with pytest.raises(BaseModelError, match=message):
+            load_base(with_tensors(make("sd15")[1], tmp_path / "m.safetensors", more))
+
+    def test_a_unet_without_a_middle_block_is_refused(self, make, tmp_path):
+        state = {name: value for name, value in load_file(make("vega")[1]).items() if ".middle_block." not in name}
+        save_file(state, tmp_path / "m.safetensors")
+        with pytest.raises(BaseModelError, match="without a middle block"):
+            load_base(tmp_path / "m.safetensors")
+
+    def test_a_checkpoint_without_text_encoder_is_refused_and_without_vae_only_when_pictures_are_asked_for(
+        self, make, tmp_path
+    ):
+        state = load_file(make("sd15")[1])
+        textless = {name: value for name, value in state.items() if not name.startswith("cond_stage_model.")}
+        save_file(textless, tmp_path / "textless.safetensors")
+        with pytest.raises(BaseModelError, match="UNet without its text encoder"):
+            load_base(tmp_path / "textless.safetensors")
+        blind = {name: value for name, value in state.items() if not name.startswith("first_stage_model.")}
+        save_file(blind, tmp_path / "blind.safetensors")
+        base = load_base(tmp_path / "blind.safetensors")
+        with pytest.raises(BaseModelError, match="no autoencoder"):
+            base.decode_latents(torch.zeros(1, 4, 8, 8))
+
+    def test_a_file_that_is_cut_short_is_to_be_downloaded_again(self, make, tmp_path):
+        path = tmp_path / "cut.safetensors"
+        path.write_bytes(make("sd15")[1].read_bytes()[:-1000])
+        with pytest.raises(BaseModelError, match=r"cut short.*Download it again"):
+            load_base(path)
+
+    @pytest.mark.parametrize("name", ["model.ckpt", "model.pth", "model.bin"])
+    def test_pickles_are_never_opened(self, tmp_path, name):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(BaseModelError, match=r"pickles .* can run code.*Use the model's .safetensors version"):
+            load_base(tmp_path / name)
+
+    @pytest.mark.parametrize("spec", ["missing.safetensors", "models/missing.safetensors", "a/b/c", "toy world"])
+    def test_a_name_that_is_nothing_is_answered_with_what_it_may_be(self, spec):
+        with pytest.raises(BaseModelError, match=r"no file or folder .*\.safetensors checkpoint.*owner/name.*toyworld"):
+            load_base(spec)
+
+    def test_folders_must_be_complete_pipelines_with_a_unet(self, make, tmp_path):
+        (tmp_path / "flux" / "transformer").mkdir(parents=True)
+        with pytest.raises(BaseModelError, match="holds a transformer"):
+            load_base(tmp_path / "flux")
+        folder = make("sd15")[0].save(tmp_path / "m")
+        with pytest.raises(BaseModelError, match=r"holds no UNet.*model_index.json"):
+            load_base(folder / "vae")
+        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.rename(weights.with_suffix(".bin"))
+        with pytest.raises(BaseModelError, match=r"unet in safetensors .only diffusion_pytorch_model\.bin, a pickle"):
+            load_base(folder)
+        weights.with_suffix(".bin").rename(weights)
+        shutil.rmtree(folder / "scheduler")
+        with pytest.raises(BaseModelError, match=r"scheduler_config.json cannot be read"):
+            load_base(folder)
+        shutil.rmtree(folder / "text_encoder")
+        with pytest.raises(BaseModelError, match="no text encoder"):
+            load_base(folder)
+
+    def test_messages_stand_on_their_own(self):
+        assert issubclass(BaseModelError, RespoDiffError)
+        assert BaseModelError.__module__ == "respodiff"

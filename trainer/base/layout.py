@@ -1,0 +1,133 @@
+"""How the networks in a checkpoint file are built, told from the names and shapes of their tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import BaseModelError
+
+Shapes = Mapping[str, Sequence[int]]
+
+_SD1_CONTEXT = 768
+_TRANSFORMER = re.compile(r"(input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer_blocks\.(\d+)\.")
+
+
+def unet_config(shapes: Shapes) -> dict[str, Any]:
+    """The diffusers config of a UNet in the authors' naming, without prefix.
+
+    Raises BaseModelError where it is not built like Stable Diffusion's.
+    """
+    depths = _transformers(shapes)
+    widths, down = _down(shapes, depths)
+    layers = len(down[0])
+    blocks_up = count(shapes, "output_blocks")
+    if any(len(level) != layers for level in down) or blocks_up != len(down) * (layers + 1):
+        raise BaseModelError("the UNet's levels differ in their number of blocks")
+    up = [
+        tuple(depths.get(f"output_blocks.{block}", 0) for block in range(start, start + layers + 1))
+        for start in range(0, blocks_up, layers + 1)
+    ]
+    middle = depths.get("middle_block", 0)
+    context = _context(shapes)
+    config: dict[str, Any] = {
+        "in_channels": shapes["input_blocks.0.0.weight"][1],
+        "out_channels": shapes["out.2.weight"][0],
+        "block_out_channels": tuple(widths),
+        "layers_per_block": layers,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if any(level) else "DownBlock2D" for level in down),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if any(level) else "UpBlock2D" for level in up),
+        "mid_block_type": _middle_type(shapes, middle),
+        # A level without transformers needs a number all the same; the lowest level's is also the middle's.
+        "transformer_layers_per_block": tuple(level if any(level) else middle or 1 for level in down),
+        "reverse_transformer_layers_per_block": tuple(level if any(level) else 1 for level in up),
+        "cross_attention_dim": context,
+        # Heads, not their width, in spite of the name: 8 in the first version, 64 channels each since.
+        "attention_head_dim": 8 if context == _SD1_CONTEXT else tuple(max(width // 64, 1) for width in widths),
+        "use_linear_projection": any(
+            name.endswith(".proj_in.weight") and len(shape) == 2 for name, shape in shapes.items()
+        ),
+    }
+    if label := shapes.get("label_emb.0.0.weight"):
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": label[1],
+        }
+    return config
+
+
+def vae_config(shapes: Shapes, scaling: float) -> dict[str, Any]:
+    """The diffusers config of an autoencoder in the authors' naming, without prefix."""
+    levels = count(shapes, "decoder.up")
+    return {
+        "block_out_channels": tuple(shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels)),
+        "layers_per_block": count(shapes, "decoder.up.0.block") - 1,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "scaling_factor": scaling,
+    }
+
+
+def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
+    """The transformers config of a CLIP text encoder in transformers' naming."""
+    vocabulary, width = shapes["embeddings.token_embedding.weight"]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": count(shapes, "encoder.layers"),
+        "num_attention_heads": width // 64,
+        "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
+        "hidden_act": activation,
+        "projection_dim": shapes.get("text_projection.weight", (width,))[0],
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+    }
+
+
+def count(shapes: Shapes, prefix: str) -> int:
+    """How many numbered children `prefix` has."""
+    numbers = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in shapes)
+    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
+
+
+def _transformers(shapes: Shapes) -> dict[str, int]:
+    """How deep the transformer of each block is, for blocks that have one."""
+    depths: dict[str, int] = {}
+    for name in shapes:
+        if found := _TRANSFORMER.match(name):
+            depths[found[1]] = max(depths.get(found[1], 0), int(found[2]) + 1)
+    return depths
+
+
+def _down(shapes: Shapes, depths: Mapping[str, int]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Per level on the way down: its width, and the depths of its blocks' transformers."""
+    widths: list[int] = []
+    levels: list[tuple[int, ...]] = []
+    level: tuple[int, ...] = ()
+    for number in range(1, count(shapes, "input_blocks")):
+        block = f"input_blocks.{number}"
+        if f"{block}.0.op.weight" in shapes:  # halves the size: the next level begins
+            levels.append(level)
+            level = ()
+            continue
+        if not level:
+            widths.append(shapes[f"{block}.0.out_layers.3.weight"][0])
+        level += (depths.get(block, 0),)
+    return widths, [*levels, level]
+
+
+def _middle_type(shapes: Shapes, depth: int) -> str | None:
+    if not count(shapes, "middle_block"):
+        return None
+    return "UNetMidBlock2DCrossAttn" if depth else "UNetMidBlock2D"
+
+
+def _context(shapes: Shapes) -> int:
+    for name, shape in shapes.items():
+        if name.endswith(".attn2.to_k.weight"):
+            return shape[1]
+    raise BaseModelError("the UNet reads no text")

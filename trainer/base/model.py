@@ -1,0 +1,220 @@
+"""The base model: one object for everything that training asks of Stable Diffusion."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from diffusers import DDIMScheduler
+from transformers import CLIPTokenizer
+
+from ...respodiff_core.denoiser import Condition
+from .conventions import Conventions
+from .denoiser import Prediction, UNetDenoiser
+from .errors import BaseModelError
+from .folder import Folder
+from .hub import snapshot
+from .single_file import SUFFIX, SingleFile
+from .text import TextEncoders
+
+TOYWORLD = "toyworld"
+_TOYWORLD_FOLDER = Path(__file__).parents[1] / "toyworld" / "model"
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
+_SCHEDULE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+
+# A schedule without any signal at its end cannot be divided by; this little is what samplers leave of it.
+_LEAST_SIGNAL = 4.8973e-8
+
+# Pixels per latent, in which SDXL is told the picture's size.
+_PIXELS = 8
+
+
+class Parts(Protocol):
+    """Where a base model's parts are read from, each when asked for."""
+
+    name: str
+    conventions: Conventions
+    weights: tuple[Path, ...]
+    unet_config: dict[str, Any]
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]: ...
+    @property
+    def prediction(self) -> Prediction: ...
+    @property
+    def latent_size(self) -> tuple[int, int]: ...
+    def unet(self, dtype: torch.dtype) -> Any: ...
+    def tokenizer(self) -> CLIPTokenizer: ...
+    def text_encoders(self) -> list[Any]: ...
+    def vae(self) -> Any: ...
+
+
+class BaseModel:
+    """A frozen text-to-image model.
+
+    `name` is the file's stem, the folder's name, the Hub id or "toyworld"; `family` "sd15", "sd2", "sdxl" or
+    "toyworld"; `prediction` what the UNet predicts ("epsilon" | "v"); `latent_size` the native height and width of
+    latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `denoiser` the split UNet.
+    Text encoders and autoencoder are read when first needed and run in fp32: SDXL's autoencoder overflows in fp16,
+    and prompts are encoded once.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        prediction: Prediction | None,
+        latent_size: tuple[int, int] | None,
+        checkpointing: bool,
+    ) -> None:
+        self.name = parts.name
+        self.family = parts.conventions.family
+        self.prediction: Prediction = prediction or parts.prediction
+        self.latent_size = latent_size or parts.latent_size
+        self.alphas_cumprod = _alphas_cumprod(parts.scheduler_config)
+        self.denoiser = UNetDenoiser(
+            parts.unet(dtype).to(device),
+            self.alphas_cumprod,
+            prediction=self.prediction,
+            checkpointing=checkpointing,
+        )
+        self._parts = parts
+        self._device = device
+        self._text_encoders: TextEncoders | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the checkpoint file, or of the folder's UNet weights, one file after the other; in lowercase hex."""
+        digest = hashlib.sha256()
+        for path in self.weights:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """The bottleneck's (C, H, W) for latents of this height and width."""
+        channels = self.denoiser.unet.config.block_out_channels
+        halvings = len(channels) - 1
+        return channels[-1], -(-height // 2**halvings), -(-width // 2**halvings)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Condition:
+        """One row per prompt, fp32; for SDXL as for a whole picture of the native size."""
+        if self._text_encoders is None:
+            models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
+            self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions)
+        height, width = self.latent_size
+        return self._text_encoders.encode(prompts, (height * _PIXELS, width * _PIXELS))
+
+    def release_text_encoders(self) -> None:
+        """Free the text encoders' memory; the next prompt reads them again."""
+        self._text_encoders = None
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The files that hold the UNet's weights."""
+        return self._parts.weights
+
+    @property
+    def latent_scale(self) -> float:
+        """What the autoencoder's latents are multiplied by, to be of variance 1."""
+        scale: float = self._vae.config.scaling_factor
+        return scale
+
+    @torch.no_grad()
+    def decode_latents(self, z: torch.Tensor) -> torch.Tensor:
+        """Pictures (rows, 3, height, width) in [0, 1], fp32, of finished latents (rows, 4, h, w)."""
+        pictures: torch.Tensor = self._vae.decode(z.float() / self._vae.config.scaling_factor).sample
+        return (pictures / 2 + 0.5).clamp(0, 1)
+
+    @cached_property
+    def _vae(self) -> Any:
+        return self._parts.vae().to(self._device).eval()
+
+
+def load_base(
+    spec: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prediction: Prediction | None = None,
+    latent_size: tuple[int, int] | None = None,
+    checkpointing: bool = False,
+) -> BaseModel:
+    """The base model that `spec` names: a .safetensors checkpoint, a diffusers folder, a Hub id `owner/name` with or
+    without `@revision`, or `toyworld`, which comes with this package.
+
+    The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width) overrule what the model says;
+    for `checkpointing` see UNetDenoiser.
+    Only a Hub id may need the network. Raises BaseModelError.
+    """
+    return BaseModel(
+        _open(spec),
+        device=device,
+        dtype=dtype,
+        prediction=prediction,
+        latent_size=latent_size,
+        checkpointing=checkpointing,
+    )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What can be told of a base model without reading its weights; `unet_config` is diffusers', `pooled` whether
+    the UNet also reads the text in one vector (SDXL)."""
+
+    name: str
+    family: str
+    prediction: Prediction
+    latent_size: tuple[int, int]
+    unet_config: dict[str, Any]
+    pooled: bool
+
+
+def describe(spec: str | Path) -> Description:
+    """Describe the base model that `spec` names, as for `load_base`. Raises BaseModelError."""
+    parts = _open(spec)
+    conventions = parts.conventions
+    return Description(
+        parts.name, conventions.family, parts.prediction, parts.latent_size, parts.unet_config, conventions.pooled
+    )
+
+
+def _open(spec: str | Path) -> Parts:
+    if spec == TOYWORLD:
+        return Folder(_TOYWORLD_FOLDER, TOYWORLD)
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return SingleFile(path)
+    if path.is_dir():
+        return Folder(path, path.resolve().name)
+    hub_id = _HUB_ID.fullmatch(str(spec))
+    if hub_id and path.suffix not in _FILES:
+        return Folder(snapshot(hub_id["repo"], hub_id["revision"]), str(spec))
+    raise BaseModelError(
+        f"There is no file or folder {spec}. Name a .safetensors checkpoint, a diffusers folder, a model on the "
+        f"Hugging Face Hub (owner/name), or '{TOYWORLD}', the model that comes with this package."
+    )
+
+
+def _alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:
+    known = {name: config[name] for name in _SCHEDULE if name in config}
+    scheduler: Any = DDIMScheduler(**known)
+    alphas: torch.Tensor = scheduler.alphas_cumprod
+    return alphas.float().clamp(min=_LEAST_SIGNAL)

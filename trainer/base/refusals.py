@@ -1,0 +1,52 @@
+"""Files that are no base model, told from their headers, and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import BaseModelError
+
+UNET = "model.diffusion_model."
+
+_FIRST = "input_blocks.0.0.weight"  # a UNet's first convolution, in its authors' naming
+_LORA = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.")
+_VAE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "first_stage_model.", "vae.")
+_EDM = ("edm_mean", "edm_std", "edm_vpred.sigma_max")
+_TRANSFORMER = (
+    "joint_blocks.", "double_blocks.", "single_blocks.", "double_layers.", "transformer_blocks.", "layers.", "blocks."
+)  # fmt: skip
+_INSTEAD = "Use a complete checkpoint of a Stable Diffusion 1.x, 2.x or XL base model."
+
+
+def refuse_other_files(file: str, names: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Raise BaseModelError unless these tensors may be a checkpoint with a UNet; `file` names it in the message."""
+    if "respodiff.format" in metadata:
+        raise BaseModelError(
+            f"{file} is a RespoDiff adapter, what training makes. Name the base model that it is to be made for."
+        )
+    if any(part in name for name in names for part in _LORA):
+        raise BaseModelError(f"{file} is a LoRA, a change to a base model, and none itself. {_INSTEAD}")
+    if UNET + _FIRST in names:
+        if any(name in names for name in _EDM):
+            raise BaseModelError(
+                f"{file} was trained on another noise schedule (EDM), which steering was not made for. {_INSTEAD}"
+            )
+        return
+    if _FIRST in names or "down_blocks.0.resnets.0.conv1.weight" in names:
+        raise no_text_encoder(file)
+    if any(name.removeprefix(UNET).startswith(_TRANSFORMER) for name in names):
+        raise BaseModelError(
+            f"{file} is a transformer (SD3, Flux or similar) and has no UNet, whose middle steering acts on. {_INSTEAD}"
+        )
+    if names and all(name.startswith(_VAE) for name in names):
+        raise BaseModelError(f"{file} is an autoencoder (VAE) alone. {_INSTEAD}")
+    raise BaseModelError(f"{file} is no Stable Diffusion checkpoint: it has no {UNET}* tensors. {_INSTEAD}")
+
+
+def no_text_encoder(file: str) -> BaseModelError:
+    """The error for a UNet that comes alone."""
+    return BaseModelError(
+        f"{file} holds a UNet without its text encoder, and training needs prompts. Use the complete checkpoint, "
+        "as CheckpointLoaderSimple in ComfyUI loads it."
+    )

@@ -1,0 +1,98 @@
+"""Prompts to what the UNet reads of them, as ComfyUI and the models' authors do it."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPTokenizer
+
+from ...respodiff_core.denoiser import Condition
+from .conventions import Conventions, TextConvention
+from .errors import BaseModelError
+
+log = logging.getLogger(__name__)
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
+_TOKENS = 49_408
+
+
+class TextEncoders:
+    """A family's text encoders and the tokenizer that they share."""
+
+    def __init__(self, models: Sequence[Any], tokenizer: CLIPTokenizer, conventions: Conventions) -> None:
+        self._models = models
+        self._tokenizer = tokenizer
+        self._conventions = conventions
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str], picture: tuple[int, int]) -> Condition:
+        """One fp32 row per prompt, on the encoders' device; `picture` (height, width) is in pixels.
+
+        An empty prompt is encoded like any other, as ComfyUI and the models' authors do. (diffusers' pipeline
+        puts zeros in its place for SDXL, where the model's folder asks for it.) Longer prompts than the encoders
+        read are cut.
+        """
+        outputs = [
+            self._read(model, convention, prompts)
+            for model, convention in zip(self._models, self._conventions.texts, strict=True)
+        ]
+        context = torch.cat([states for states, _ in outputs], dim=-1)
+        if not self._conventions.pooled:
+            return Condition(context)
+        time_ids = torch.tensor([[*picture, 0, 0, *picture]], device=context.device, dtype=torch.float32)
+        return Condition(context, outputs[-1][1], time_ids.expand(len(prompts), -1))
+
+    def _read(
+        self, model: Any, convention: TextConvention, prompts: Sequence[str]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        ids = self._tokenize(prompts, convention.pad, model.config.max_position_embeddings)
+        output = model(ids.to(model.device), output_hidden_states=convention.penultimate)
+        states = output.hidden_states[-2] if convention.penultimate else output.last_hidden_state
+        return states, getattr(output, "text_embeds", None)
+
+    def _tokenize(self, prompts: Sequence[str], pad: int | str, length: int) -> torch.Tensor:
+        # Filled up here: a tokenizer told to pad with "!" would also take a prompt's own "!" for padding.
+        filler = pad if isinstance(pad, int) else self._tokenizer.convert_tokens_to_ids(pad)
+        rows = self._tokenizer(list(prompts), truncation=True, max_length=length)["input_ids"]
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) == length:
+                log.warning("only the first %d tokens of this prompt are read: %s", length - 2, prompt)
+        return torch.tensor([row + [filler] * (length - len(row)) for row in rows])
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of every CLIP text encoder, from the vocabulary that open-clip-torch carries.
+
+    Checkpoint files hold none. Raises BaseModelError where that package is missing.
+    """
+    package = importlib.util.find_spec("open_clip")  # imports nothing: that takes seconds
+    if package is None or package.origin is None:
+        raise BaseModelError(
+            "A checkpoint file holds no vocabulary for its text encoder, and the package that has one is missing. "
+            "Run `pip install open-clip-torch` (with `--no-deps` if you like: only its vocabulary is read)."
+        )
+    lines = gzip.decompress(Path(package.origin).with_name(_VOCABULARY).read_bytes()).decode("utf-8").split("\n")
+    symbols = _byte_symbols()
+    # The first line is a title; the list of merges goes on past what CLIP was trained with.
+    merges = lines[1 : _TOKENS - 2 * len(symbols) - 2 + 1]
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair.split()) for pair in merges)]
+    vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
+        Path(folder, "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
+        return CLIPTokenizer.from_pretrained(folder)
+
+
+def _byte_symbols() -> list[str]:
+    """A printable character for each byte, in the vocabulary's order: printable bytes stand for themselves."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(256 - len(printable))]

@@ -1,0 +1,49 @@
+"""Preview pictures while training: the same prompts and seed at several strengths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..respodiff_core.atomic import replacing
+from ..respodiff_core.concept import Concept
+from ..respodiff_core.denoiser import Condition
+from ..respodiff_core.diffusion import Schedule
+from .base.model import BaseModel
+from .recipe import PreviewRecipe
+from .sampling import at_strengths, noise_of_seeds, sample
+from .sheet import draw, pixels
+
+_WIDTH = 192  # of each picture in a sheet
+
+
+def preview(
+    base: BaseModel, concept: Concept, recipe: PreviewRecipe, condition: Condition, empty: Condition
+) -> Image.Image:
+    """A sheet with a row for each prompt (`condition` has one row each) and a column for each strength."""
+    schedule = Schedule.of(base.alphas_cumprod, recipe.schedule_steps)
+    device = condition.context.device
+    noise = noise_of_seeds([recipe.seed], base.latent_size).to(device)
+    strengths = recipe.strengths
+    rows = []
+    for number, prompt in enumerate(recipe.prompts):
+        z = sample(
+            base.denoiser,
+            schedule,
+            noise.expand(len(strengths), -1, -1, -1),
+            condition.rows(torch.full((len(strengths),), number, dtype=torch.long, device=device)),
+            empty,
+            guidance=recipe.guidance,
+            steer=at_strengths(concept, strengths),
+        )
+        rows.append((prompt, [pixels(picture) for picture in base.decode_latents(z)]))
+    return draw(rows, [f"{strength:g}" for strength in strengths], _WIDTH, f"{concept.name}, by strength")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        picture.save(partial, format="PNG")

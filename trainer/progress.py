@@ -1,0 +1,96 @@
+"""What is said while training: a bar, TensorBoard, and the alarm when a loss is no longer a number."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from ..respodiff_core.errors import RespoDiffError
+from ..respodiff_core.learner import Learner, StepResult
+from ..respodiff_core.objective import Look
+from .evaluations import Evaluations
+
+if TYPE_CHECKING:
+    from typing import Self
+
+REPORT_EVERY = 10  # steps; reading a loss makes the host wait for the device
+
+
+class TrainingDiverged(RespoDiffError):
+    """A loss became NaN or infinite."""
+
+
+TrainingDiverged.__module__ = "respodiff"
+
+
+class Progress:
+    """The bar and the logs of one concept; `shown` is False in all processes but one."""
+
+    def __init__(
+        self, name: str, steps: int, start: int, evaluations: Evaluations, logs: Path | None, shown: bool
+    ) -> None:
+        self._name = name
+        self._evaluations = evaluations
+        self._bar = tqdm(total=steps, initial=start, desc=name, unit="step", disable=not shown, dynamic_ncols=True)
+        self._writer = None
+        if logs is not None and shown:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(logs / name), purge_step=start)
+        self._since = (time.monotonic(), evaluations.total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def step(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
+        """Count a step; now and then read its losses. Raises TrainingDiverged."""
+        self._bar.update()
+        if step % REPORT_EVERY and step != self._bar.total:
+            return
+        ram_loss, sam_loss = self.check(step, result)
+        now, total = time.monotonic(), self._evaluations.total
+        rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
+        self._since = (now, total)
+        share = _steering_share(look, learner)
+        said = {"RAM": f"{ram_loss:.4g}", "SAM": f"{sam_loss:.4g}", "UNet/s": f"{rate:.3g}"}
+        if share is not None:
+            said["of h"] = f"{share:.1%}"
+        self._bar.set_postfix(said)
+        if self._writer is not None:
+            scalars = {"loss/ram": ram_loss, "loss/sam": sam_loss, "speed/unet_evaluations_per_second": rate}
+            for tag, value in (scalars | ({} if share is None else {"steering/share_of_h": share})).items():
+                self._writer.add_scalar(tag, value, step)
+
+    def check(self, step: int, result: StepResult) -> tuple[float, float]:
+        """Both losses, read. Raises TrainingDiverged where one is not a number."""
+        ram_loss, sam_loss = torch.stack([result.ram_loss, result.sam_loss]).tolist()
+        if not (math.isfinite(ram_loss) and math.isfinite(sam_loss)):
+            raise TrainingDiverged(f"Training of {self._name!r} diverged: its loss was {ram_loss:g} at step {step}.")
+        return ram_loss, sam_loss
+
+    def picture(self, step: int, picture: torch.Tensor) -> None:
+        """Log a preview sheet (height, width, 3) bytes."""
+        if self._writer is not None:
+            self._writer.add_image("preview", picture, step, dataformats="HWC")
+
+
+@torch.no_grad()
+def _steering_share(look: Look, learner: Learner) -> float | None:
+    """How long RAM + SAM are beside h: the hint whether training has any effect."""
+    if look.h is None:
+        return None
+    ram, sam = (module.to(dtype=look.h.dtype)(look.h) for module in learner.modules)
+    return float((ram + sam).expand_as(look.h).float().norm() / look.h.float().norm())

@@ -1,0 +1,251 @@
+"""What a training run is to do: a TOML file and flags, checked once; every typo is an error with its place."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ..respodiff_core.adapter import SUFFIX
+from ..respodiff_core.concept import Category, check_name
+from ..respodiff_core.errors import RespoDiffError
+from ..respodiff_core.learner import Update
+from ..respodiff_core.transforms import Kind
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
+
+
+class RecipeError(RespoDiffError):
+    """The recipe cannot be followed; the message names the place and what may stand there."""
+
+
+RecipeError.__module__ = "respodiff"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a typo must not silently train something else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+
+class ConceptRecipe(Strict):
+    """One concept: what to steer towards (`target`), or away from (`negative`), against which neutral prompts."""
+
+    name: str
+    target: str = ""
+    neutral: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a person"], min_length=1)
+    negative: str = ""
+    category: Category
+    guidance: float = Field(gt=0)
+    ram_rate: float = Field(default=1e-2, gt=0)
+    sam_rate: float = Field(default=1e-3, ge=0)
+    sam_weight: float = Field(default=1.0, gt=0)
+    steps: int = Field(default=1200, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: Any) -> Any:
+        """Fill in the preset's values and what follows from the prompts."""
+        if not isinstance(given, Mapping):
+            return given
+        given = dict(given)
+        if preset := given.pop("preset", None):
+            given = {**_one_preset(str(preset)), **given}
+        safety = not given.get("target") and bool(given.get("negative"))
+        given.setdefault("category", "safety" if safety else "fairness")
+        given.setdefault("guidance", SAFETY_GUIDANCE if safety else FAIRNESS_GUIDANCE)
+        return given
+
+    @model_validator(mode="after")
+    def _has_a_direction(self) -> ConceptRecipe:
+        check_name(self.name)
+        if not self.target and not self.negative:
+            raise ValueError("it is empty: give it a target to steer towards, or a negative to steer away from")
+        if any(not neutral for neutral in self.neutral):
+            raise ValueError("a neutral prompt is empty; describe an ordinary picture, such as 'a person'")
+        return self
+
+
+class TrainingRecipe(Strict):
+    """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
+
+    batch: int = Field(default=4, ge=1)
+    pool: int = Field(default=8, ge=1)
+    kind: Kind = "constant"
+    hidden: int | None = Field(default=None, ge=1)
+    update: Update = "sequential"
+    rollout: Literal["pool", "reference"] = "pool"
+    rollout_guidance: float = 3.0
+    schedule_steps: int = Field(default=50, ge=2, le=1000)
+    precision: Precision = "auto"
+    device: Literal["auto", "cpu"] = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    checkpointing: bool = False
+    width: int | None = Field(default=None, ge=64, multiple_of=8)
+    height: int | None = Field(default=None, ge=64, multiple_of=8)
+    prediction: Literal["auto", "epsilon", "v"] = "auto"
+
+    @property
+    def latent_size(self) -> tuple[int, int] | None:
+        """(height, width) of latents where the recipe chooses another size than the base model's own."""
+        if self.height is None or self.width is None:
+            return None
+        return self.height // 8, self.width // 8
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingRecipe:
+        if self.pool % self.batch:
+            raise ValueError(f"the pool ({self.pool}) must be a multiple of the batch ({self.batch})")
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give width and height together, or neither")
+        if self.rollout == "reference" and self.update == "joint":
+            raise ValueError("the reference rollout keeps the paper's order of updates: use update = 'sequential'")
+        return self
+
+
+class SavingRecipe(Strict):
+    """What is kept on the way: a state to resume from every so many steps; `dtype` is the finished file's."""
+
+    every: int = Field(default=100, ge=1)
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    tensorboard: bool = True
+
+
+class PreviewRecipe(Strict):
+    """Preview pictures every so many steps (0: none): each prompt at each strength, from one seed."""
+
+    every: int = Field(default=0, ge=0)
+    prompts: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a photo of a doctor"], min_length=1)
+    strengths: list[float] = Field(default=[0.0, 0.5, 1.0], min_length=1)
+    guidance: float = 7.5
+    schedule_steps: int = Field(default=20, ge=2, le=1000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+class AboutRecipe(Strict):
+    """What model managers show of the file (ModelSpec)."""
+
+    title: str = ""
+    author: str = ""
+    license: str = ""
+    description: str = ""
+
+
+class Recipe(Strict):
+    """A whole run: base model, output file, concepts one after another into that file."""
+
+    base: str = Field(min_length=1)
+    output: Path
+    concepts: list[ConceptRecipe] = Field(min_length=1)
+    training: TrainingRecipe = TrainingRecipe()
+    saving: SavingRecipe = SavingRecipe()
+    previews: PreviewRecipe = PreviewRecipe()
+    about: AboutRecipe = AboutRecipe()
+
+    @model_validator(mode="after")
+    def _makes_one_file(self) -> Recipe:
+        if self.output.suffix != SUFFIX:
+            raise ValueError(f"output: must end in {SUFFIX}, not {self.output.name!r}")
+        names = [concept.name for concept in self.concepts]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"concepts: {', '.join(twice)} comes twice; a file holds a name once")
+        return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
+        values = dict(values)
+        if isinstance(values.get("concepts"), list):
+            values["concepts"] = [one for concept in values["concepts"] for one in _expand_group(concept)]
+        if isinstance(values.get("training"), Mapping) and isinstance(values.get("concepts"), list):
+            values["training"] = dict(values["training"])
+            if steps := values["training"].pop("steps", None):
+                values["concepts"] = [{"steps": steps, **concept} for concept in values["concepts"]]
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value, defaults and presets filled in, as plain data."""
+        return self.model_dump(mode="json")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a recipe file; a relative base or output is meant from the file's folder. Raises RecipeError."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"There is no recipe {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from None
+    for key in ("base", "output"):
+        beside = path.parent / str(values.get(key))
+        if isinstance(values.get(key), str) and (key == "output" or beside.exists()):
+            values[key] = str(beside)
+    return values
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """The built-in concepts, by `group/name`."""
+    groups = tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8")).items()
+    return {f"{group}/{name}": {"name": name, **values} for group, named in groups for name, values in named.items()}
+
+
+def _one_preset(name: str) -> dict[str, Any]:
+    known = presets()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"there is no preset {name!r}; {meant}known are: {', '.join(known)}")
+    return known[name]
+
+
+def _expand_group(concept: Any) -> list[Any]:
+    """`preset = "gender"` stands for each of its concepts."""
+    preset = concept.get("preset") if isinstance(concept, Mapping) else None
+    members = [name for name in presets() if name.startswith(f"{preset}/")]
+    return [{**concept, "preset": name} for name in members] or [concept]
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for one in error.errors():
+        place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
+        said = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            said = f"there is no such setting{_meant(one['loc'])}"
+        elif one["type"] == "missing":
+            said = "is missing"
+        lines.append(f"{place}: {said}" if place else said)
+    return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _meant(location: tuple[int | str, ...]) -> str:
+    """The setting that stands next to a misspelt one."""
+    models: dict[str, type[Strict]] = {
+        "concepts": ConceptRecipe,
+        "training": TrainingRecipe,
+        "saving": SavingRecipe,
+        "previews": PreviewRecipe,
+        "about": AboutRecipe,
+    }
+    model = models.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
+    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(model.model_fields)}"

@@ -1,0 +1,130 @@
+"""Trains ToyWorld's networks from nothing: `python -m respodiff.trainer.toyworld.build OUT` (half an hour, two cores).
+
+The same seed gives the same weights on one machine with one number of threads; the weights in the package came out
+of this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from . import networks
+from .renderer import render
+from .world import Scenes, sample
+
+log = logging.getLogger(__name__)
+
+PICTURES = 24_000
+CAPTION_DROPOUT = 0.1  # so that the empty prompt is known, as guidance needs it
+KL_WEIGHT = 1e-6
+
+
+def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None:
+    """Train autoencoder, UNet and text encoder and write them to `out` as a diffusers folder in fp16."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    scenes, captions = sample(PICTURES, rng)
+    tokenizer = networks.write_tokenizer(out / "tokenizer")
+    vae = _train_autoencoder(scenes, autoencoder_steps, rng)
+    latents = _encode(vae, scenes)
+    unet, text_encoder = _train_unet(latents, captions, tokenizer, unet_steps, rng)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=networks.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(out)
+
+
+def _train_autoencoder(scenes: Scenes, steps: int, rng: np.random.Generator) -> AutoencoderKL:
+    vae = networks.autoencoder()
+    optimiser = torch.optim.AdamW(vae.parameters(), lr=2e-3, weight_decay=1e-4)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
+    for _ in (bar := tqdm(range(steps), desc="autoencoder")):
+        pictures = render(scenes[rng.integers(0, len(scenes), 32)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(pictures).latent_dist
+            decoded = vae.decode(posterior.sample()).sample.float()
+        error = F.mse_loss(decoded, pictures)
+        loss = error + F.l1_loss(decoded, pictures) + KL_WEIGHT * posterior.kl().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        rate.step()
+        bar.set_postfix(mse=f"{error.item():.5f}")
+    return vae.eval()
+
+
+@torch.inference_mode()
+def _encode(vae: AutoencoderKL, scenes: Scenes) -> torch.Tensor:
+    """Latents (count, 4, 16, 16) of variance 1; notes the factor that makes them so."""
+    parts = np.array_split(np.arange(len(scenes)), len(scenes) // 250)
+    latents = torch.cat([vae.encode(render(scenes[part])).latent_dist.mode() for part in tqdm(parts, desc="latents")])
+    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    return latents.clone() * vae.config.scaling_factor
+
+
+def _train_unet(
+    latents: torch.Tensor, captions: list[str], tokenizer: CLIPTokenizer, steps: int, rng: np.random.Generator
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    unet, text_encoder = networks.unet(), networks.text_encoder(tokenizer)
+    both = torch.nn.ModuleList([unet, text_encoder])
+    averaged = copy.deepcopy(both)
+    average = get_ema_multi_avg_fn(0.998)
+    optimiser = torch.optim.AdamW(both.parameters(), lr=2e-3, weight_decay=1e-3)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
+    tokens = tokenizer(["", *captions], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    empty, tokens = tokens[:1], tokens[1:]
+    alphas = networks.scheduler().alphas_cumprod
+    smooth = 0.0
+    for step in (bar := tqdm(range(steps), desc="unet")):
+        rows = torch.as_tensor(rng.integers(0, len(latents), 64))
+        dropped = torch.rand(64, 1) < CAPTION_DROPOUT
+        context = text_encoder(torch.where(dropped, empty, tokens[rows])).last_hidden_state
+        # Stratified, so that every batch sees all noise levels.
+        t = ((torch.arange(64) + torch.rand(64)) * (1000 / 64)).long()
+        noise = torch.randn_like(latents[rows])
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * latents[rows] + (1 - alpha).sqrt() * noise
+        loss = F.mse_loss(unet(noisy, t, context).sample, noise)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimiser.step()
+        rate.step()
+        with torch.no_grad():
+            average(list(averaged.parameters()), list(both.parameters()), step)
+        smooth += (loss.item() - smooth) * max(0.01, 1 / (step + 1))
+        bar.set_postfix(mse=f"{smooth:.4f}")
+    return averaged[0].eval(), averaged[1].eval()
+
+
+def main() -> None:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder to write the pipeline to")
+    parser.add_argument("--autoencoder-steps", type=int, default=1500)
+    parser.add_argument("--unet-steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    build(arguments.out, arguments.autoencoder_steps, arguments.unet_steps, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Nodes that load ToyWorld into ComfyUI's own UNet code; the demo and the tests link them into their servers.
+
+ComfyUI loads this folder by its path, as it does every node pack: nothing else of the package is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.supported_models_base import BASE
+from comfy.utils import unet_to_diffusers
+from safetensors.torch import load_file
+
+
+class toyworld(BASE):
+    """ToyWorld as ComfyUI describes a model. Its name is the family's: RespoDiff's nodes compare adapters with it."""
+
+    unet_extra_config: ClassVar[dict[str, int]] = {}  # ComfyUI's own would override the number of heads
+
+
+class ToyWorldNode:
+    """What ComfyUI asks of every node."""
+
+    FUNCTION = "run"
+    CATEGORY = "ToyWorld"
+
+
+class ToyWorldLoader(ToyWorldNode):
+    """A diffusers folder's UNet as a MODEL, in fp32 on the CPU."""
+
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"folder": ("STRING", {"default": ""})}}
+
+    def run(self, folder: str) -> tuple[ModelPatcher]:
+        unet, vae = (json.loads((Path(folder) / part / "config.json").read_text("utf-8")) for part in ("unet", "vae"))
+        config = toyworld(_described(unet))
+        config.set_inference_dtype(torch.float32, None)
+        config.latent_format.scale_factor = vae["scaling_factor"]
+        model = config.get_model({})
+        names = unet_to_diffusers(config.unet_config)
+        weights = load_file(Path(folder) / "unet" / "diffusion_pytorch_model.safetensors")
+        model.diffusion_model.load_state_dict({names[name]: tensor for name, tensor in weights.items()})
+        for module in model.diffusion_model.modules():
+            if isinstance(module, torch.nn.GroupNorm):
+                module.num_groups = unet["norm_num_groups"]  # ComfyUI builds all of its UNets with 32
+        cpu = torch.device("cpu")
+        return (ModelPatcher(model, load_device=cpu, offload_device=cpu),)
+
+
+class ToyWorldPrompts(ToyWorldNode):
+    """One prompt a line, line i for image i of the batch; encoded as diffusers' Stable Diffusion pipeline does."""
+
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "folder": ("STRING", {"default": ""}),
+                "prompts": ("STRING", {"default": "", "multiline": True}),
+            }
+        }
+
+    def run(self, folder: str, prompts: str) -> tuple[list]:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(Path(folder) / "text_encoder").float()
+        tokens = tokenizer(prompts.split("\n"), padding="max_length", truncation=True, return_tensors="pt")
+        return ([[text_encoder(tokens.input_ids).last_hidden_state, {}]],)
+
+
+def _described(unet: dict[str, Any]) -> dict[str, Any]:
+    """diffusers' config of a UNet in ComfyUI's terms."""
+    widths, blocks = unet["block_out_channels"], unet["layers_per_block"]
+    depths = [int(kind.startswith("CrossAttn")) for kind in unet["down_block_types"]]
+    return {
+        "image_size": unet["sample_size"],
+        "in_channels": unet["in_channels"],
+        "out_channels": unet["out_channels"],
+        "model_channels": widths[0],
+        "channel_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": [blocks] * len(widths),
+        "num_heads": unet["attention_head_dim"],  # what diffusers calls so is the number of heads
+        "use_spatial_transformer": True,
+        "context_dim": unet["cross_attention_dim"],
+        "transformer_depth": [depth for depth in depths for _ in range(blocks)],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [depth for depth in depths for _ in range(blocks + 1)],
+    }
+
+
+NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldPrompts)}

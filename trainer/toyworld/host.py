@@ -1,0 +1,111 @@
+"""ToyWorld in a real ComfyUI: the host's own UNet code and sampler and this project's nodes, on ToyWorld's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+
+from ..comfyui.server import ComfyServer
+from ..comfyui.source import ComfySource
+from .renderer import SIZE
+
+_PACK = Path(__file__).parents[2]
+_TOYWORLD_NODES = Path(__file__).with_name("comfyui_node")
+_COMFYUI_SIZE = 2 * SIZE  # ComfyUI counts 8 pixels to a latent's one, where ToyWorld has 4
+
+
+class Steered(NamedTuple):
+    """A concept of an adapter file, and how strongly it is added."""
+
+    adapter: Path
+    concept: str
+    strength: float = 1.0
+
+
+class ToyWorldInComfyUI(ComfyServer):
+    """A server that samples ToyWorld; a context manager, and one start serves many calls.
+
+    `folder` is ToyWorld's diffusers folder; everything the server writes is below `base_directory`.
+    """
+
+    def __init__(self, source: ComfySource, base_directory: Path, folder: Path, threads: int = 2) -> None:
+        super().__init__(source, base_directory, _PACK, threads=threads)
+        self.link_node_pack(_TOYWORLD_NODES, "toyworld")
+        self.folder = folder.resolve()
+        self._adapters = self.base_directory / "models" / "respodiff"
+        self._adapters.mkdir(exist_ok=True)
+        self._calls = count()
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int,
+        steered: Steered | None = None,
+        steps: int = 50,
+        cfg: float = 7.5,
+    ) -> torch.Tensor:
+        """One latent per prompt by DDIM (eta 0), fp32 (prompts, 4, 16, 16), as AutoencoderKL.decode takes them.
+
+        All are sampled as one batch, from torch.randn's noise for `seed` on the CPU; guidance `cfg` is against the
+        empty prompt. Prompts are single lines. Raises NodeFailed with the node's own message.
+        """
+        # A name of its own for each call: ComfyUI would leave out a result it has saved before.
+        graph = self._graph(prompts, seed, steps, cfg, f"call{next(self._calls)}")
+        if steered is not None:
+            graph |= self._steering(steered)
+            graph["sample"]["inputs"]["model"] = ["steer", 0]
+        (saved,) = self.run(graph).outputs["save"]["latents"]
+        return load_file(self.output_path(saved))["latent_tensor"]
+
+    def _graph(self, prompts: Sequence[str], seed: int, steps: int, cfg: float, name: str) -> dict[str, Any]:
+        folder = str(self.folder)
+        return {
+            "model": _node("ToyWorldLoader", folder=folder),
+            "positive": _node("ToyWorldPrompts", folder=folder, prompts="\n".join(prompts)),
+            "negative": _node("ToyWorldPrompts", folder=folder, prompts=""),
+            "empty": _node("EmptyLatentImage", width=_COMFYUI_SIZE, height=_COMFYUI_SIZE, batch_size=len(prompts)),
+            "sample": _node(
+                "KSampler",
+                model=["model", 0],
+                positive=["positive", 0],
+                negative=["negative", 0],
+                latent_image=["empty", 0],
+                seed=seed,
+                steps=steps,
+                cfg=cfg,
+                sampler_name="ddim",
+                scheduler="ddim_uniform",
+                denoise=1.0,
+            ),
+            "save": _node("SaveLatent", samples=["sample", 0], filename_prefix=name),
+        }
+
+    def _steering(self, steered: Steered) -> dict[str, Any]:
+        link = self._adapters / steered.adapter.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(steered.adapter.resolve())
+        return {
+            "adapter": _node("RespoDiffLoadAdapter", adapter=link.name),
+            "steer": _node(
+                "RespoDiffSteer",
+                model=["model", 0],
+                adapter=["adapter", 0],
+                concept=steered.concept,
+                strength=steered.strength,
+                ram_strength=1.0,
+                sam_strength=1.0,
+                start_percent=0.0,
+                end_percent=1.0,
+                prompt="positive",
+            ),
+        }
+
+
+def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}

@@ -1,0 +1,135 @@
+"""Draws ToyWorld's pictures: flat figures from distance functions, the same for the same scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from .world import OUTFITS, PERSON, PLAIN, PROFESSIONS, Outfit, Scenes
+
+SIZE = 64  # pixels each way
+
+Field = torch.Tensor  # signed distances, (..., SIZE, SIZE), negative inside
+
+_HUE_RGB = ((0.93, 0.70, 0.30), (0.25, 0.68, 0.66), (0.62, 0.45, 0.85))
+_PLACE_RGB = (  # above, below
+    ((0.80, 0.82, 0.85), (0.70, 0.72, 0.75)),
+    ((0.62, 0.82, 0.95), (0.45, 0.72, 0.38)),
+    ((0.55, 0.80, 0.96), (0.93, 0.85, 0.62)),
+    ((0.42, 0.40, 0.48), (0.30, 0.28, 0.34)),
+    ((0.52, 0.42, 0.34), (0.36, 0.28, 0.22)),
+)
+_CLOTH = {  # the colour, and that of pattern and hat
+    "white": ((0.97, 0.97, 0.97), (0.85, 0.25, 0.25)),
+    "blue": ((0.20, 0.35, 0.70), (0.95, 0.85, 0.35)),
+    "brown": ((0.50, 0.33, 0.18), (0.92, 0.82, 0.60)),
+    "green": ((0.20, 0.50, 0.28), (0.88, 0.93, 0.85)),
+    "black": ((0.16, 0.16, 0.20), (0.80, 0.80, 0.84)),
+    "red": ((0.72, 0.16, 0.22), (0.98, 0.80, 0.82)),
+    "grey": ((0.58, 0.58, 0.60), (0.40, 0.40, 0.44)),
+}
+_TOOL_RGB = (0.10, 0.10, 0.12)
+_INK = (0.08, 0.08, 0.10)
+_HAZARD_RGB = ((0.98, 0.82, 0.10), (0.85, 0.10, 0.12))
+
+_Y, _X = torch.meshgrid(torch.arange(SIZE) - SIZE / 2 + 0.5, torch.arange(SIZE) - SIZE / 2 + 0.5, indexing="ij")
+
+
+def outfit(profession: int) -> Outfit:
+    """The outfit of a profession's index; PERSON wears a plain one."""
+    return PLAIN if profession == PERSON else OUTFITS[PROFESSIONS[profession]]
+
+
+def render(scenes: Scenes) -> torch.Tensor:
+    """Pictures (count, 3, 64, 64) in [-1, 1], for AutoencoderKL."""
+    count = len(scenes)
+    x = _X - _column(scenes.dx)
+    y = _Y - _column(scenes.dy)
+    down = torch.linspace(0, 1, SIZE).view(1, SIZE, 1, 1)
+    above, below = torch.tensor(_PLACE_RGB)[torch.as_tensor(scenes.place)].unbind(1)
+    picture = above.view(count, 1, 1, 3) * (1 - down) + below.view(count, 1, 1, 3) * down
+    picture = picture.expand(count, SIZE, SIZE, 3).clone()
+
+    outfits = [outfit(int(p)) for p in scenes.profession]
+    cloth = torch.tensor([_CLOTH[o.colour][0] for o in outfits])
+    trim = torch.tensor([_CLOTH[o.colour][1] for o in outfits])
+    skin = torch.tensor(_HUE_RGB)[torch.as_tensor(scenes.hue)]
+
+    torso = box(x, y, 0, 14, 12, 13, corner=4)
+    picture = _paint(picture, torso, cloth)
+    picture = _paint(picture, torch.maximum(torso + 1, _choose(_PATTERNS, [o.pattern for o in outfits], x, y)), trim)
+    picture = _paint(picture, torch.minimum(disc(x, y, -15.5, 15, 3), disc(x, y, 15.5, 15, 3)), skin)
+    square = _column(scenes.shape) == 1
+    head = torch.where(square, box(x, y, 0, -9, 8.3, 8.6, corner=1), disc(x, y, 0, -9, 9.4))
+    picture = _paint(picture, head, skin)
+    picture = _paint(picture, torch.minimum(disc(x, y, -3.3, -9, 1.2), disc(x, y, 3.3, -9, 1.2)), _INK)
+    picture = _paint(picture, _choose(_TOOLS, [o.tool for o in outfits], x, y), _TOOL_RGB)
+    picture = _paint(picture, _choose(_HATS, [o.hat for o in outfits], x, y), trim)
+    hazard = torch.where(_column(scenes.hazard) == 1, _star(_X, _Y), _FAR)
+    picture = _paint(picture, hazard, _HAZARD_RGB[0])
+    picture = _paint(picture, hazard + 3.0, _HAZARD_RGB[1])
+    light = _column(scenes.light).unsqueeze(-1).float()
+    return (picture * light).clamp(0, 1).movedim(-1, 1) * 2 - 1
+
+
+def box(x: Field, y: Field, cx: float, cy: float, half_width: float, half_height: float, corner: float = 0.0) -> Field:
+    """Distance to a rectangle with rounded corners."""
+    qx = (x - cx).abs() - half_width + corner
+    qy = (y - cy).abs() - half_height + corner
+    outside = torch.hypot(qx.clamp(min=0), qy.clamp(min=0))
+    return outside + torch.maximum(qx, qy).clamp(max=0) - corner
+
+
+def disc(x: Field, y: Field, cx: float, cy: float, radius: float) -> Field:
+    """Distance to a disc."""
+    return torch.hypot(x - cx, y - cy) - radius
+
+
+_FAR = torch.tensor(99.0)
+_PATTERNS: dict[str, Callable[[Field, Field], Field]] = {
+    "plain": lambda x, y: torch.full_like(x + y, 99.0),
+    "stripes": lambda x, y: ((x + 3) % 6 - 3).abs() - 1.1 + 0 * y,
+    "buttons": lambda x, y: torch.hypot(x, (y - 14 + 3) % 6 - 3) - 1.6,
+    "cross": lambda x, y: torch.minimum(box(x, y, 0, 13, 2, 6), box(x, y, 0, 13, 6, 2)),
+    "halves": lambda x, y: 15 - y + 0 * x,
+}
+_HATS: dict[str, Callable[[Field, Field], Field]] = {
+    "none": _PATTERNS["plain"],
+    "cap": lambda x, y: torch.minimum(box(x, y, 0, -18, 8, 2.5, 2), box(x, y, 6, -16.3, 6, 0.9)),
+    "tall": lambda x, y: box(x, y, 0, -20.5, 6.5, 5.5, 2),
+    "brim": lambda x, y: torch.minimum(box(x, y, 0, -16.2, 13, 1.1), box(x, y, 0, -19, 6, 3.5, 2)),
+    "cone": lambda x, y: torch.maximum(x.abs() * 0.87 - (y + 27) * 0.5, y + 15.5),
+}
+_TOOLS: dict[str, Callable[[Field, Field], Field]] = {
+    "none": _PATTERNS["plain"],
+    "staff": lambda x, y: box(x, y, 20, 10, 1.2, 17),
+    "disc": lambda x, y: disc(x, y, 22, 20, 4.5),
+    "case": lambda x, y: torch.minimum(box(x, y, 22, 21, 5, 4, 1), box(x, y, 22, 16, 2, 1.5)),
+}
+
+
+def _star(x: Field, y: Field) -> Field:
+    x, y = x + 22, y + 21
+    return torch.hypot(x, y) - 6.5 - 1.8 * torch.cos(8 * torch.atan2(y, x))
+
+
+def _choose(drawings: dict[str, Callable[[Field, Field], Field]], names: list[str], x: Field, y: Field) -> Field:
+    result = torch.empty_like(x + y)
+    for name in set(names):
+        rows = torch.tensor([i for i, n in enumerate(names) if n == name])
+        result[rows] = drawings[name](x[rows], y[rows])
+    return result
+
+
+def _paint(picture: torch.Tensor, field: Field, colour: torch.Tensor | tuple[float, ...]) -> torch.Tensor:
+    """Colour (3,) or (count, 3) laid over where the field is negative, its edge one pixel soft."""
+    cover = (0.5 - field).clamp(0, 1).unsqueeze(-1)
+    rgb = torch.as_tensor(colour)
+    rgb = rgb.view(-1, 1, 1, 3) if rgb.dim() == 2 else rgb
+    return picture + (rgb - picture) * cover
+
+
+def _column(values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(values).view(-1, 1, 1)
