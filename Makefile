@@ -5,7 +5,7 @@ BIN := .venv/bin
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
-TESTS := tests/unit
+TESTS := tests/unit tests/trainer
 ifeq ($(RESPODIFF_HOSTS),none)
 BROWSER :=
 else
@@ -36,6 +36,7 @@ format: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/patch_overhead.py
+	$(BIN)/python benchmarks/training.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml

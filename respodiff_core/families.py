@@ -16,6 +16,7 @@ class Family:
     name: str
     title: str
     modelspec_architecture: str
+    pixels_per_latent: int = 8
 
 
 FAMILIES = {
@@ -24,7 +25,7 @@ FAMILIES = {
         Family("sd15", "Stable Diffusion 1.x", "stable-diffusion-v1"),
         Family("sd2", "Stable Diffusion 2.x", "stable-diffusion-v2"),
         Family("sdxl", "Stable Diffusion XL", "stable-diffusion-xl-v1-base"),
-        Family("toyworld", "ToyWorld", "toyworld"),  # the trainer's built-in base model
+        Family("toyworld", "ToyWorld", "toyworld", 4),  # the trainer's built-in base model
     )
 }
 
@@ -34,3 +35,8 @@ def family_title(name: str | None) -> str:
     if not name:
         return "an unknown family"
     return FAMILIES[name].title if name in FAMILIES else name
+
+
+def pixels_per_latent(name: str | None) -> int:
+    """How many pixels wide and high one latent is; 8 for families that are not listed."""
+    return FAMILIES[name].pixels_per_latent if name in FAMILIES else 8

@@ -6,7 +6,7 @@ import torch
 
 from .adapter import Adapter
 from .concept import Concept
-from .families import family_title
+from .families import family_title, pixels_per_latent
 from .transforms import Transform
 
 _SHOWN_METADATA = ("title", "author", "license", "date", "description")
@@ -33,7 +33,7 @@ def summarise(adapter: Adapter) -> str:
             lines.append(f"  {key}: {value}")
     lines += [f"  note: {note}" for note in adapter.notes]
     for concept in adapter.concepts.values():
-        lines += ["", *_concept_lines(concept)]
+        lines += ["", *_concept_lines(concept, pixels_per_latent(adapter.family))]
     return "\n".join(lines)
 
 
@@ -41,7 +41,7 @@ def _count(number: int) -> str:
     return "1 concept" if number == 1 else f"{number} concepts"
 
 
-def _concept_lines(concept: Concept) -> list[str]:
+def _concept_lines(concept: Concept, pixels: int) -> list[str]:
     info = concept.info
     lines = [f"{info.name} ({info.category}, {concept.kind}, {concept.channels} channels)"]
     lines += [f"  {what}: {_strength(module)}" for what, module in (("RAM", concept.ram), ("SAM", concept.sam))]
@@ -49,7 +49,7 @@ def _concept_lines(concept: Concept) -> list[str]:
     lines += [f"  {what} prompt: {text}" for what, text in prompts.items() if text]
     lines.append(f"  recommended strength: {info.strength:g}")
     if info.latent_height and info.latent_width:
-        lines.append(f"  trained at: {info.latent_width * 8} x {info.latent_height * 8} pixels")
+        lines.append(f"  trained at: {info.latent_width * pixels} x {info.latent_height * pixels} pixels")
     lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in info.training.items()]
     return lines
 

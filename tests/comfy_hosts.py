@@ -25,6 +25,7 @@ _CHECKPOINTS: dict[str, tuple[small_models.Family, dict[str, Any]]] = {
     "diffusion_models/sdxl.safetensors": ("sdxl", {"text_encoder": False, "vae": False, "dtype": "float32"}),
     "diffusion_models/no_h_space.safetensors": ("no_h_space", {}),
     "checkpoints/sd15.safetensors": ("sd15", {"dtype": "float16"}),
+    "checkpoints/sdxl.safetensors": ("vega", {"dtype": "float16"}),
 }
 
 

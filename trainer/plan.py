@@ -13,7 +13,7 @@ import typer
 from ..respodiff_core.families import family_title
 from .base.model import describe
 from .estimate import estimate
-from .recipe import Recipe, RecipeError, read_toml
+from .recipe import Recipe, RecipeError, expand_group, read_toml
 from .training import precision
 
 Flags = Mapping[str, Any]
@@ -29,7 +29,8 @@ def assemble(
     values = read_toml(file) if file else {}
     values |= _given(top)
     own = _given(concept)
-    concepts = [*values.get("concepts", []), *({"preset": name} for name in presets)]
+    named = [*values.get("concepts", []), *({"preset": name} for name in presets)]
+    concepts = [one for concept in named for one in expand_group(concept)]
     if not concepts and own.keys() & {"target", "negative"}:
         own.setdefault("name", _name_of(values))
         concepts = [{}]

@@ -172,7 +172,7 @@ class Recipe(Strict):
         """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
         values = dict(values)
         if isinstance(values.get("concepts"), list):
-            values["concepts"] = [one for concept in values["concepts"] for one in _expand_group(concept)]
+            values["concepts"] = [one for concept in values["concepts"] for one in expand_group(concept)]
         if isinstance(values.get("training"), Mapping) and isinstance(values.get("concepts"), list):
             values["training"] = dict(values["training"])
             if steps := values["training"].pop("steps", None):
@@ -217,7 +217,7 @@ def _one_preset(name: str) -> dict[str, Any]:
     return known[name]
 
 
-def _expand_group(concept: Any) -> list[Any]:
+def expand_group(concept: Any) -> list[Any]:
     """`preset = "gender"` stands for each of its concepts."""
     preset = concept.get("preset") if isinstance(concept, Mapping) else None
     members = [name for name in presets() if name.startswith(f"{preset}/")]

@@ -191,7 +191,9 @@ def _advised(setting: Setting) -> Iterator[None]:
         where = kept + "; go on from it with --resume" if setting.folder.is_unfinished else "Start again"
         dtype = "" if setting.base.denoiser.unet.dtype == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
         smaller = [f"--batch {training.batch // 2}"] if training.batch > 1 else []
         smaller += [] if training.checkpointing else ["--checkpointing"]
         smaller += ["--precision bfloat16"] if setting.base.denoiser.unet.dtype == torch.float32 else []
@@ -204,6 +206,11 @@ def _advised(setting: Setting) -> Iterator[None]:
             raise
         what = kept + ": make room and go on with --resume" if setting.folder.is_unfinished else "Make room"
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # A GPU's is a class of its own, the CPU's is not.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _train_concept(

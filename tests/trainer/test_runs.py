@@ -226,5 +226,20 @@ def test_a_full_disk_loses_nothing(trainer):
     assert output.read_bytes() == expected
 
 
+def test_out_of_memory_says_what_to_lower(trainer):
+    settings = ("--steps", 2, "--batch", 40_000, "--pool", 40_000, "--no-tensorboard", "-o", "a.safetensors")
+    process = trainer.start(*SQUARE, *settings, preexec_fn=lambda: _limit_memory(8 << 30))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err[-2000:]
+    assert "ran out of memory" in err
+    assert "--batch 20000" in err
+    assert "--checkpointing" in err
+    assert "Traceback" not in err
+
+
+def _limit_memory(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
 def _limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -11,7 +11,8 @@ from adapters import random_adapter
 from respodiff.respodiff_core.adapter import peek, read, write
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.cli import app
-from respodiff.trainer.demo import draw_row, example_adapter, example_graph, without_steering
+from respodiff.trainer.demo import before_after
+from respodiff.trainer.toyworld.evaluate import fair_pictures
 from typer.testing import CliRunner
 
 
@@ -80,16 +81,15 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch):
         entry.main()
 
 
-def test_the_demos_graph_differs_from_the_plain_one_by_steering_alone():
-    graph = example_graph(0.5)
-    plain = without_steering(graph)
-    assert graph["6"]["inputs"]["strength"] == 0.5
-    changed = [node for node in graph if graph[node] != plain[node]]
-    assert changed == ["7"]
-    assert plain["7"]["inputs"]["model"] == ["1", 0]
+def test_the_demos_picture_shows_the_same_seeds_before_and_after():
+    asked = fair_pictures(per_profession=4, classes=2)
+    before, after = torch.zeros(len(asked.prompts), 3, 64, 64), torch.ones(len(asked.prompts), 3, 64, 64)
+    sheet = np.asarray(before_after(asked, before, after))
+    assert (sheet[:, sheet.shape[1] // 3] == 0).all(axis=-1).any()
+    assert (sheet[:, -50] == 255).all(axis=-1).any()
 
 
-def test_the_demos_picture_shows_every_strength(tmp_path):
-    pictures = {s: np.full((32, 32, 3), 100 + 50 * s, dtype=np.uint8) for s in (-1.0, 0.0, 1.0)}
-    assert draw_row(pictures, size=64).size == (3 * 72 + 8, 2 * (64 + 40) + 8)
-    assert write(example_adapter(), tmp_path / "demo.safetensors").exists()
+def test_training_explains_itself():
+    text = " ".join(run("train", "--help").output.split())
+    for told in ("--base", "--preset", "gender/woman", "--dry-run", "--resume", "toyworld", "accelerate launch"):
+        assert told in text

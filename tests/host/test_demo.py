@@ -1,0 +1,27 @@
+"""`respodiff demo` keeps its word: fair after, as right as before, and the same in a real ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+from respodiff.respodiff_core.adapter import peek
+
+
+def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(host, tmp_path):
+    environment = {**os.environ, "COMFYUI_PATH": str(host.path), "COMFYUI_PYTHON": str(host.python)}
+    command = [sys.executable, "-m", "respodiff.trainer", "demo", "--out", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["deviation_ratio_base"] >= 0.6
+    for where in ("", "host_"):
+        assert figures[f"{where}deviation_ratio"] <= 0.10
+        assert figures[f"{where}steering_accuracy"] >= 0.95
+        assert figures[f"{where}profession_accuracy"] >= figures["profession_accuracy_base"] - 0.02
+    assert list(peek(tmp_path / "shape.safetensors").concepts) == ["round", "square"]
+    assert np.asarray(Image.open(tmp_path / "before-after.png")).std() > 10

@@ -1,0 +1,116 @@
+"""ToyWorld: a biased world whose pictures can be read without a network, and a pipeline like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from respodiff.trainer import toyworld
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.toyworld.classifier import classify
+from respodiff.trainer.toyworld.evaluate import fair_pictures, fairness
+from respodiff.trainer.toyworld.renderer import render
+from respodiff.trainer.toyworld.world import PERSON, PROFESSIONS, SHAPES, phrase, sample, words
+from transformers import CLIPTokenizer
+
+MODEL = Path(toyworld.__file__).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    scenes, captions = sample(1500, np.random.default_rng(7))
+    return scenes, captions, (render(scenes) + 1) / 2
+
+
+def test_every_drawing_is_read_right(drawn):
+    scenes, _, pictures = drawn
+    seen = classify(pictures)
+    for what in ("profession", "shape", "hue", "hazard"):
+        assert (getattr(seen, what) == getattr(scenes, what)).all(), what
+    assert seen.error.max() < 0.1
+
+
+def test_a_drawing_is_read_right_through_noise_and_the_autoencoder(drawn):
+    scenes, _, pictures = drawn
+    base = load_base("toyworld")
+    part = slice(0, 200)
+    with torch.no_grad():
+        latents = base._vae.encode(pictures[part] * 2 - 1).latent_dist.mode() * base.latent_scale
+    noisy = (
+        pictures[part] + 0.1 * torch.randn(pictures[part].shape, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
+    for changed in (base.decode_latents(latents), noisy):
+        seen = classify(changed)
+        for what in ("profession", "shape", "hue", "hazard"):
+            assert (getattr(seen, what) == getattr(scenes, what)[part]).mean() >= 0.99, what
+
+
+def test_professions_are_biased_unless_the_caption_says_otherwise(drawn):
+    scenes, captions, _ = drawn
+    unsaid = np.array([not any(shape in caption for shape in SHAPES) for caption in captions])
+    working = (scenes.profession != PERSON) & unsaid
+    assert (scenes.shape == scenes.profession % 2)[working].mean() >= 0.9
+    assert (scenes.hue == scenes.profession // 2 % 3)[working].mean() >= 0.88
+    said = np.array([f"square {name}" in caption for caption, name in zip(captions, _nouns(scenes), strict=True)])
+    assert (scenes.shape[said] == 1).all()
+
+
+def _nouns(scenes) -> list[str]:
+    return [PROFESSIONS[p] if p < PERSON else "person" for p in scenes.profession]
+
+
+def test_the_same_scene_is_the_same_picture(drawn):
+    scenes, _, pictures = drawn
+    assert torch.equal((render(scenes[slice(0, 20)]) + 1) / 2, pictures[:20])
+
+
+def test_every_word_is_one_token():
+    tokenizer = CLIPTokenizer.from_pretrained(MODEL / "tokenizer")
+    assert {word: len(tokenizer(word).input_ids) for word in words()} == dict.fromkeys(words(), 3)
+    assert max(len(tokenizer(caption).input_ids) for caption in sample(500, np.random.default_rng(0))[1]) <= 20
+
+
+def test_it_is_a_diffusers_pipeline_of_a_few_megabytes():
+    assert sum(path.stat().st_size for path in MODEL.rglob("*") if path.is_file()) < 8e6
+    pipeline = StableDiffusionPipeline.from_pretrained(MODEL, safety_checker=None, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    made = pipeline(
+        ["a photo of a doctor"] * 2, height=64, width=64, num_inference_steps=12, generator=generator, output_type="pt"
+    )
+    seen = classify(made.images)
+    assert (seen.profession == PROFESSIONS.index("doctor")).all()
+
+
+def test_pictures_are_asked_for_evenly():
+    asked = fair_pictures(per_profession=6, classes=3)
+    assert len(asked.prompts) == 6 * len(PROFESSIONS)
+    assert len(set(asked.seeds)) == len(asked.seeds)
+    for profession in range(len(PROFESSIONS)):
+        mine = asked.profession == profession
+        assert np.bincount(asked.concept[mine]).tolist() == [2, 2, 2]
+        assert all(PROFESSIONS[profession] in asked.prompts[i] for i in np.flatnonzero(mine))
+
+
+def test_figures_are_those_of_what_is_seen(drawn):
+    """A world where every picture shows what was asked for, and one where none does, both perfectly balanced."""
+    scenes, _, pictures = drawn
+    asked = fair_pictures(per_profession=2, classes=2)
+    chosen = [
+        np.flatnonzero((scenes.profession == p) & (scenes.shape == c))[0]
+        for p, c in zip(asked.profession, asked.concept, strict=True)
+    ]
+    right = fairness(asked, pictures[chosen], "shape")
+    assert (right.deviation_ratio, right.profession_accuracy) == (0, 1)
+    assert right.steering_accuracy == {0: 1.0, 1: 1.0}
+    swapped = pictures[chosen].view(-1, 2, 3, 64, 64).flip(1).reshape(-1, 3, 64, 64)
+    wrong = fairness(asked, swapped, "shape")
+    assert (wrong.deviation_ratio, wrong.lowest_steering_accuracy) == (0, 0)
+
+
+def test_articles_fit():
+    assert phrase("doctor", "amber", template="a photo of") == "a photo of an amber doctor"
+    assert phrase("person") == "a person"
