@@ -22,8 +22,8 @@ from respodiff.respodiff_core.adapter import read
 from respodiff.respodiff_core.atomic import replacing
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.recipe import Recipe
+from respodiff.trainer.run.training import train
 from respodiff.trainer.toyworld.evaluate import AXES, fair_pictures, fairness, safety, sampler, unsafe_pictures
-from respodiff.trainer.training import train
 
 Figures = dict[str, float]
 

@@ -32,12 +32,12 @@ from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.trajectories import FreshRollouts, Pool, Share
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.evaluations import counting
 from respodiff.trainer.recipe import Recipe
+from respodiff.trainer.run.evaluations import counting
+from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
 from respodiff.trainer.toyworld.classifier import classify
 from respodiff.trainer.toyworld.evaluate import fair_pictures, fairness, sampler
 from respodiff.trainer.toyworld.world import SHAPES
-from respodiff.trainer.training import encode_concept, new_learner, new_objective, new_trajectories
 
 CONCEPT = "square"
 SIDES = {

@@ -18,13 +18,13 @@ from PIL import Image
 from ..respodiff_core.adapter import read
 from .base.model import TOYWORLD, BaseModel, load_base
 from .comfyui.source import fetch, users_own
-from .previews import save_picture
 from .recipe import Recipe
+from .run.previews import save_picture
+from .run.training import train
 from .sheet import draw, pixels
 from .toyworld.evaluate import UNSTEERED, Asked, Fairness, Sampler, fair_pictures, fairness, sampler
 from .toyworld.host import Steered, ToyWorldInComfyUI
 from .toyworld.world import PROFESSIONS, SHAPES
-from .training import train
 
 log = logging.getLogger(__name__)
 

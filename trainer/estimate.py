@@ -12,6 +12,7 @@ from ..respodiff_core.denoiser import Condition
 from ..respodiff_core.transforms import initial
 from .base.denoiser import UNetDenoiser
 from .recipe import ConceptRecipe, Recipe
+from .run.parts import hidden_width
 
 _ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet
 _TOKENS = 77
@@ -42,9 +43,8 @@ def estimate(
     with torch.device("meta"):
         unet = UNet2DConditionModel(**unet_config).to(dtype)
     activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
-    hidden = training.hidden or max(h_shape[0] // 4, 1)
     with torch.device("meta"):
-        module = initial(training.kind, h_shape, hidden, torch.Generator())
+        module = initial(training.kind, h_shape, hidden_width(training, h_shape[0]), torch.Generator())
     # RAM and SAM, each with its gradient and Adam's two moments, in fp32.
     modules = 2 * 4 * 4 * sum(tensor.numel() for tensor in module.values())
     return Estimate(

@@ -10,7 +10,7 @@ import typer
 from ..respodiff_core.errors import RespoDiffError
 from .comfyui.results import NodeFailed, PromptRejected
 from .comfyui.source import ComfyUnavailable
-from .interrupts import Interrupted
+from .run.interrupts import Interrupted
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..respodiff_core.families import family_title
 from .base.model import describe
 from .estimate import estimate
 from .recipe import Recipe, RecipeError, expand_group, read_toml
-from .training import precision
+from .run.parts import precision
 
 Flags = Mapping[str, Any]
 """Settings by their names in a recipe; None and empty lists are flags that were not given."""

@@ -119,9 +119,11 @@ class TrainingRecipe(Strict):
 
 
 class SavingRecipe(Strict):
-    """What is kept on the way: a state to resume from every so many steps; `dtype` is the finished file's."""
+    """What is kept on the way: a state to resume from every so many steps, and with it the newest `keep` adapters to
+    try; `dtype` is the files'."""
 
     every: int = Field(default=100, ge=1)
+    keep: int = Field(default=0, ge=0)
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     tensorboard: bool = True
 

@@ -107,6 +107,10 @@ def train(
     save_every: Annotated[
         int | None, typer.Option(help="Steps between states to resume from (100).", rich_help_panel=_Keep)
     ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="With each state, an adapter to try; so many stay (0).", rich_help_panel=_Keep),
+    ] = None,
     preview_every: Annotated[
         int | None, typer.Option(help="Steps between preview pictures (0: none).", rich_help_panel=_Keep)
     ] = None,
@@ -131,7 +135,7 @@ def train(
     Ctrl-C stops and keeps everything; --resume goes on. Several GPUs: accelerate launch -m respodiff.trainer train ...
     """
     from .plan import assemble, show_plan
-    from .training import train as run
+    from .run.training import train as run
 
     with explained():
         plan = assemble(
@@ -163,7 +167,12 @@ def train(
                     "checkpointing": checkpointing,
                     "seed": seed,
                 },
-                "saving": {"every": save_every, "tensorboard": tensorboard, "dtype": dtype and dtype.value},
+                "saving": {
+                    "every": save_every,
+                    "keep": keep,
+                    "tensorboard": tensorboard,
+                    "dtype": dtype and dtype.value,
+                },
                 "previews": {"every": preview_every, "prompts": preview_prompt},
                 "about": {"author": author, "license": license_},
             },

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from respodiff.respodiff_core.adapter import read
-from respodiff.trainer.run_folder import RunFolder
+from respodiff.trainer.run.folder import RunFolder
 from safetensors import safe_open
 from trainer_runs import Trainer
 

@@ -16,10 +16,10 @@ from respodiff.respodiff_core.adapter import peek, read
 from respodiff.respodiff_core.trajectories import Share
 from respodiff.trainer.base.model import describe, load_base
 from respodiff.trainer.estimate import estimate
-from respodiff.trainer.evaluations import counting
 from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run_folder import RunFolder
-from respodiff.trainer.training import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.run.evaluations import counting
+from respodiff.trainer.run.folder import RunFolder
+from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -74,6 +74,15 @@ def test_previews_and_logs_lie_beside_the_file(trainer):
     assert {"loss/ram", "loss/sam", "steering/share_of_h"} <= set(events.Tags()["scalars"])
     assert events.Tags()["images"] == ["preview"]
     assert not folder.is_unfinished
+
+
+def test_adapters_of_the_way_are_kept_to_be_tried(trainer):
+    done = trainer.run(*SQUARE, *SHORT, "--save-every", 1, "--keep", 2, "--no-tensorboard", "-o", "a.safetensors")
+    assert done.returncode == 0, done.stderr
+    kept = sorted(RunFolder(trainer.path("a.safetensors")).adapters.iterdir())
+    assert [path.name for path in kept] == ["square-000003.safetensors", "square-000004.safetensors"]
+    ram, end = (read(path).concepts["square"].ram.tensors[""] for path in (kept[1], trainer.path("a.safetensors")))
+    assert torch.equal(ram, end)
 
 
 def test_previews_do_not_change_what_is_learned(trainer):

@@ -8,7 +8,7 @@ from respodiff.respodiff_core.diffusion import Schedule, guided
 from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.evaluations import counting
+from respodiff.trainer.run.evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser, tiny_unet
 
 EMPTY, NEUTRAL, OTHER_NEUTRAL, TARGET, UNSAFE = range(5)

@@ -13,7 +13,17 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.toyworld.classifier import classify
 from respodiff.trainer.toyworld.evaluate import fair_pictures, fairness
 from respodiff.trainer.toyworld.renderer import render
-from respodiff.trainer.toyworld.world import PERSON, PROFESSIONS, SHAPES, phrase, sample, words
+from respodiff.trainer.toyworld.world import (
+    HUES,
+    PERSON,
+    PROFESSIONS,
+    SHAPES,
+    phrase,
+    sample,
+    usual_hue,
+    usual_shape,
+    words,
+)
 from transformers import CLIPTokenizer
 
 MODEL = Path(toyworld.__file__).parent / "model"
@@ -50,10 +60,12 @@ def test_a_drawing_is_read_right_through_noise_and_the_autoencoder(drawn):
 
 def test_professions_are_biased_unless_the_caption_says_otherwise(drawn):
     scenes, captions, _ = drawn
-    unsaid = np.array([not any(shape in caption for shape in SHAPES) for caption in captions])
-    working = (scenes.profession != PERSON) & unsaid
-    assert (scenes.shape == scenes.profession % 2)[working].mean() >= 0.9
-    assert (scenes.hue == scenes.profession // 2 % 3)[working].mean() >= 0.88
+    for labels, usual, names in (
+        (scenes.shape, usual_shape(scenes.profession), SHAPES),
+        (scenes.hue, usual_hue(scenes.profession), HUES),
+    ):
+        unsaid = np.array([not any(name in caption for name in names) for caption in captions])
+        assert (labels == usual)[(scenes.profession != PERSON) & unsaid].mean() >= 0.9
     said = np.array([f"square {name}" in caption for caption, name in zip(captions, _nouns(scenes), strict=True)])
     assert (scenes.shape[said] == 1).all()
 

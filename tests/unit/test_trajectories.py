@@ -11,7 +11,7 @@ from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.trajectories import FreshRollouts, Pool, Share
 from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.evaluations import counting
+from respodiff.trainer.run.evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser
 
 STEPS, STATES = 10, 9

@@ -83,7 +83,7 @@ def _encode(vae: AutoencoderKL, scenes: Scenes) -> torch.Tensor:
 def _train_unet(
     latents: torch.Tensor, captions: list[str], tokenizer: CLIPTokenizer, steps: int, rng: np.random.Generator
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    unet, text_encoder = networks.unet(), networks.text_encoder(tokenizer)
+    unet, text_encoder = networks.unet().to(memory_format=torch.channels_last), networks.text_encoder(tokenizer)
     both = torch.nn.ModuleList([unet, text_encoder])
     averaged = copy.deepcopy(both)
     average = get_ema_multi_avg_fn(0.998)
@@ -119,7 +119,7 @@ def main() -> None:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write the pipeline to")
-    parser.add_argument("--autoencoder-steps", type=int, default=1500)
+    parser.add_argument("--autoencoder-steps", type=int, default=1200)
     parser.add_argument("--unet-steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

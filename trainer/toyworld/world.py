@@ -141,7 +141,7 @@ def _group(
     other = (usual + rng.integers(1, size, count)) % size
     biased = np.where(rng.random(count) < bias, usual, other)
     anyone = rng.integers(0, size, count)
-    named = (rng.random(count) < 0.28) & (noun != 2)
-    # Whoever says which group is meant is often about the unusual one.
-    free = (profession == PERSON) | (named & (noun == 0) & (rng.random(count) < 0.5))
+    named = (rng.random(count) < 0.4) & (noun != 2)
+    # Who says which group is meant may mean any: so the model can draw every group, and does not by itself.
+    free = (profession == PERSON) | (named & (noun == 0))
     return np.where(free, anyone, biased), named

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from ..respodiff_core.errors import RespoDiffError
-from ..respodiff_core.learner import Learner, StepResult
-from ..respodiff_core.objective import Look
+from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learner import Learner, StepResult
+from ...respodiff_core.objective import Look
 from .evaluations import Evaluations
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..respodiff_core.atomic import replacing
-from ..respodiff_core.concept import Concept
-from ..respodiff_core.denoiser import Condition
-from ..respodiff_core.diffusion import Schedule
-from .base.model import BaseModel
-from .recipe import PreviewRecipe
-from .sampling import at_strengths, noise_of_seeds, sample
-from .sheet import draw, pixels
+from ...respodiff_core.atomic import replacing
+from ...respodiff_core.concept import Concept
+from ...respodiff_core.denoiser import Condition
+from ...respodiff_core.diffusion import Schedule
+from ..base.model import BaseModel
+from ..recipe import PreviewRecipe
+from ..sampling import at_strengths, noise_of_seeds, sample
+from ..sheet import draw, pixels
 
 _WIDTH = 192  # of each picture in a sheet
 

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..respodiff_core.atomic import replacing
-from ..respodiff_core.errors import RespoDiffError
+from ...respodiff_core.atomic import replacing
+from ...respodiff_core.errors import RespoDiffError
 
 _STATE = "state.safetensors"
 _MAY_CHANGE = frozenset({"output", "saving", "previews", "about"})
@@ -33,6 +33,7 @@ class RunFolder:
         self.path = output.with_suffix(".run")
         self.logs = self.path / "logs"
         self.previews = self.path / "previews"
+        self.adapters = self.path / "adapters"
         self._state = self.path / _STATE
 
     @property

@@ -1,0 +1,116 @@
+"""What a training run consists of, made from its recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ...respodiff_core.diffusion import Schedule
+from ...respodiff_core.learner import Learner
+from ...respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
+from ...respodiff_core.trajectories import FreshRollouts, Pool, Share, Trajectories
+from ..base.model import TOYWORLD, BaseModel, load_base
+from ..recipe import ConceptRecipe, Recipe, RecipeError, TrainingRecipe
+from ..toyworld.world import words
+
+_HIDDEN_SHARE = 4
+
+
+def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
+    """The base model of a recipe, in its precision, at its size."""
+    training = recipe.training
+    if recipe.base == TOYWORLD:
+        check_words(recipe)
+    return load_base(
+        recipe.base,
+        device=device,
+        dtype=precision(training, device),
+        prediction=None if training.prediction == "auto" else training.prediction,
+        latent_size=training.latent_size,
+        checkpointing=training.checkpointing,
+    )
+
+
+def check_words(recipe: Recipe) -> None:
+    """Raise RecipeError where a prompt has a word that ToyWorld has no picture of."""
+    known = set(words())
+    for concept in recipe.concepts:
+        prompts = " ".join([*concept.neutral, concept.target, concept.negative]).split()
+        if unknown := [word for word in prompts if word.lower() not in known]:
+            raise RecipeError(
+                f"ToyWorld has never seen {', '.join(map(repr, unknown))} (concept {concept.name!r}). Its own presets "
+                f"start with toyworld/, and its words are: {', '.join(sorted(known))}."
+            )
+
+
+def precision(training: TrainingRecipe, device: torch.device) -> torch.dtype:
+    """The UNet's dtype: as the recipe says, or the fastest that is safe on the device."""
+    if training.precision != "auto":
+        dtype: torch.dtype = getattr(torch, training.precision)
+        return dtype
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def hidden_width(training: TrainingRecipe, channels: int) -> int:
+    """How wide mlp and conv modules are inside: a fourth of h's channels, unless the recipe says otherwise."""
+    return training.hidden or max(channels // _HIDDEN_SHARE, 1)
+
+
+def new_learner(base: BaseModel, concept: ConceptRecipe, training: TrainingRecipe, accelerator: Accelerator) -> Learner:
+    """RAM and SAM of a concept, at zero."""
+    shape = base.h_shape(*base.latent_size)
+
+    def average(gradient: torch.Tensor) -> torch.Tensor:
+        mean: torch.Tensor = accelerator.reduce(gradient, reduction="mean")
+        return mean
+
+    return Learner(
+        training.kind,
+        shape,
+        ram_rate=concept.ram_rate,
+        sam_rate=concept.sam_rate,
+        sam_weight=concept.sam_weight,
+        update=training.update,
+        hidden=hidden_width(training, shape[0]),
+        seed=training.seed,
+        device=accelerator.device,
+        **({"average": average} if accelerator.num_processes > 1 else {}),
+    )
+
+
+def new_objective(base: BaseModel, concept: ConceptRecipe, training: TrainingRecipe, prompts: Prompts) -> ScoreMatching:
+    """The losses of a concept."""
+    kind = ReferenceScoreMatching if training.rollout == "reference" else ScoreMatching
+    return kind(base.denoiser, prompts, concept.guidance, training.rollout_guidance)
+
+
+def new_trajectories(
+    base: BaseModel, objective: ScoreMatching, training: TrainingRecipe, share: Share, device: torch.device
+) -> Trajectories:
+    """Where the states to train on come from; the last DDIM step is not trained on (paper, section 5)."""
+    schedule = Schedule.of(base.alphas_cumprod, training.schedule_steps)
+    common: dict[str, Any] = {
+        "states": training.schedule_steps - 1,
+        "batch": training.batch,
+        "latent": base.latent_size,
+        "seed": training.seed,
+        "share": share,
+        "device": device,
+    }
+    if training.rollout == "reference":
+        return FreshRollouts(objective, schedule, **common)
+    return Pool(objective, schedule, size=training.pool, **common)
+
+
+def encode_concept(base: BaseModel, concept: ConceptRecipe, device: torch.device) -> Prompts:
+    """The concept's prompts as the UNet reads them."""
+    return Prompts.of(
+        lambda texts: base.encode_prompts(texts).to(device),
+        neutrals=concept.neutral,
+        positive=concept.target or None,
+        negative=concept.negative,
+    )

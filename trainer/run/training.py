@@ -1,0 +1,182 @@
+"""A training run: base model and concepts in, one adapter file out; stopped at any moment, it goes on exactly."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ...respodiff_core.adapter import SUFFIX, write
+from ...respodiff_core.concept import Concept
+from ...respodiff_core.denoiser import Condition
+from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learner import Learner
+from ...respodiff_core.objective import Prompts
+from ...respodiff_core.trajectories import Share, Trajectories
+from ..base.model import BaseModel
+from ..recipe import ConceptRecipe, Recipe
+from .advice import advised
+from .evaluations import counting
+from .folder import ResumeError, RunFolder
+from .interrupts import Interrupted, StopRequest, stop_requests
+from .parts import encode_concept, new_learner, new_objective, new_trajectories, open_base
+from .previews import preview, save_picture
+from .progress import Progress
+from .provenance import concept_info, make_adapter, training_facts
+from .state import RunState
+
+
+def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force: bool = False) -> Path:
+    """Train all concepts of the recipe and write the adapter; its path.
+
+    Raises RespoDiffError (a bad base, NaN, nothing to resume), Interrupted after a signal, and OSError as the file
+    system does. Whatever happens, the state of the last save stays in the run folder.
+    """
+    accelerator = Accelerator(cpu=recipe.training.device == "cpu")
+    folder = RunFolder(recipe.output)
+    _check_output(recipe.output, folder, resume=resume, restart=restart, force=force)
+    base = open_base(recipe, accelerator.device)
+    state = _resumed(folder, base, recipe, accelerator) if resume else _fresh(accelerator)
+    if accelerator.is_main_process and not resume:
+        folder.begin()
+    prompts, previews = _encode(recipe, base, accelerator.device)
+    run = Run(recipe, base, accelerator, prompts, previews, folder)
+    with stop_requests() as stop, advised(recipe.training, base.denoiser.unet.dtype, folder):
+        while state.concept < len(recipe.concepts):
+            concept = run.train_concept(state, stop)
+            state = RunState(state.begun, state.processes, state.concept + 1, finished=(*state.finished, concept))
+        if accelerator.is_main_process:
+            run.write(recipe.output, state.finished, state.begun)
+            folder.finish()
+    accelerator.wait_for_everyone()
+    return recipe.output
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all concepts of a run share. `previews` are the conditions of "" and of each preview's prompt."""
+
+    recipe: Recipe
+    base: BaseModel
+    accelerator: Accelerator
+    prompts: tuple[Prompts, ...]
+    previews: Condition | None
+    folder: RunFolder
+
+    def train_concept(self, state: RunState, stop: StopRequest) -> Concept:
+        """Train concept number `state.concept` from `state.step` on to its end."""
+        concept, training = self.recipe.concepts[state.concept], self.recipe.training
+        share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        objective = new_objective(self.base, concept, training, self.prompts[state.concept])
+        learner = new_learner(self.base, concept, training, self.accelerator)
+        trajectories = new_trajectories(self.base, objective, training, share, self.accelerator.device)
+        if state.step:
+            learner.load_state(state.learner)
+            trajectories.load_state(state.trajectories_of(share))
+        logs = self.folder.logs if self.recipe.saving.tensorboard else None
+        shown = self.accelerator.is_main_process
+        with (
+            counting(self.base.denoiser.unet) as evaluations,
+            Progress(concept.name, concept.steps, state.step, evaluations, logs, shown) as progress,
+        ):
+            for step in range(state.step + 1, concept.steps + 1):
+                batch = trajectories.next(step, learner.modules)
+                look = objective.look(batch.z, batch.t, batch.neutral)
+                result = learner.step(objective, look)
+                trajectories.advance(look, result.steered)
+                progress.step(step, result, look, learner)
+                stopping = self._asked_to_stop(stop)
+                if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
+                    progress.check(step, result)  # a state with NaN never replaces a good one
+                    self._save(replace(state, step=step), concept, learner, trajectories)
+                if stopping:
+                    raise Interrupted(
+                        f"Stopped after step {step} of {concept.steps} of {concept.name!r}; all of it is kept in "
+                        f"{self.folder.path}. Go on with --resume.",
+                        stopping,
+                    )
+                if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
+                    self._preview(step, self._concept(concept, learner), progress)
+        return self._concept(concept, learner)
+
+    def write(self, path: Path, concepts: Sequence[Concept], begun: str) -> None:
+        """Write these concepts as an adapter."""
+        adapter = make_adapter(self.base, self.recipe, concepts, begun)
+        write(adapter, path, getattr(torch, self.recipe.saving.dtype))
+
+    def _save(self, state: RunState, concept: ConceptRecipe, learner: Learner, trajectories: Trajectories) -> None:
+        """Keep the state to resume from, and the newest adapters of the way if any are wanted."""
+        own = trajectories.state()
+        everyones = {name: self.accelerator.gather(tensor) for name, tensor in own.items()}
+        if not self.accelerator.is_main_process:
+            return
+        state = replace(state, learner=learner.state(), trajectories=everyones)
+        self.folder.save(*state.pack(), self.recipe.resolved())
+        if keep := self.recipe.saving.keep:
+            path = self.folder.adapters / f"{concept.name}-{state.step:06d}{SUFFIX}"
+            path.parent.mkdir(exist_ok=True)
+            self.write(path, [self._concept(concept, learner)], state.begun)
+            for old in sorted(path.parent.glob(f"{concept.name}-*{SUFFIX}"))[:-keep]:
+                old.unlink()
+
+    def _asked_to_stop(self, stop: StopRequest) -> int:
+        """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return stop.signal or 0
+        asked = torch.tensor([stop.signal or 0], device=self.accelerator.device)
+        return int(self.accelerator.gather(asked).max())
+
+    def _preview(self, step: int, concept: Concept, progress: Progress) -> None:
+        assert self.previews is not None
+        numbers = torch.arange(len(self.previews), device=self.previews.context.device)
+        empty, prompts = self.previews.rows(numbers[:1]), self.previews.rows(numbers[1:])
+        picture = preview(self.base, concept, self.recipe.previews, prompts, empty)
+        save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
+        progress.picture(step, torch.from_numpy(np.asarray(picture)))
+
+    def _concept(self, concept: ConceptRecipe, learner: Learner) -> Concept:
+        facts = training_facts(self.base, self.recipe, concept, self.accelerator.num_processes)
+        return Concept(concept_info(self.base, concept, facts), *learner.finished())
+
+
+def _fresh(accelerator: Accelerator) -> RunState:
+    return RunState(datetime.now(timezone.utc).strftime("%Y-%m-%d"), accelerator.num_processes)
+
+
+def _resumed(folder: RunFolder, base: BaseModel, recipe: Recipe, accelerator: Accelerator) -> RunState:
+    tensors, progress = folder.load(recipe.resolved())
+    state = RunState.unpack(tensors, progress, base, recipe)
+    if state.processes != accelerator.num_processes:
+        raise ResumeError(
+            f"{folder.path} was begun by {state.processes} processes, these are {accelerator.num_processes}: launch "
+            "as many, or start again with --restart."
+        )
+    return state
+
+
+def _encode(recipe: Recipe, base: BaseModel, device: torch.device) -> tuple[tuple[Prompts, ...], Condition | None]:
+    """All prompts of the run; the text encoders are not needed any more then."""
+    prompts = tuple(encode_concept(base, concept, device) for concept in recipe.concepts)
+    previews = base.encode_prompts(["", *recipe.previews.prompts]).to(device) if recipe.previews.every else None
+    base.release_text_encoders()
+    return prompts, previews
+
+
+def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: bool, force: bool) -> None:
+    """Everything about the output that would be a pity to find out at the end."""
+    if folder.is_unfinished and not (resume or restart):
+        raise ResumeError(
+            f"{folder.path} holds an unfinished training: go on with --resume, or start again with --restart."
+        )
+    if output.exists() and not (force or resume):
+        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # A file that can be made here, not only a folder that says so.
+    with tempfile.TemporaryFile(dir=output.parent, prefix=f".{output.name}."):
+        pass
