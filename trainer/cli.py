@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..respodiff_core.errors import RespoDiffError
-from .explained import explained
+from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
 from .train_command import train
 
@@ -99,13 +99,14 @@ app.command()(train)
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for adapters and picture.")] = Path("out/demo"),
     comfyui: Annotated[str, typer.Option(help="ComfyUI version to fetch; COMFYUI_PATH, your own, wins.")] = "0.30.0",
 ) -> None:
-    """Steer a small model in a real, headless ComfyUI and draw one picture with a row of strengths."""
+    """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
     from .demo import run
 
     with explained():
+        quieten_libraries()
         run(out, comfyui)
 
 

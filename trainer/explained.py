@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong."""
+"""What commands say: their own words, and how they end when something is wrong."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def explained() -> Iterator[None]:
     except Interrupted as stop:
         typer.echo(f"respodiff: {stop}", err=True)
         raise typer.Exit(stop.exit_code) from stop
+
+
+def quieten_libraries() -> None:
+    """No bars and notes of the model libraries for every file they read: people watch the command's own."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()

@@ -61,9 +61,9 @@ def show_plan(recipe: Recipe) -> None:
         f"latents {size[1]} x {size[0]}",
         "cost": f"{cost.evaluations:,.0f} UNet evaluations for {cost.samples:,} training samples "
         f"({cost.evaluations / cost.samples:.1f} each)",
-        "memory": f"about {_gigabytes(cost.memory)} on {device} in {str(dtype).removeprefix('torch.')}: UNet "
-        f"{_gigabytes(cost.weights)}, gradient through the decoder {_gigabytes(cost.activations)} (less with fused "
-        f"attention), RAM and SAM {_gigabytes(cost.modules)}",
+        "memory": f"about {_bytes(cost.memory)} on {device} in {str(dtype).removeprefix('torch.')}: UNet "
+        f"{_bytes(cost.weights)}, gradient through the decoder {_bytes(cost.activations)} (less with fused "
+        f"attention), RAM and SAM {_bytes(cost.modules)}",
     }
     for what, line in lines.items():
         typer.echo(f"# {what:<7} {line}")
@@ -85,5 +85,8 @@ def _without_none(values: Any) -> Any:
     return values
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def _bytes(size: float) -> str:
+    return next((f"{size / scale:.1f} {unit}" for scale, unit in _UNITS if size >= scale / 10), "0 kB")

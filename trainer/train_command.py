@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .explained import explained
+from .explained import explained, quieten_libraries
 from .options import DType
 
 _Recipe = "What to do"
@@ -138,6 +138,7 @@ def train(
     from .run.training import train as run
 
     with explained():
+        quieten_libraries()
         plan = assemble(
             recipe,
             presets=preset or [],

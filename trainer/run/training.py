@@ -138,7 +138,7 @@ class Run:
         empty, prompts = self.previews.rows(numbers[:1]), self.previews.rows(numbers[1:])
         picture = preview(self.base, concept, self.recipe.previews, prompts, empty)
         save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
-        progress.picture(step, torch.from_numpy(np.asarray(picture)))
+        progress.picture(step, torch.from_numpy(np.array(picture)))
 
     def _concept(self, concept: ConceptRecipe, learner: Learner) -> Concept:
         facts = training_facts(self.base, self.recipe, concept, self.accelerator.num_processes)
