@@ -69,7 +69,7 @@ class Runs:
                 "base": "toyworld",
                 "output": str(self.folder / f"{key}.safetensors"),
                 "concepts": [{"preset": preset, **concept} for preset in presets],
-                "training": {"seed": seed, **training},
+                "training": {"seed": seed, "device": "cpu", **training},
                 "saving": {"tensorboard": False},
             }
         )

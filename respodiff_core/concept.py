@@ -17,14 +17,14 @@ CATEGORIES: tuple[str, ...] = get_args(Category)
 
 _NAME_LENGTH = 64
 # A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
-_NAME_FORBIDS = frozenset('./\\:*?"<>|')
+NAME_FORBIDS = frozenset('./\\:*?"<>|')
 
 
 def check_name(name: object) -> str:
     """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
     if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
         raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {_short(name)}.")
-    bad = sorted({c for c in name if c in _NAME_FORBIDS or not (c == " " or c.isprintable())})
+    bad = sorted({c for c in name if c in NAME_FORBIDS or not (c == " " or c.isprintable())})
     if bad:
         raise AdapterFileError(
             f"The concept name {_short(name)} holds {', '.join(map(repr, bad))}, which names may not."

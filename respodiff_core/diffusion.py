@@ -20,8 +20,13 @@ class Schedule:
 
     @classmethod
     def of(cls, alphas_cumprod: torch.Tensor, steps: int) -> Schedule:
-        """From the base model's cumulative alphas (timesteps,); as Stable Diffusion's own: leading, offset 1."""
+        """From the base model's cumulative alphas (timesteps,); as Stable Diffusion's own: leading, offset 1.
+
+        `steps` are at most half the timesteps, so that the first is near pure noise; else ValueError.
+        """
         stride = len(alphas_cumprod) // steps
+        if stride < 2:
+            raise ValueError(f"at most {len(alphas_cumprod) // 2} steps fit into {len(alphas_cumprod)} timesteps")
         timesteps = torch.arange(steps).flip(0) * stride + 1
         earlier = torch.cat([alphas_cumprod[timesteps], alphas_cumprod[:1]])
         return cls(timesteps, earlier.float())

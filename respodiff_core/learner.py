@@ -88,40 +88,44 @@ class Learner:
     def _sequential(self, objective: ScoreMatching, look: Look) -> StepResult:
         ram_loss = _mismatch(objective.steered(look, self.ram), look.target)
         self._backward(ram_loss, look)
-        self._move("ram")
+        self._move("ram", look)
         with torch.set_grad_enabled(self.trains_sam):
             steered = objective.steered(look, self.ram.detach(), self.sam)
             sam_loss = self.sam_weight * _mismatch(steered, look.plain)
         if self.trains_sam:
             self._backward(sam_loss, look)
-            self._move("sam")
+            self._move("sam", look)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
     def _joint(self, objective: ScoreMatching, look: Look) -> StepResult:
-        alone, steered = objective.steered_both(look, self.ram, self.sam)
+        sam = self.sam if self.trains_sam else self.sam.detach()
+        alone, steered = objective.steered_both(look, self.ram, sam)
         ram_loss = _mismatch(alone, look.target)
         sam_loss = self.sam_weight * _mismatch(steered, look.plain)
         self._backward(ram_loss + sam_loss, look)
-        self._move("ram")
+        self._move("ram", look)
         if self.trains_sam:
-            self._move("sam")
+            self._move("sam", look)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
     def _backward(self, loss: torch.Tensor, look: Look) -> None:
         # Summed over the latent instead of averaged while it runs through a half-precision decoder: small gradients
         # would vanish in fp16. `_move` divides again.
-        self._scale = look.z[0].numel()
-        (loss * self._scale).backward()
+        (loss * look.z[0].numel()).backward()
 
-    def _move(self, role: Role) -> None:
+    def _move(self, role: Role, look: Look) -> None:
         for parameter in self._parameters[role].values():
             assert parameter.grad is not None
-            parameter.grad = self._average(parameter.grad / self._scale)
+            parameter.grad = self._average(parameter.grad / look.z[0].numel())
         self._optimisers[role].step()
         self._optimisers[role].zero_grad()
 
     def _module(self, role: Role) -> Transform:
         return Transform(self.kind, MappingProxyType(dict(self._parameters[role])))
+
+    def is_finite(self) -> bool:
+        """Whether no value or moment is NaN or infinite; the host waits for the device to know."""
+        return bool(torch.stack([tensor.isfinite().all().cpu() for tensor in self.state().values()]).all())
 
     def finished(self) -> tuple[Transform, Transform]:
         """RAM and SAM as they are now, on the CPU, apart from training."""

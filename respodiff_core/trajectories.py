@@ -7,7 +7,7 @@ losses needed anyway. `FreshRollouts` is the paper's way: a new trajectory, roll
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,21 @@ class Share:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class Course:
+    """How trajectories run: which states of the schedule are trained on (`states` of them, from pure noise on), `batch`
+    at a time, latents of this height and width, all randomness from `seed`.
+    """
+
+    schedule: Schedule
+    states: int
+    batch: int
+    latent: tuple[int, int]
+    seed: int
+    share: Share = Share()
+    device: torch.device | str = "cpu"
+
+
 class Trajectories(Protocol):
     """A source of on-policy states."""
 
@@ -60,39 +75,24 @@ class Pool:
     """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
     stay uniform over the schedule.
 
-    A step trains on `batch` of this process's `size` trajectories, as far apart as they can be, in turn. `states` is
-    how many states of the schedule are trained on, from pure noise on. A trajectory that has passed them all is born
-    again from noise of its own: the same whichever process keeps it.
+    A step trains on a batch of this process's `size` trajectories, as far apart as they can be, in turn. A trajectory
+    that has passed all states is born again from noise of its own: the same whichever process keeps it.
     """
 
-    def __init__(
-        self,
-        objective: ScoreMatching,
-        schedule: Schedule,
-        *,
-        states: int,
-        size: int,
-        batch: int,
-        latent: tuple[int, int],
-        seed: int,
-        share: Share,
-        device: torch.device | str,
-    ) -> None:
-        if size % batch:
-            raise ValueError(f"a pool of {size} cannot be trained on in batches of {batch}")
+    def __init__(self, objective: ScoreMatching, course: Course, size: int) -> None:
+        if size % course.batch:
+            raise ValueError(f"a pool of {size} cannot be trained on in batches of {course.batch}")
         self._objective = objective
-        self._schedule = schedule.to(device)
-        self._states = states
-        self._latent = latent
-        self._seed = seed
-        self._device = device
-        self._size, self._batch = size, batch
-        total = size * share.count
-        self._numbers = range(share.index * size, (share.index + 1) * size)
-        self._stages = [number * states // total for number in self._numbers]
+        self._course = course
+        self._schedule = course.schedule.to(course.device)
+        self._device = course.device
+        self._size = size
+        total = size * course.share.count
+        self._numbers = range(course.share.index * size, (course.share.index + 1) * size)
+        self._stages = [number * course.states // total for number in self._numbers]
         self._births = [0] * size
         self._neutrals = [0] * size
-        self._z = torch.empty(size, 4, *latent, device=device)
+        self._z = torch.empty(size, 4, *course.latent, device=course.device)
         self._slots: list[int] = []
         self._rolled_out = False
 
@@ -100,22 +100,22 @@ class Pool:
         """The states to train on in this step; the first call rolls the pool out to its staggered states."""
         if not self._rolled_out:
             self._roll_out(modules)
-        stride = self._size // self._batch
-        self._slots = [step % stride + place * stride for place in range(self._batch)]
+        stride = self._size // self._course.batch
+        self._slots = [step % stride + place * stride for place in range(self._course.batch)]
         return self._read(self._slots)
 
     def advance(self, look: Look, steered: torch.Tensor) -> None:
         """Move the trained trajectories on, with the predictions of the step, and give the finished a new birth."""
         self._move(self._slots, self._objective.onwards(look, steered))
         for slot in self._slots:
-            if self._stages[slot] == self._states:
+            if self._stages[slot] == self._course.states:
                 self._births[slot] += 1
                 self._stages[slot] = 0
                 self._bear(slot)
 
     def state(self) -> dict[str, torch.Tensor]:
         """z and each trajectory's stage, birth and neutral prompt."""
-        counters = torch.tensor([self._stages, self._births, self._neutrals]).T
+        counters = torch.tensor([self._stages, self._births, self._neutrals], device=self._device).T
         return {"z": self._z, "counters": counters.contiguous()}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -130,61 +130,58 @@ class Pool:
             self._bear(slot)
         for stage in range(max(wanted)):
             behind = [slot for slot in range(self._size) if wanted[slot] > stage]
-            for at in range(0, len(behind), self._batch):
-                slots = behind[at : at + self._batch]
+            for at in range(0, len(behind), self._course.batch):
+                slots = behind[at : at + self._course.batch]
                 batch = self._read(slots)
                 self._move(slots, self._objective.rollout_noise(batch.z, batch.t, batch.neutral, modules))
         self._rolled_out = True
 
     def _bear(self, slot: int) -> None:
-        generator = _generator(self._seed, self._numbers[slot], self._births[slot])
+        generator = _generator(self._course.seed, self._numbers[slot], self._births[slot])
         neutrals = self._objective.prompts.neutrals
         self._neutrals[slot] = neutrals[int(torch.randint(len(neutrals), (), generator=generator))]
-        self._z[slot] = torch.randn(4, *self._latent, generator=generator).to(self._device)
+        self._z[slot] = torch.randn(4, *self._course.latent, generator=generator).to(self._device)
 
     def _read(self, slots: Sequence[int]) -> Batch:
-        stages = torch.tensor([self._stages[slot] for slot in slots], device=self._device)
-        neutral = torch.tensor([self._neutrals[slot] for slot in slots], device=self._device)
-        return Batch(self._z[torch.tensor(slots, device=self._device)], self._schedule.timesteps[stages], neutral)
+        stages = self._upload(self._stages[slot] for slot in slots)
+        neutral = self._upload(self._neutrals[slot] for slot in slots)
+        return Batch(self._z[self._upload(slots)], self._schedule.timesteps[stages], neutral)
 
     def _move(self, slots: Sequence[int], noise: torch.Tensor) -> None:
-        index = torch.tensor(slots, device=self._device)
-        stages = torch.tensor([self._stages[slot] for slot in slots], device=self._device)
+        index = self._upload(slots)
+        stages = self._upload(self._stages[slot] for slot in slots)
         self._z[index] = self._schedule.advance(self._z[index], noise, stages)
         for slot in slots:
             self._stages[slot] += 1
+
+    def _upload(self, numbers: Iterable[int]) -> torch.Tensor:
+        # Without waiting for the device, which a tensor made there would do.
+        return torch.tensor(list(numbers)).to(self._device, non_blocking=True)
+
+
+_STOP = 2**32 - 1  # where a row's number stands in other keys: the draw of the state to stop at
 
 
 class FreshRollouts:
     """The paper's loop: per step, new noise is sampled for k steps, k uniform over the states, and then dropped."""
 
-    def __init__(
-        self,
-        objective: ScoreMatching,
-        schedule: Schedule,
-        *,
-        states: int,
-        batch: int,
-        latent: tuple[int, int],
-        seed: int,
-        share: Share,
-        device: torch.device | str,
-    ) -> None:
+    def __init__(self, objective: ScoreMatching, course: Course) -> None:
         self._objective = objective
-        self._schedule = schedule.to(device)
-        self._states, self._batch, self._latent = states, batch, latent
-        self._seed, self._share, self._device = seed, share, device
+        self._course = course
+        self._schedule = course.schedule.to(course.device)
+        self._device = course.device
 
     def next(self, step: int, modules: Sequence[Transform]) -> Batch:
         """Roll out a batch; all its rows stop at the same state."""
+        course = self._course
         # The same k in all processes, so that none waits for another.
-        k = int(torch.randint(self._states, (), generator=_generator(self._seed, step)))
+        k = int(torch.randint(course.states, (), generator=_generator(course.seed, step, _STOP)))
         neutrals = self._objective.prompts.neutrals
         rows, chosen = [], []
-        for row in range(self._share.index * self._batch, (self._share.index + 1) * self._batch):
-            generator = _generator(self._seed, step, row)
+        for row in range(course.share.index * course.batch, (course.share.index + 1) * course.batch):
+            generator = _generator(course.seed, step, row)
             chosen.append(neutrals[int(torch.randint(len(neutrals), (), generator=generator))])
-            rows.append(torch.randn(4, *self._latent, generator=generator))
+            rows.append(torch.randn(4, *course.latent, generator=generator))
         z, neutral = torch.stack(rows).to(self._device), torch.tensor(chosen, device=self._device)
         for stage in range(k):
             stages = torch.full_like(neutral, stage)

@@ -18,7 +18,7 @@ class Trainer:
         self.folder = folder
 
     def start(self, *arguments: object, launcher: Sequence[str] = COMMAND, **options) -> subprocess.Popen[str]:
-        command = [*launcher, *map(str, arguments)]
+        command = [*launcher, *map(str, arguments), "--device", "cpu"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
         return subprocess.Popen(
             command, cwd=self.folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options

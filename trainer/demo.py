@@ -19,6 +19,7 @@ from ..respodiff_core.adapter import read
 from .base.model import TOYWORLD, BaseModel, load_base
 from .comfyui.source import fetch, users_own
 from .recipe import Recipe
+from .run.interrupts import Interrupted
 from .run.previews import save_picture
 from .run.training import train
 from .sheet import draw, pixels
@@ -41,8 +42,12 @@ def run(out: Path, version: str) -> None:
     Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
     """
     began = time.monotonic()
+    source = users_own() or fetch(version)  # before all the work that would be for nothing without it
     log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
-    adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
+    try:
+        adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
+    except Interrupted as stop:
+        raise Interrupted("The demo was stopped.", stop.signal) from None
     trained = time.monotonic() - began
     concepts = list(read(adapter).concepts.values())
 
@@ -54,7 +59,6 @@ def run(out: Path, version: str) -> None:
     picture = out / "before-after.png"
     save_picture(before_after(asked, before, after), picture)
 
-    source = users_own() or fetch(version)
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
     with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as folder:
         server = ToyWorldInComfyUI(source, Path(folder), toyworld_folder(base))
@@ -74,7 +78,9 @@ def run(out: Path, version: str) -> None:
 def demo_recipe(output: Path, seed: int = 0) -> Recipe:
     """Both head shapes in one file, by ToyWorld's presets."""
     presets = [{"preset": f"toyworld/{shape}"} for shape in SHAPES]
-    return Recipe.of({"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed}})
+    return Recipe.of(
+        {"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed, "device": "cpu"}}
+    )
 
 
 def toyworld_folder(base: BaseModel) -> Path:

@@ -64,8 +64,10 @@ def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
         return samples * (2 * (states - 1) / 2 + 10)
     # Each trajectory of the pool is first rolled out to its own state, with two evaluations a step.
     rollout = sum(2 * (number * states // training.pool) for number in range(training.pool))
-    both = bool(concept.target and concept.negative)
-    return samples * (_ROWS_PER_SAMPLE + both) + rollout
+    per_sample = _ROWS_PER_SAMPLE + (1.0 if concept.target and concept.negative else 0.0)
+    if not concept.sam_rate:
+        per_sample -= 0.5  # no backward pass for SAM
+    return samples * per_sample + rollout
 
 
 def _activations(

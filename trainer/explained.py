@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,8 +23,17 @@ def explained() -> Iterator[None]:
         typer.echo(f"respodiff: {error}", err=True)
         raise typer.Exit(1) from error
     except Interrupted as stop:
-        typer.echo(f"respodiff: {stop}", err=True)
+        if is_speaker():
+            typer.echo(f"respodiff: {stop}", err=True)
         raise typer.Exit(stop.exit_code) from stop
+    except KeyboardInterrupt:
+        typer.echo("respodiff: stopped at once; what was saved before is kept.", err=True)
+        raise typer.Exit(130) from None
+
+
+def is_speaker() -> bool:
+    """Whether this is the one of several launched processes that tells how it went; each tells its own errors."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def quieten_libraries() -> None:

@@ -10,11 +10,12 @@ import tomli_w
 import torch
 import typer
 
+from ..respodiff_core.concept import NAME_FORBIDS
 from ..respodiff_core.families import family_title
 from .base.model import describe
 from .estimate import estimate
 from .recipe import Recipe, RecipeError, expand_group, read_toml
-from .run.parts import precision
+from .run.parts import check_words, precision
 
 Flags = Mapping[str, Any]
 """Settings by their names in a recipe; None and empty lists are flags that were not given."""
@@ -41,7 +42,7 @@ def assemble(
             "There is nothing to train: choose a --preset (--preset gender/woman), describe a concept of your own "
             "(--target 'an old person' --neutral 'a person'), or give a recipe file."
         )
-    values["concepts"] = [{**one, **own} if isinstance(one, Mapping) else one for one in concepts]
+    values["concepts"] = [{**one, **own} for one in concepts]
     for name, flags in sections.items():
         if given := _given(flags):
             values[name] = {**values.get(name, {}), **given}
@@ -50,15 +51,16 @@ def assemble(
 
 def show_plan(recipe: Recipe) -> None:
     """Print what a run would do and cost: the recipe with every value, then evaluations and memory."""
+    check_words(recipe)
     base = describe(recipe.base)
+    prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
     device = torch.device("cuda" if torch.cuda.is_available() and recipe.training.device == "auto" else "cpu")
     dtype = precision(recipe.training, device)
-    size = recipe.training.latent_size or base.latent_size
+    size = recipe.training.latent_size(base.family) or base.latent_size
     cost = estimate(recipe, base.unet_config, size, dtype, base.pooled)
     typer.echo(tomli_w.dumps(_without_none(recipe.resolved())))
     lines = {
-        "base": f"{base.name}: {family_title(base.family)}, {base.prediction} prediction, "
-        f"latents {size[1]} x {size[0]}",
+        "base": f"{base.name}: {family_title(base.family)}, {prediction} prediction, latents {size[1]} x {size[0]}",
         "cost": f"{cost.evaluations:,.0f} UNet evaluations for {cost.samples:,} training samples "
         f"({cost.evaluations / cost.samples:.1f} each)",
         "memory": f"about {_bytes(cost.memory)} on {device} in {str(dtype).removeprefix('torch.')}: UNet "
@@ -74,8 +76,9 @@ def _given(flags: Flags) -> dict[str, Any]:
 
 
 def _name_of(values: Mapping[str, Any]) -> str:
-    """A concept without a name is called like its file."""
-    return Path(str(values.get("output", "concept"))).stem
+    """A concept without a name is called like its file, as far as a name may."""
+    stem = Path(str(values.get("output", "concept"))).stem
+    return "".join("_" if character in NAME_FORBIDS else character for character in stem).strip()
 
 
 def _without_none(values: Any) -> Any:

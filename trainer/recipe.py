@@ -9,11 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..respodiff_core.adapter import SUFFIX
 from ..respodiff_core.concept import Category, check_name
 from ..respodiff_core.errors import RespoDiffError
+from ..respodiff_core.families import pixels_per_latent
 from ..respodiff_core.learner import Update
 from ..respodiff_core.transforms import Kind
 
@@ -91,7 +92,7 @@ class TrainingRecipe(Strict):
     update: Update = "sequential"
     rollout: Literal["pool", "reference"] = "pool"
     rollout_guidance: float = 3.0
-    schedule_steps: int = Field(default=50, ge=2, le=1000)
+    schedule_steps: int = Field(default=50, ge=2, le=500)
     precision: Precision = "auto"
     device: Literal["auto", "cpu"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -100,12 +101,21 @@ class TrainingRecipe(Strict):
     height: int | None = Field(default=None, ge=64, multiple_of=8)
     prediction: Literal["auto", "epsilon", "v"] = "auto"
 
-    @property
-    def latent_size(self) -> tuple[int, int] | None:
+    def latent_size(self, family: str) -> tuple[int, int] | None:
         """(height, width) of latents where the recipe chooses another size than the base model's own."""
         if self.height is None or self.width is None:
             return None
-        return self.height // 8, self.width // 8
+        pixels = pixels_per_latent(family)
+        return self.height // pixels, self.width // pixels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pool_for_the_batch(cls, given: Any) -> Any:
+        """Unless a pool is given: 8, or as many more as the batch needs to divide it."""
+        batch = given.get("batch", 4) if isinstance(given, Mapping) else None
+        if isinstance(batch, int) and batch > 0:
+            return {"pool": batch * max(round(8 / batch), 1), **given}
+        return given
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingRecipe:
@@ -135,7 +145,7 @@ class PreviewRecipe(Strict):
     prompts: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a photo of a doctor"], min_length=1)
     strengths: list[float] = Field(default=[0.0, 0.5, 1.0], min_length=1)
     guidance: float = 7.5
-    schedule_steps: int = Field(default=20, ge=2, le=1000)
+    schedule_steps: int = Field(default=20, ge=2, le=500)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -172,21 +182,39 @@ class Recipe(Strict):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
         """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
+        _check_tables(values)
         values = dict(values)
-        if isinstance(values.get("concepts"), list):
-            values["concepts"] = [one for concept in values["concepts"] for one in expand_group(concept)]
-        if isinstance(values.get("training"), Mapping) and isinstance(values.get("concepts"), list):
-            values["training"] = dict(values["training"])
-            if steps := values["training"].pop("steps", None):
-                values["concepts"] = [{"steps": steps, **concept} for concept in values["concepts"]]
+        concepts = [one for concept in values.get("concepts", ()) for one in expand_group(concept)]
+        training = dict(values.get("training", {}))
+        if "steps" in training:
+            steps = training.pop("steps")
+            concepts = [{"steps": steps, **concept} for concept in concepts]
+        if "training" in values:
+            values["training"] = training
+        if "concepts" in values:
+            values["concepts"] = concepts
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise RecipeError(_explain(error)) from None
 
+    @field_validator("output")
+    @classmethod
+    def _at_home(cls, output: Path) -> Path:
+        return output.expanduser()
+
     def resolved(self) -> dict[str, Any]:
         """Every value, defaults and presets filled in, as plain data."""
         return self.model_dump(mode="json")
+
+
+_SECTIONS: dict[str, type[Strict]] = {
+    "concepts": ConceptRecipe,
+    "training": TrainingRecipe,
+    "saving": SavingRecipe,
+    "previews": PreviewRecipe,
+    "about": AboutRecipe,
+}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -197,11 +225,23 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"There is no recipe {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}.") from None
+    _check_tables(values)
     for key in ("base", "output"):
-        beside = path.parent / str(values.get(key))
-        if isinstance(values.get(key), str) and (key == "output" or beside.exists()):
-            values[key] = str(beside)
+        if isinstance(values.get(key), str):
+            beside = path.parent / Path(values[key]).expanduser()
+            if key == "output" or beside.exists():
+                values[key] = str(beside)
     return values
+
+
+def _check_tables(values: Mapping[str, Any]) -> None:
+    """Raise RecipeError unless concepts are a list of tables and sections are tables."""
+    concepts = values.get("concepts", [])
+    if not isinstance(concepts, list) or not all(isinstance(concept, Mapping) for concept in concepts):
+        raise RecipeError("The recipe's concepts are no list of tables: begin each with a line [[concepts]].")
+    for name, model in _SECTIONS.items():
+        if name != "concepts" and not isinstance(values.get(name, {}), (Mapping, model)):
+            raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
 
 
 def presets() -> dict[str, dict[str, Any]]:
@@ -219,9 +259,9 @@ def _one_preset(name: str) -> dict[str, Any]:
     return known[name]
 
 
-def expand_group(concept: Any) -> list[Any]:
+def expand_group(concept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """`preset = "gender"` stands for each of its concepts."""
-    preset = concept.get("preset") if isinstance(concept, Mapping) else None
+    preset = concept.get("preset")
     members = [name for name in presets() if name.startswith(f"{preset}/")]
     return [{**concept, "preset": name} for name in members] or [concept]
 
@@ -241,13 +281,6 @@ def _explain(error: ValidationError) -> str:
 
 def _meant(location: tuple[int | str, ...]) -> str:
     """The setting that stands next to a misspelt one."""
-    models: dict[str, type[Strict]] = {
-        "concepts": ConceptRecipe,
-        "training": TrainingRecipe,
-        "saving": SavingRecipe,
-        "previews": PreviewRecipe,
-        "about": AboutRecipe,
-    }
-    model = models.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
+    model = _SECTIONS.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
     close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(model.model_fields)}"

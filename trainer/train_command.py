@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .explained import explained, quieten_libraries
+from .explained import explained, is_speaker, quieten_libraries
 from .options import DType
 
 _Recipe = "What to do"
@@ -101,7 +101,7 @@ def train(
     height: Annotated[int | None, typer.Option(help="Pixels.", rich_help_panel=_How)] = None,
     checkpointing: Annotated[
         bool | None,
-        typer.Option("--checkpointing", help="A third slower, far less memory.", rich_help_panel=_How),
+        typer.Option(help="A third slower, far less memory.", rich_help_panel=_How),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers (0).", rich_help_panel=_How)] = None,
     save_every: Annotated[
@@ -182,4 +182,5 @@ def train(
             show_plan(plan)
             return
         path = run(plan, resume=resume, restart=restart, force=force)
-        typer.echo(f"Wrote {path}: {', '.join(concept.name for concept in plan.concepts)}")
+        if is_speaker():
+            typer.echo(f"Wrote {path}: {', '.join(concept.name for concept in plan.concepts)}")

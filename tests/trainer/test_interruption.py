@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -11,22 +12,22 @@ from pathlib import Path
 import pytest
 from respodiff.respodiff_core.adapter import read
 from respodiff.trainer.run.folder import RunFolder
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from trainer_runs import Trainer
 
 SETTINGS = (
     "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square",
-    "--steps", 24, "--batch", 2, "--pool", 4, "--save-every", 5, "--no-tensorboard",
+    "--steps", 40, "--batch", 2, "--pool", 4, "--save-every", 5, "--no-tensorboard",
 )  # fmt: skip
 
 
 def progress(output: Path) -> str | None:
     """The progress kept in the run folder, as it stands there."""
-    state = RunFolder(output).path / "state.safetensors"
-    if not state.exists():
+    try:
+        with safe_open(str(RunFolder(output).path / "state.safetensors"), framework="pt") as file:
+            return file.metadata()["progress"]
+    except (FileNotFoundError, SafetensorError):
         return None
-    with safe_open(str(state), framework="pt") as file:
-        return file.metadata()["progress"]
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +102,52 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
     assert "nothing to resume" in none.stderr
 
 
+TWO = ("--base", "toyworld", "--preset", "toyworld/square", "--steps", 12, "--save-every", 4, "--no-tensorboard")
+
+
+def two_processes() -> list[str]:
+    """What `accelerate launch` does for GPUs and machines; on a CPU alone it would start one process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
+    return [*launcher, "-m", "respodiff.trainer", "train"]
+
+
 def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
-    settings = ("--base", "toyworld", "--preset", "toyworld/square", "--steps", 12, "--no-tensorboard")
-    launch = [
-        sys.executable, "-m", "accelerate.commands.launch",
-        "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", "0", "-m", "respodiff.trainer", "train",
-    ]  # fmt: skip
-    two = trainer.run(*settings, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=launch)
+    two = trainer.run(*TWO, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=two_processes())
     assert two.returncode == 0, two.stderr[-3000:]
-    one = trainer.run(*settings, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
+    assert two.stdout.count("Wrote") == 1
+    one = trainer.run(*TWO, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
     assert one.returncode == 0, one.stderr
     a, b = (read(trainer.path(name)).concepts["square"] for name in ("one.safetensors", "two.safetensors"))
     for mine, theirs in ((a.ram, b.ram), (a.sam, b.sam)):
         expected = mine.tensors[""]
         assert expected.norm() > 0
-        assert (theirs.tensors[""] - expected).norm() / expected.norm() <= 1e-3
+        assert (theirs.tensors[""] - expected).norm() / expected.norm() <= 1e-2
     assert b.info.training["batch"] == 4
+
+
+def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
+    output = trainer.path("two.safetensors")
+    settings = (*TWO, "--batch", 2, "--pool", 4, "-o", output)
+    whole = trainer.run(*settings, launcher=two_processes())
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    expected = output.read_bytes()
+    output.unlink()
+    process = trainer.start(*settings, launcher=two_processes())
+    while progress(output) is None and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert "Go on with --resume" in err, err[-3000:]
+    done = trainer.run(*settings, "--resume", launcher=two_processes())
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert output.read_bytes() == expected
+
+
+def test_two_processes_give_up_together(trainer):
+    wild = trainer.run(*TWO, "--ram-rate", 1e30, "-o", "a.safetensors", launcher=two_processes())
+    assert wild.returncode != 0
+    assert "diverged" in wild.stderr
+    assert "Connection closed" not in wild.stderr

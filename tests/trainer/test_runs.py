@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def test_adapters_of_the_way_are_kept_to_be_tried(trainer):
     assert done.returncode == 0, done.stderr
     kept = sorted(RunFolder(trainer.path("a.safetensors")).adapters.iterdir())
     assert [path.name for path in kept] == ["square-000003.safetensors", "square-000004.safetensors"]
+    assert [read(path).concepts["square"].info.training["steps"] for path in kept] == [3, 4]
     ram, end = (read(path).concepts["square"].ram.tensors[""] for path in (kept[1], trainer.path("a.safetensors")))
     assert torch.equal(ram, end)
 
@@ -155,7 +157,7 @@ def test_the_estimate_of_evaluations_is_what_training_takes():
         ((*TOYWORLD, "--preset", "gender/woman"), "never seen 'woman'"),
         ((*TOYWORLD, "--target", " "), "empty"),
         ((*TOYWORLD, "--preset", "toyworld/squar"), "did you mean toyworld/square?"),
-        ((*SQUARE, "--batch", 3), "multiple of the batch"),
+        ((*SQUARE, "--batch", 3, "--pool", 8), "multiple of the batch"),
         ((*SQUARE, "--kind", "lora"), "training.kind"),
         (TOYWORLD, "nothing to train"),
         (("--preset", "gender/woman"), "base: is missing"),
@@ -197,17 +199,27 @@ def test_a_finished_adapter_is_not_replaced_without_being_told(trainer):
     assert "square" in peek(output).concepts
 
 
-def test_nan_stops_training_and_the_last_good_state_is_kept(trainer):
+def test_nan_stops_training_and_the_last_good_state_goes_on_with_lower_rates(trainer):
     output = trainer.path("a.safetensors")
-    wild = trainer.run(*SQUARE, *SHORT, "--save-every", 1, "--ram-rate", 1e30, "--no-tensorboard", "-o", output)
+    settings = (*SQUARE, "--batch", 2, "--save-every", 2, "--no-tensorboard", "-o", output)
+    process = trainer.start(*settings, "--steps", 1000)
+    while not RunFolder(output).is_unfinished and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+    wild = trainer.run(*settings, "--steps", 1000, "--ram-rate", 1e30, "--resume")
     assert wild.returncode == 1
     assert "diverged" in wild.stderr
     assert "lower --ram-rate" in wild.stderr
+    assert "Traceback" not in wild.stderr
     assert not output.exists()
-    assert RunFolder(output).is_unfinished
-    state, progress = RunFolder(output).load(_recipe_of(output))
-    assert progress["step"] == 1
+    state, progress = RunFolder(output).load(_recipe_of(output), processes=1)
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+    done = trainer.run(*settings, "--steps", progress["step"] + 2, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert peek(output).concepts["square"].info.training["steps"] == progress["step"] + 2
 
 
 def _recipe_of(output: Path) -> dict:

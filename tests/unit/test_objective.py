@@ -9,6 +9,7 @@ from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.run.evaluations import counting
+from respodiff.trainer.toyworld import networks
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser, tiny_unet
 
 EMPTY, NEUTRAL, OTHER_NEUTRAL, TARGET, UNSAFE = range(5)
@@ -133,10 +134,18 @@ def test_ram_moves_by_its_own_loss_and_then_sam_by_its_own():
 def test_the_joint_update_takes_both_gradients_at_the_same_ram():
     objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
     look = objective.look(*states())
-    ram, sam = random_module(1), random_module(2)
+
+    def leaves() -> list[Transform]:
+        return [Transform.of({"": random_module(seed).tensors[""].requires_grad_()}) for seed in (1, 2)]
+
+    ram, sam = leaves()
     alone, both = objective.steered_both(look, ram, sam)
-    torch.testing.assert_close(alone, objective.steered(look, ram), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(both, objective.steered(look, ram, sam), rtol=1e-4, atol=1e-5)
+    ((alone - look.target).square().mean() + (both - look.plain).square().mean()).backward()
+    ram_apart, sam_apart = leaves()
+    (objective.steered(look, ram_apart) - look.target).square().mean().backward()
+    (objective.steered(look, ram_apart.detach(), sam_apart) - look.plain).square().mean().backward()
+    for module, apart in ((ram, ram_apart), (sam, sam_apart)):
+        torch.testing.assert_close(module.tensors[""].grad, apart.tensors[""].grad, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
@@ -178,16 +187,7 @@ def test_without_sam_ram_is_trained_alone():
 
 
 def test_ddim_is_that_of_diffusers():
-    from diffusers import DDIMScheduler
-
-    theirs = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
+    theirs = networks.scheduler()
     theirs.set_timesteps(50)
     ours = Schedule.of(theirs.alphas_cumprod, 50)
     assert ours.timesteps.tolist() == theirs.timesteps.tolist()
@@ -195,6 +195,11 @@ def test_ddim_is_that_of_diffusers():
     for stage in (0, 7, 48, 49):
         expected = theirs.step(noise, theirs.timesteps[stage], z).prev_sample
         torch.testing.assert_close(ours.advance(z, noise, torch.tensor([stage])), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_schedule_too_fine_to_begin_at_noise_is_refused():
+    with pytest.raises(ValueError, match="at most 500 steps"):
+        Schedule.of(ALPHAS, 600)
 
 
 def test_guidance_at_one_is_the_positive_prediction():

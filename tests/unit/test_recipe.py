@@ -71,7 +71,11 @@ def test_steps_of_the_training_are_those_of_concepts_that_name_none():
         ({"preset": "gender/woman", "ram_rate": -1}, {}, "concepts.1.ram_rate"),
         ({"preset": "gender/woman", "guidance": float("nan")}, {}, "concepts.1.guidance"),
         ({"preset": "gender/woman", "name": "a/b"}, {}, "'/'"),
-        ({"preset": "gender/woman"}, {"training": {"batch": 3}}, "the pool (8) must be a multiple of the batch (3)"),
+        (
+            {"preset": "gender/woman"},
+            {"training": {"batch": 3, "pool": 8}},
+            "the pool (8) must be a multiple of the batch (3)",
+        ),
         ({"preset": "gender/woman"}, {"training": {"kind": "lora"}}, "training.kind"),
         ({"preset": "gender/woman"}, {"training": {"width": 512}}, "width and height together"),
         ({"preset": "gender/woman"}, {"training": {"rollout": "reference", "update": "joint"}}, "sequential"),
@@ -83,8 +87,40 @@ def test_a_mistake_is_named_with_its_place(concept, more, said):
     assert said in refused(concept, **more)
 
 
+def test_the_pool_fits_the_batch_unless_it_is_given():
+    pools = {batch: recipe({"preset": "gender"}, training={"batch": batch}).training.pool for batch in (1, 3, 4, 16)}
+    assert pools == {1: 8, 3: 9, 4: 8, 16: 16}
+
+
+def test_sizes_are_in_pixels():
+    training = recipe({"preset": "gender"}, training={"width": 768, "height": 512}).training
+    assert training.latent_size("sd15") == (64, 96)
+    assert training.latent_size("toyworld") == (128, 192)
+
+
+def test_concepts_and_sections_must_be_tables():
+    for concepts in ({"preset": "gender"}, ["gender"], 3):
+        with pytest.raises(RecipeError, match=r"\[\[concepts\]\]"):
+            Recipe.of({**BASE, "concepts": concepts, "training": {"steps": 3}})
+    with pytest.raises(RecipeError, match=r"\[training\]"):
+        Recipe.of({**BASE, "concepts": [{"preset": "gender"}], "training": 3})
+
+
 def test_a_name_comes_once():
     assert "woman comes twice" in refused({"preset": "gender/woman"}, {"preset": "gender"})
+
+
+def test_the_example_shows_every_setting_with_its_default():
+    path = Path(__file__).parents[2] / "docs" / "recipe.toml"
+    text = path.read_text()
+    shown = Recipe.of(read_toml(path))
+    for section in ("training", "saving", "previews", "about"):
+        assert getattr(shown, section) == Recipe.model_fields[section].default
+        for setting in type(getattr(shown, section)).model_fields:
+            assert f"\n{setting} = " in text or f"\n# {setting} = " in text, setting
+    own, plain = shown.concepts[1], recipe({"name": "elderly", "target": "an old person"}).concepts[0]
+    assert own == plain
+    assert all(f"\n{setting} = " in text for setting in type(own).model_fields)
 
 
 def test_flags_go_before_the_file(tmp_path: Path):
@@ -129,6 +165,12 @@ def test_prompts_as_flags_make_a_concept_called_like_its_file():
     )
     (concept,) = plan.concepts
     assert (concept.name, concept.target, concept.neutral) == ("old", "an old person", ["a person", "people"])
+
+
+def test_a_name_taken_from_the_file_is_one_that_may_be():
+    top = {**BASE, "output": "woman_v1.5.safetensors"}
+    plan = assemble(None, top=top, concept={"target": "a woman"}, presets=[], sections={})
+    assert plan.concepts[0].name == "woman_v1_5"
 
 
 def test_nothing_to_train_is_said():

@@ -9,7 +9,7 @@ import torch
 from respodiff.respodiff_core.diffusion import Schedule
 from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.trajectories import FreshRollouts, Pool, Share
+from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.run.evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser
@@ -24,10 +24,12 @@ def objective(kind=ScoreMatching) -> ScoreMatching:
     return kind(tiny_denoiser(), prompts, guidance=4.0, rollout_guidance=3.0)
 
 
+def course(batch: int, share: Share | None = None) -> Course:
+    return Course(SCHEDULE, states=STATES, batch=batch, latent=LATENT, seed=5, share=share or Share())
+
+
 def pool(of: ScoreMatching, size: int = 6, batch: int = 2, share: Share | None = None) -> Pool:
-    return Pool(
-        of, SCHEDULE, states=STATES, size=size, batch=batch, latent=LATENT, seed=5, share=share or Share(), device="cpu"
-    )
+    return Pool(of, course(batch, share), size)
 
 
 def learner() -> Learner:
@@ -104,7 +106,7 @@ def test_a_pool_goes_on_from_its_state_exactly():
 
 def test_the_reference_rolls_out_anew_and_throws_away():
     of = objective(ReferenceScoreMatching)
-    source = FreshRollouts(of, SCHEDULE, states=STATES, batch=1, latent=LATENT, seed=5, share=Share(), device="cpu")
+    source = FreshRollouts(of, course(batch=1))
     costs, steps = [], []
     for step in range(1, 13):
         with counting(of.denoiser.unet) as evaluations:

@@ -68,9 +68,9 @@ class BaseModel:
 
     `name` is the file's stem, the folder's name, the Hub id or "toyworld"; `family` "sd15", "sd2", "sdxl" or
     "toyworld"; `prediction` what the UNet predicts ("epsilon" | "v"); `latent_size` the native height and width of
-    latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `denoiser` the split UNet.
-    Text encoders and autoencoder are read when first needed and run in fp32: SDXL's autoencoder overflows in fp16,
-    and prompts are encoded once.
+    latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `dtype` the UNet's.
+    UNet, text encoders and autoencoder are read when first needed, so that they need not be in memory together. The
+    last two run in fp32: SDXL's autoencoder overflows in fp16, and prompts are encoded once.
     """
 
     def __init__(
@@ -88,15 +88,21 @@ class BaseModel:
         self.prediction: Prediction = prediction or parts.prediction
         self.latent_size = latent_size or parts.latent_size
         self.alphas_cumprod = _alphas_cumprod(parts.scheduler_config)
-        self.denoiser = UNetDenoiser(
-            parts.unet(dtype).to(device),
-            self.alphas_cumprod,
-            prediction=self.prediction,
-            checkpointing=checkpointing,
-        )
+        self.dtype = dtype
+        self._checkpointing = checkpointing
         self._parts = parts
         self._device = device
         self._text_encoders: TextEncoders | None = None
+
+    @cached_property
+    def denoiser(self) -> UNetDenoiser:
+        """The UNet, split at its bottleneck."""
+        return UNetDenoiser(
+            self._parts.unet(self.dtype).to(self._device),
+            self.alphas_cumprod,
+            prediction=self.prediction,
+            checkpointing=self._checkpointing,
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -110,7 +116,7 @@ class BaseModel:
 
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The bottleneck's (C, H, W) for latents of this height and width."""
-        channels = self.denoiser.unet.config.block_out_channels
+        channels = self._parts.unet_config["block_out_channels"]
         halvings = len(channels) - 1
         return channels[-1], -(-height // 2**halvings), -(-width // 2**halvings)
 

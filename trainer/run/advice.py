@@ -17,8 +17,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder) -> Iterator[None]:
-    """Turn NaN, a full device and a full disk into RespoDiffErrors that say how to go on."""
+def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder, *, loading: bool) -> Iterator[None]:
+    """Turn NaN, a full device and a full disk into RespoDiffErrors that say how to go on; `loading`: before the first
+    step, when nothing but the models is in memory.
+    """
     kept = f"The last state is kept in {folder.path}"
     try:
         yield
@@ -26,15 +28,17 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder)
         where = kept + "; go on from it with --resume" if folder.is_unfinished else "Start again"
         dtype = "" if precision == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
-        smaller = [f"--batch {training.batch // 2}"] if training.batch > 1 else []
-        smaller += [] if training.checkpointing else ["--checkpointing"]
+        smaller = [] if loading else _smaller(training)
         smaller += ["--precision bfloat16"] if precision == torch.float32 else []
-        smaller += ["--width and --height below the native size"]
+        smaller += [] if loading else ["--width and --height below the native size"]
+        smaller = smaller or ["--device cpu"]
+        again = " Give --restart with them." if folder.is_unfinished else ""
+        where = "while the models were loaded" if loading else "in training"
         raise RespoDiffError(
-            f"The device ran out of memory ({str(error).splitlines()[0]}). Use less: {', or '.join(smaller)}."
+            f"The device ran out of memory {where} ({_first_line(error)}). Use less: {', or '.join(smaller)}.{again}"
         ) from None
     except OSError as error:
         if error.errno not in _FULL:
@@ -43,6 +47,16 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder)
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    # A GPU's is a class of its own, the CPU's is not.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _smaller(training: TrainingRecipe) -> list[str]:
+    fewer = [batch for batch in range(1, training.batch) if training.pool % batch == 0]
+    return ([f"--batch {fewer[-1]}"] if fewer else []) + ([] if training.checkpointing else ["--checkpointing"])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    # A GPU's is a class of its own; the CPU's allocator and libraries say it in words.
+    words = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)

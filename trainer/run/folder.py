@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ...respodiff_core.adapter import SUFFIX
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.errors import RespoDiffError
 
 _STATE = "state.safetensors"
-_MAY_CHANGE = frozenset({"output", "saving", "previews", "about"})
+_MAY_CHANGE = frozenset({"base", "output", "saving", "previews", "about"})  # the base is known by its hash
 _MAY_CHANGE_IN_A_CONCEPT = frozenset({"ram_rate", "sam_rate", "steps"})
 
 
@@ -47,8 +50,11 @@ class RunFolder:
         with replacing(self._state) as partial:
             partial.write_bytes(data)
 
-    def load(self, recipe: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The kept tensors and progress. Raises ResumeError where there is none or its recipe was another."""
+    def load(self, recipe: Mapping[str, Any], processes: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The kept tensors and progress.
+
+        Raises ResumeError where there is none, or its recipe or number of processes was another.
+        """
         if not self.is_unfinished:
             raise ResumeError(f"There is nothing to resume in {self.path}: start without --resume.")
         try:
@@ -63,12 +69,32 @@ class RunFolder:
                 f"{self.path} was begun with another recipe; it differs in: {', '.join(changed)}. Give the values it "
                 "was begun with, or start again with --restart."
             )
-        return tensors, json.loads(metadata["progress"])
+        progress = json.loads(metadata["progress"])
+        if progress["processes"] != processes:
+            raise ResumeError(
+                f"{self.path} was begun by {progress['processes']} processes, these are {processes}: launch as "
+                "many, or start again with --restart."
+            )
+        steps = recipe["concepts"][progress["concept"]]["steps"]
+        if steps < progress["step"]:
+            raise ResumeError(
+                f"{self.path} has trained {progress['step']} steps already, more than the {steps} asked for now."
+            )
+        return tensors, progress
 
     def begin(self) -> None:
-        """Make the folder; a state of an earlier run in it is given up."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._state.unlink(missing_ok=True)
+        """Make the folder anew; all that an earlier run left in it is given up."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def new_adapter(self, concept: str, step: int, keep: int) -> Path:
+        """Where to write an adapter of the way; of those of this concept, the newest `keep - 1` stay beside it."""
+        self.adapters.mkdir(exist_ok=True)
+        pattern = re.compile(re.escape(concept) + r"-\d{6,}" + re.escape(SUFFIX))
+        before = sorted(path for path in self.adapters.iterdir() if pattern.fullmatch(path.name))
+        for old in before[: len(before) - keep + 1]:
+            old.unlink()
+        return self.adapters / f"{concept}-{step:06d}{SUFFIX}"
 
     def finish(self) -> None:
         """The adapter is written: forget the state, and the folder if nothing else is in it."""

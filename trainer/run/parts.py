@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from accelerate import Accelerator
 
 from ...respodiff_core.diffusion import Schedule
 from ...respodiff_core.learner import Learner
 from ...respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from ...respodiff_core.trajectories import FreshRollouts, Pool, Share, Trajectories
-from ..base.model import TOYWORLD, BaseModel, load_base
+from ...respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, Trajectories
+from ..base.model import TOYWORLD, BaseModel, describe, load_base
 from ..recipe import ConceptRecipe, Recipe, RecipeError, TrainingRecipe
 from ..toyworld.world import words
 
@@ -21,20 +19,21 @@ _HIDDEN_SHARE = 4
 def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
     """The base model of a recipe, in its precision, at its size."""
     training = recipe.training
-    if recipe.base == TOYWORLD:
-        check_words(recipe)
+    check_words(recipe)
     return load_base(
         recipe.base,
         device=device,
         dtype=precision(training, device),
         prediction=None if training.prediction == "auto" else training.prediction,
-        latent_size=training.latent_size,
+        latent_size=training.latent_size(describe(recipe.base).family),
         checkpointing=training.checkpointing,
     )
 
 
 def check_words(recipe: Recipe) -> None:
-    """Raise RecipeError where a prompt has a word that ToyWorld has no picture of."""
+    """Raise RecipeError where a prompt for ToyWorld has a word that it has no picture of."""
+    if recipe.base != TOYWORLD:
+        return
     known = set(words())
     for concept in recipe.concepts:
         prompts = " ".join([*concept.neutral, concept.target, concept.negative]).split()
@@ -52,7 +51,8 @@ def precision(training: TrainingRecipe, device: torch.device) -> torch.dtype:
         return dtype
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # Older GPUs emulate bfloat16, slowly.
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def hidden_width(training: TrainingRecipe, channels: int) -> int:
@@ -78,7 +78,7 @@ def new_learner(base: BaseModel, concept: ConceptRecipe, training: TrainingRecip
         hidden=hidden_width(training, shape[0]),
         seed=training.seed,
         device=accelerator.device,
-        **({"average": average} if accelerator.num_processes > 1 else {}),
+        average=average,
     )
 
 
@@ -92,18 +92,18 @@ def new_trajectories(
     base: BaseModel, objective: ScoreMatching, training: TrainingRecipe, share: Share, device: torch.device
 ) -> Trajectories:
     """Where the states to train on come from; the last DDIM step is not trained on (paper, section 5)."""
-    schedule = Schedule.of(base.alphas_cumprod, training.schedule_steps)
-    common: dict[str, Any] = {
-        "states": training.schedule_steps - 1,
-        "batch": training.batch,
-        "latent": base.latent_size,
-        "seed": training.seed,
-        "share": share,
-        "device": device,
-    }
-    if training.rollout == "reference":
-        return FreshRollouts(objective, schedule, **common)
-    return Pool(objective, schedule, size=training.pool, **common)
+    course = Course(
+        Schedule.of(base.alphas_cumprod, training.schedule_steps),
+        states=training.schedule_steps - 1,
+        batch=training.batch,
+        latent=base.latent_size,
+        seed=training.seed,
+        share=share,
+        device=device,
+    )
+    return (
+        FreshRollouts(objective, course) if training.rollout == "reference" else Pool(objective, course, training.pool)
+    )
 
 
 def encode_concept(base: BaseModel, concept: ConceptRecipe, device: torch.device) -> Prompts:

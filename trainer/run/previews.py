@@ -38,7 +38,8 @@ def preview(
             guidance=recipe.guidance,
             steer=at_strengths(concept, strengths),
         )
-        rows.append((prompt, [pixels(picture) for picture in base.decode_latents(z)]))
+        # One by one: SDXL's autoencoder takes gigabytes a picture.
+        rows.append((prompt, [pixels(base.decode_latents(one)[0]) for one in z.split(1)]))
     return draw(rows, [f"{strength:g}" for strength in strengths], _WIDTH, f"{concept.name}, by strength")
 
 

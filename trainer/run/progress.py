@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -30,19 +32,28 @@ TrainingDiverged.__module__ = "respodiff"
 
 
 class Progress:
-    """The bar and the logs of one concept; `shown` is False in all processes but one."""
+    """The bar and the logs of one concept; `shown` is False in all processes but one. `mean` is over all processes."""
 
     def __init__(
-        self, name: str, steps: int, start: int, evaluations: Evaluations, logs: Path | None, shown: bool
+        self,
+        name: str,
+        steps: int,
+        start: int,
+        evaluations: Evaluations,
+        mean: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        logs: Path | None,
+        shown: bool,
     ) -> None:
         self._name = name
+        self._mean = mean
         self._evaluations = evaluations
         self._bar = tqdm(total=steps, initial=start, desc=name, unit="step", disable=not shown, dynamic_ncols=True)
         self._writer = None
         if logs is not None and shown:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(logs / name), purge_step=start)
+            self._writer = SummaryWriter(str(logs / name), purge_step=start + 1)
         self._since = (time.monotonic(), evaluations.total)
 
     def __enter__(self) -> Self:
@@ -53,14 +64,16 @@ class Progress:
     ) -> None:
         self._bar.close()
         if self._writer is not None:
-            self._writer.close()
+            # A full disk must not speak over the error that ends the training.
+            with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+                self._writer.close()
 
     def step(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
-        """Count a step; now and then read its losses. Raises TrainingDiverged."""
+        """Count a step; now and then read its losses. Raises TrainingDiverged, in all processes alike."""
         self._bar.update()
         if step % REPORT_EVERY and step != self._bar.total:
             return
-        ram_loss, sam_loss = self.check(step, result)
+        ram_loss, sam_loss = self._losses(step, result)
         now, total = time.monotonic(), self._evaluations.total
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
@@ -74,9 +87,8 @@ class Progress:
             for tag, value in (scalars | ({} if share is None else {"steering/share_of_h": share})).items():
                 self._writer.add_scalar(tag, value, step)
 
-    def check(self, step: int, result: StepResult) -> tuple[float, float]:
-        """Both losses, read. Raises TrainingDiverged where one is not a number."""
-        ram_loss, sam_loss = torch.stack([result.ram_loss, result.sam_loss]).tolist()
+    def _losses(self, step: int, result: StepResult) -> tuple[float, float]:
+        ram_loss, sam_loss = self._mean(torch.stack([result.ram_loss, result.sam_loss])).tolist()
         if not (math.isfinite(ram_loss) and math.isfinite(sam_loss)):
             raise TrainingDiverged(f"Training of {self._name!r} diverged: its loss was {ram_loss:g} at step {step}.")
         return ram_loss, sam_loss

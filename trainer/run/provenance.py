@@ -12,21 +12,23 @@ from ..base.model import BaseModel
 from ..recipe import ConceptRecipe, Recipe
 
 
-def training_facts(base: BaseModel, recipe: Recipe, concept: ConceptRecipe, processes: int) -> dict[str, Any]:
-    """How a concept is trained, for its metadata; `batch` is that of all processes together."""
+def training_facts(
+    base: BaseModel, recipe: Recipe, concept: ConceptRecipe, steps: int, processes: int
+) -> dict[str, Any]:
+    """How a concept was trained for so many steps, for its metadata; `batch` is that of all processes together."""
     training = recipe.training
     return {
         "base_model": base.name,
         "base_sha256": base.sha256,
         "guidance": concept.guidance,
-        "steps": concept.steps,
+        "steps": steps,
         "batch": training.batch * processes,
         "ram_rate": concept.ram_rate,
         "sam_rate": concept.sam_rate,
         "sam_weight": concept.sam_weight,
         "update": training.update,
         "rollout": training.rollout,
-        "precision": str(base.denoiser.unet.dtype).removeprefix("torch."),
+        "precision": str(base.dtype).removeprefix("torch."),
         "seed": training.seed,
         "tool": f"respodiff {version('respodiff')}",
     }

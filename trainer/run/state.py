@@ -14,6 +14,7 @@ from ...respodiff_core.trajectories import Share
 from ...respodiff_core.transforms import Transform
 from ..base.model import BaseModel
 from ..recipe import Recipe
+from .folder import ResumeError
 from .provenance import concept_info
 
 Tensors = Mapping[str, torch.Tensor]
@@ -34,7 +35,7 @@ class RunState:
     learner: Tensors = field(default_factory=dict)
     trajectories: Tensors = field(default_factory=dict)
 
-    def pack(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def pack(self, base: BaseModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """As tensors by name, and as plain data."""
         tensors = {f"learner/{name}": tensor for name, tensor in self.learner.items()}
         tensors |= {f"trajectories/{name}": tensor for name, tensor in self.trajectories.items()}
@@ -46,13 +47,19 @@ class RunState:
             "processes": self.processes,
             "concept": self.concept,
             "step": self.step,
+            "base_sha256": base.sha256,
             "finished": [dict(concept.info.training) for concept in self.finished],
         }
         return tensors, progress
 
     @classmethod
     def unpack(cls, tensors: Tensors, progress: Mapping[str, Any], base: BaseModel, recipe: Recipe) -> RunState:
-        """What was packed, for a run of the same recipe."""
+        """What was packed, for a run of the same recipe. Raises ResumeError where the base model is another."""
+        if progress["base_sha256"] != base.sha256:
+            raise ResumeError(
+                f"{base.name} is not the base model that this training was begun on (sha256 {base.sha256[:12]}..., it "
+                f"was {progress['base_sha256'][:12]}...): put that one back, or start again with --restart."
+            )
         finished = []
         for index, facts in enumerate(progress["finished"]):
             ram, sam = (Transform.of(_below(f"finished/{index}/{role}/", tensors)) for role in ROLES)

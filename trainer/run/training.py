@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ...respodiff_core.adapter import SUFFIX, write
+from ...respodiff_core.adapter import write
 from ...respodiff_core.concept import Concept
 from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.errors import RespoDiffError
@@ -22,12 +22,12 @@ from ...respodiff_core.trajectories import Share, Trajectories
 from ..base.model import BaseModel
 from ..recipe import ConceptRecipe, Recipe
 from .advice import advised
-from .evaluations import counting
+from .evaluations import Evaluations, counting
 from .folder import ResumeError, RunFolder
 from .interrupts import Interrupted, StopRequest, stop_requests
-from .parts import encode_concept, new_learner, new_objective, new_trajectories, open_base
+from .parts import encode_concept, new_learner, new_objective, new_trajectories, open_base, precision
 from .previews import preview, save_picture
-from .progress import Progress
+from .progress import Progress, TrainingDiverged
 from .provenance import concept_info, make_adapter, training_facts
 from .state import RunState
 
@@ -41,20 +41,29 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
     accelerator = Accelerator(cpu=recipe.training.device == "cpu")
     folder = RunFolder(recipe.output)
     _check_output(recipe.output, folder, resume=resume, restart=restart, force=force)
-    base = open_base(recipe, accelerator.device)
-    state = _resumed(folder, base, recipe, accelerator) if resume else _fresh(accelerator)
+    packed = folder.load(recipe.resolved(), accelerator.num_processes) if resume else None
+    dtype = precision(recipe.training, accelerator.device)
+    with advised(recipe.training, dtype, folder, loading=True):
+        base = open_base(recipe, accelerator.device)
+        prompts, previews = _encode(recipe, base, accelerator.device)
+        unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
+    state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
     if accelerator.is_main_process and not resume:
         folder.begin()
-    prompts, previews = _encode(recipe, base, accelerator.device)
     run = Run(recipe, base, accelerator, prompts, previews, folder)
-    with stop_requests() as stop, advised(recipe.training, base.denoiser.unet.dtype, folder):
+    with (
+        stop_requests(says=accelerator.is_main_process) as stop,
+        advised(recipe.training, dtype, folder, loading=False),
+        counting(unet) as evaluations,
+    ):
         while state.concept < len(recipe.concepts):
-            concept = run.train_concept(state, stop)
+            concept = run.train_concept(state, stop, evaluations)
             state = RunState(state.begun, state.processes, state.concept + 1, finished=(*state.finished, concept))
         if accelerator.is_main_process:
             run.write(recipe.output, state.finished, state.begun)
             folder.finish()
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return recipe.output
 
 
@@ -69,7 +78,7 @@ class Run:
     previews: Condition | None
     folder: RunFolder
 
-    def train_concept(self, state: RunState, stop: StopRequest) -> Concept:
+    def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> Concept:
         """Train concept number `state.concept` from `state.step` on to its end."""
         concept, training = self.recipe.concepts[state.concept], self.recipe.training
         share = Share(self.accelerator.process_index, self.accelerator.num_processes)
@@ -81,10 +90,9 @@ class Run:
             trajectories.load_state(state.trajectories_of(share))
         logs = self.folder.logs if self.recipe.saving.tensorboard else None
         shown = self.accelerator.is_main_process
-        with (
-            counting(self.base.denoiser.unet) as evaluations,
-            Progress(concept.name, concept.steps, state.step, evaluations, logs, shown) as progress,
-        ):
+        with Progress(
+            concept.name, concept.steps, state.step, evaluations, self._mean, logs=logs, shown=shown
+        ) as progress:
             for step in range(state.step + 1, concept.steps + 1):
                 batch = trajectories.next(step, learner.modules)
                 look = objective.look(batch.z, batch.t, batch.neutral)
@@ -93,17 +101,16 @@ class Run:
                 progress.step(step, result, look, learner)
                 stopping = self._asked_to_stop(stop)
                 if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
-                    progress.check(step, result)  # a state with NaN never replaces a good one
                     self._save(replace(state, step=step), concept, learner, trajectories)
+                if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
+                    self._preview(step, self._concept(concept, learner, step), progress)
                 if stopping:
                     raise Interrupted(
                         f"Stopped after step {step} of {concept.steps} of {concept.name!r}; all of it is kept in "
                         f"{self.folder.path}. Go on with --resume.",
                         stopping,
                     )
-                if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
-                    self._preview(step, self._concept(concept, learner), progress)
-        return self._concept(concept, learner)
+        return self._concept(concept, learner, max(concept.steps, state.step))
 
     def write(self, path: Path, concepts: Sequence[Concept], begun: str) -> None:
         """Write these concepts as an adapter."""
@@ -113,17 +120,22 @@ class Run:
     def _save(self, state: RunState, concept: ConceptRecipe, learner: Learner, trajectories: Trajectories) -> None:
         """Keep the state to resume from, and the newest adapters of the way if any are wanted."""
         own = trajectories.state()
-        everyones = {name: self.accelerator.gather(tensor) for name, tensor in own.items()}
-        if not self.accelerator.is_main_process:
-            return
-        state = replace(state, learner=learner.state(), trajectories=everyones)
-        self.folder.save(*state.pack(), self.recipe.resolved())
-        if keep := self.recipe.saving.keep:
-            path = self.folder.adapters / f"{concept.name}-{state.step:06d}{SUFFIX}"
-            path.parent.mkdir(exist_ok=True)
-            self.write(path, [self._concept(concept, learner)], state.begun)
-            for old in sorted(path.parent.glob(f"{concept.name}-*{SUFFIX}"))[:-keep]:
-                old.unlink()
+        # On the device, where the processes can exchange them.
+        everyones = {n: self.accelerator.gather(tensor.to(self.accelerator.device)) for n, tensor in own.items()}
+        if not (learner.is_finite() and all(tensor.isfinite().all() for tensor in everyones.values())):
+            raise TrainingDiverged(f"Training of {concept.name!r} diverged: there was NaN at step {state.step}.")
+        if self.accelerator.is_main_process:
+            state = replace(state, learner=learner.state(), trajectories=everyones)
+            self.folder.save(*state.pack(self.base), self.recipe.resolved())
+            if keep := self.recipe.saving.keep:
+                so_far = self._concept(concept, learner, state.step)
+                self.write(self.folder.new_adapter(concept.name, state.step, keep), [so_far], state.begun)
+        self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
+
+    def _mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Over all processes, so that all see the same and act alike."""
+        mean: torch.Tensor = self.accelerator.reduce(tensor, reduction="mean")
+        return mean
 
     def _asked_to_stop(self, stop: StopRequest) -> int:
         """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
@@ -140,24 +152,13 @@ class Run:
         save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
         progress.picture(step, torch.from_numpy(np.array(picture)))
 
-    def _concept(self, concept: ConceptRecipe, learner: Learner) -> Concept:
-        facts = training_facts(self.base, self.recipe, concept, self.accelerator.num_processes)
+    def _concept(self, concept: ConceptRecipe, learner: Learner, steps: int) -> Concept:
+        facts = training_facts(self.base, self.recipe, concept, steps, self.accelerator.num_processes)
         return Concept(concept_info(self.base, concept, facts), *learner.finished())
 
 
 def _fresh(accelerator: Accelerator) -> RunState:
     return RunState(datetime.now(timezone.utc).strftime("%Y-%m-%d"), accelerator.num_processes)
-
-
-def _resumed(folder: RunFolder, base: BaseModel, recipe: Recipe, accelerator: Accelerator) -> RunState:
-    tensors, progress = folder.load(recipe.resolved())
-    state = RunState.unpack(tensors, progress, base, recipe)
-    if state.processes != accelerator.num_processes:
-        raise ResumeError(
-            f"{folder.path} was begun by {state.processes} processes, these are {accelerator.num_processes}: launch "
-            "as many, or start again with --restart."
-        )
-    return state
 
 
 def _encode(recipe: Recipe, base: BaseModel, device: torch.device) -> tuple[tuple[Prompts, ...], Condition | None]:
@@ -174,6 +175,8 @@ def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: boo
         raise ResumeError(
             f"{folder.path} holds an unfinished training: go on with --resume, or start again with --restart."
         )
+    if output.is_dir():
+        raise RespoDiffError(f"{output} is a folder: name a file in it.")
     if output.exists() and not (force or resume):
         raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
     output.parent.mkdir(parents=True, exist_ok=True)

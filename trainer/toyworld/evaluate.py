@@ -114,7 +114,7 @@ def sampler(
                     z = sample(
                         base.denoiser,
                         schedule,
-                        noise_of_seeds(asked.seeds[rows].tolist(), base.latent_size),
+                        noise_of_seeds(asked.seeds[rows].tolist(), base.latent_size).to(empty.context.device),
                         base.encode_prompts([asked.prompts[row] for row in rows]),
                         empty,
                         guidance=guidance,
