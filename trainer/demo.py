@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from ..respodiff_core.adapter import read
 from .base.model import TOYWORLD, BaseModel, load_base
@@ -33,6 +34,7 @@ AXIS = "shape"
 PER_PROFESSION = 12
 STEPS, GUIDANCE = 50, 7.5  # DDIM steps and guidance, as the paper's protocol has them
 _SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
+_QUEUED = 48  # pictures in one queue run of ComfyUI
 _EACH = 4  # pictures of each shown profession, before and after
 
 
@@ -89,20 +91,23 @@ def toyworld_folder(base: BaseModel) -> Path:
 
 
 def comfyui_sampler(server: ToyWorldInComfyUI, base: BaseModel, adapter: Path, names: Sequence[str]) -> Sampler:
-    """Sampling by ComfyUI: one queue run per concept; only the finished latents are decoded here."""
+    """Sampling by ComfyUI: queue runs of one concept each; only the finished latents are decoded here."""
 
     def make(asked: Asked) -> torch.Tensor:
         pictures = torch.empty(len(asked.prompts), 3, 64, 64)
-        for number in np.unique(asked.concept):
-            (rows,) = np.nonzero(asked.concept == number)
-            latents = server.sample(
-                [asked.prompts[row] for row in rows],
-                seed=int(number) + 1,
-                steered=None if number == UNSTEERED else Steered(adapter, names[number]),
-                steps=STEPS,
-                cfg=GUIDANCE,
-            )
-            pictures[torch.from_numpy(rows)] = base.decode_latents(latents * base.latent_scale)
+        with tqdm(total=len(asked.prompts), desc="pictures", unit="picture", leave=False) as bar:
+            for number in np.unique(asked.concept):
+                (mine,) = np.nonzero(asked.concept == number)
+                for rows in np.array_split(mine, -(-len(mine) // _QUEUED)):
+                    latents = server.sample(
+                        [asked.prompts[row] for row in rows],
+                        seed=int(asked.seeds[rows[0]]),
+                        steered=None if number == UNSTEERED else Steered(adapter, names[number]),
+                        steps=STEPS,
+                        cfg=GUIDANCE,
+                    )
+                    pictures[torch.from_numpy(rows)] = base.decode_latents(latents * base.latent_scale)
+                    bar.update(len(rows))
         return pictures
 
     return make

@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import numpy as np
+from comfy_hosts import hosts, source_of
 from PIL import Image
 from respodiff.respodiff_core.adapter import peek
 
 
-def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(host, tmp_path):
+def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(tmp_path):
+    host = source_of(hosts()[0])
     environment = {**os.environ, "COMFYUI_PATH": str(host.path), "COMFYUI_PYTHON": str(host.python)}
     command = [sys.executable, "-m", "respodiff.trainer", "demo", "--out", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

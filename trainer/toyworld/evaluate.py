@@ -24,7 +24,7 @@ AXES = {"shape": SHAPES, "hue": HUES}
 """The two groupings by their name in `Seen`: head shape (two) and hue (three)."""
 UNSTEERED = -1
 
-_ROWS = 96  # pictures in one sampler call
+_ROWS = 48  # pictures in one sampler call
 
 
 @dataclass(frozen=True)
