@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -71,6 +71,13 @@ class Trajectories(Protocol):
         ...
 
 
+class _Born(NamedTuple):
+    """The noise z (4, h, w) and the neutral prompt of a new trajectory."""
+
+    z: torch.Tensor
+    neutral: int
+
+
 class Pool:
     """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
     stay uniform over the schedule.
@@ -125,22 +132,31 @@ class Pool:
         self._rolled_out = True
 
     def _roll_out(self, modules: Sequence[Transform]) -> None:
-        wanted, self._stages = self._stages, [0] * self._size
-        for slot in range(self._size):
-            self._bear(slot)
-        for stage in range(max(wanted)):
-            behind = [slot for slot in range(self._size) if wanted[slot] > stage]
-            for at in range(0, len(behind), self._course.batch):
-                slots = behind[at : at + self._course.batch]
-                batch = self._read(slots)
-                self._move(slots, self._objective.rollout_noise(batch.z, batch.t, batch.neutral, modules))
+        # One trajectory, the same in all processes, is left behind at each state that is wanted: all begin on its path
+        # and part when they are born again. To roll each out on its own would cost as many times as much.
+        path = self._noise(0, 0)
+        wanted, states = self._stages, {}
+        z, neutral = path.z[None].to(self._device), self._upload([path.neutral])
+        for stage in range(max(wanted) + 1):
+            states[stage] = z
+            number = self._upload([stage])
+            noise = self._objective.rollout_noise(z, self._schedule.timesteps[number], neutral, modules)
+            z = self._schedule.advance(z, noise, number)
+        self._z.copy_(torch.cat([states[stage] for stage in wanted]))
+        self._neutrals = [path.neutral] * self._size
         self._rolled_out = True
 
     def _bear(self, slot: int) -> None:
-        generator = _generator(self._course.seed, self._numbers[slot], self._births[slot])
+        born = self._noise(self._numbers[slot], self._births[slot])
+        self._neutrals[slot] = born.neutral
+        self._z[slot] = born.z.to(self._device)
+
+    def _noise(self, number: int, birth: int) -> _Born:
+        """What a trajectory begins with."""
+        generator = _generator(self._course.seed, number, birth)
         neutrals = self._objective.prompts.neutrals
-        self._neutrals[slot] = neutrals[int(torch.randint(len(neutrals), (), generator=generator))]
-        self._z[slot] = torch.randn(4, *self._course.latent, generator=generator).to(self._device)
+        neutral = neutrals[int(torch.randint(len(neutrals), (), generator=generator))]
+        return _Born(torch.randn(4, *self._course.latent, generator=generator), neutral)
 
     def _read(self, slots: Sequence[int]) -> Batch:
         stages = self._upload(self._stages[slot] for slot in slots)

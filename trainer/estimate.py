@@ -62,8 +62,8 @@ def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
     states = training.schedule_steps - 1
     if training.rollout == "reference":
         return samples * (2 * (states - 1) / 2 + 10)
-    # Each trajectory of the pool is first rolled out to its own state, with two evaluations a step.
-    rollout = sum(2 * (number * states // training.pool) for number in range(training.pool))
+    # At first one trajectory is rolled out to the pool's last state, with two evaluations a step.
+    rollout = 2 * ((training.pool - 1) * states // training.pool + 1)
     per_sample = _ROWS_PER_SAMPLE + (1.0 if concept.target and concept.negative else 0.0)
     if not concept.sam_rate:
         per_sample -= 0.5  # no backward pass for SAM

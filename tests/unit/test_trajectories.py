@@ -81,8 +81,18 @@ def test_a_finished_trajectory_is_born_again_from_new_noise():
 
 def test_all_neutral_prompts_are_drawn():
     of = objective()
-    batches = run(pool(of, size=8, batch=8), of, learner(), steps=1)
-    assert set(batches[0].neutral.tolist()) == set(NEUTRALS)
+    batches = run(pool(of, size=4, batch=4), of, learner(), steps=3 * STATES)
+    assert {int(neutral) for batch in batches for neutral in batch.neutral} == set(NEUTRALS)
+
+
+def test_the_pool_begins_along_one_path_and_parts():
+    of = objective()
+    batches = run(pool(of, size=3, batch=3), of, learner(), steps=2 * STATES)
+    path = run(pool(of, size=1, batch=1), of, Learner("constant", H_SHAPE, ram_rate=1e-12, sam_rate=1e-12), STATES)
+    for z, stage in zip(batches[0].z, (0, 3, 6), strict=True):
+        torch.testing.assert_close(z, path[stage].z[0], rtol=1e-3, atol=1e-3)
+    correlation = torch.corrcoef(batches[-1].z.flatten(1))
+    assert (correlation - torch.eye(3)).abs().max() < 0.5
 
 
 def test_two_processes_share_the_trajectories_of_one():
