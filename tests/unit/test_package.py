@@ -38,7 +38,10 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not loaded & {"torch", "numpy", "comfy", "diffusers", "transformers"}
 
 
-@pytest.mark.parametrize("module", ["adapter", "concept", "families", "steering", "summary", "transforms"])
+CORE = sorted(path.stem for path in (ROOT / "respodiff_core").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("module", CORE)
 def test_the_core_knows_neither_comfyui_nor_diffusers(module):
     loaded = modules_after(f"import respodiff.respodiff_core.{module}")
     assert not {name for name in loaded if name.split(".")[0] in {"comfy", "comfy_api", "diffusers", "transformers"}}

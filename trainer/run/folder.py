@@ -83,16 +83,18 @@ class RunFolder:
         return tensors, progress
 
     def begin(self) -> None:
-        """Make the folder anew; all that an earlier run left in it is given up."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
+        """Make the folder; what an earlier run left in it is given up, anything else in it stays."""
+        self._state.unlink(missing_ok=True)
+        for folder in (self.logs, self.previews, self.adapters):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def new_adapter(self, concept: str, step: int, keep: int) -> Path:
         """Where to write an adapter of the way; of those of this concept, the newest `keep - 1` stay beside it."""
         self.adapters.mkdir(exist_ok=True)
         pattern = re.compile(re.escape(concept) + r"-\d{6,}" + re.escape(SUFFIX))
         before = sorted(path for path in self.adapters.iterdir() if pattern.fullmatch(path.name))
-        for old in before[: len(before) - keep + 1]:
+        for old in before[: max(len(before) - keep + 1, 0)]:
             old.unlink()
         return self.adapters / f"{concept}-{step:06d}{SUFFIX}"
 
