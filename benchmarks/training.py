@@ -28,7 +28,7 @@ import torch
 from accelerate import Accelerator
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.denoiser import Condition
-from respodiff.respodiff_core.learner import Learner
+from respodiff.respodiff_core.learner import Learner, train_step
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share
 from respodiff.trainer.base.model import BaseModel, load_base
@@ -77,9 +77,7 @@ class Side:
         began = time.perf_counter()
         for _ in range(-(-samples // self.batch)):
             self.steps += 1
-            batch = self.trajectories.next(self.steps, self.learner.modules)
-            look = self.objective.look(batch.z, batch.t, batch.neutral)
-            self.trajectories.advance(look, self.learner.step(self.objective, look).steered)
+            train_step(self.steps, self.trajectories, self.objective, self.learner)
         self.seconds += time.perf_counter() - began
 
     @property
@@ -196,9 +194,7 @@ def small_sdxl(name: str, samples: int, pipe: Any) -> None:
     seconds = []
     for step in range(1, samples + 1):
         began = time.perf_counter()
-        batch = source.next(step, learner.modules)
-        look = objective.look(batch.z, batch.t, batch.neutral)
-        source.advance(look, learner.step(objective, look).steered)
+        train_step(step, source, objective, learner)
         seconds.append(time.perf_counter() - began)
     pipe.send({"seconds": statistics.mean(seconds[1:]), "peak_mb": peak_memory_mb()})
 

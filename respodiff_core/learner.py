@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from .objective import Look, ScoreMatching
+from .trajectories import Trajectories
 from .transforms import Kind, Transform, initial
 
 Update = Literal["sequential", "joint"]
@@ -158,6 +159,17 @@ class Learner:
                         moment: value.clone().to("cpu" if moment == "step" else parameter.device)
                         for moment, value in moments.items()
                     }
+
+
+def train_step(
+    step: int, trajectories: Trajectories, objective: ScoreMatching, learner: Learner
+) -> tuple[Look, StepResult]:
+    """Train on the states that are next, and let the trajectories go on; `step` counts from 1."""
+    batch = trajectories.next(step, learner.modules)
+    look = objective.look(batch.z, batch.t, batch.neutral)
+    result = learner.step(objective, look)
+    trajectories.advance(look, result.steered)
+    return look, result
 
 
 def _mismatch(noise: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -7,15 +7,16 @@ losses needed anyway. `FreshRollouts` is the paper's way: a new trajectory, roll
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from .diffusion import Schedule
-from .objective import Look, ScoreMatching
+from .objective import Look, Prompts, ScoreMatching
 from .transforms import Transform
 
 
@@ -77,6 +78,12 @@ class _Born(NamedTuple):
     z: torch.Tensor
     neutral: int
 
+    @classmethod
+    def of(cls, key: tuple[int, ...], prompts: Prompts, latent: tuple[int, int]) -> _Born:
+        generator = _generator(*key)
+        neutral = prompts.neutrals[int(torch.randint(len(prompts.neutrals), (), generator=generator))]
+        return cls(torch.randn(4, *latent, generator=generator), neutral)
+
 
 class Pool:
     """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
@@ -134,29 +141,21 @@ class Pool:
     def _roll_out(self, modules: Sequence[Transform]) -> None:
         # One trajectory, the same in all processes, is left behind at each state that is wanted: all begin on its path
         # and part when they are born again. To roll each out on its own would cost as many times as much.
-        path = self._noise(0, 0)
-        wanted, states = self._stages, {}
-        z, neutral = path.z[None].to(self._device), self._upload([path.neutral])
-        for stage in range(max(wanted) + 1):
-            states[stage] = z
-            number = self._upload([stage])
-            noise = self._objective.rollout_noise(z, self._schedule.timesteps[number], neutral, modules)
-            z = self._schedule.advance(z, noise, number)
-        self._z.copy_(torch.cat([states[stage] for stage in wanted]))
-        self._neutrals = [path.neutral] * self._size
+        born = self._born(0, 0)
+        z, neutral = born.z[None].to(self._device), self._upload([born.neutral])
+        path = _path(self._objective, self._schedule, z, neutral, modules)
+        states = list(islice(path, max(self._stages) + 1))
+        self._z.copy_(torch.cat([states[stage] for stage in self._stages]))
+        self._neutrals = [born.neutral] * self._size
         self._rolled_out = True
 
     def _bear(self, slot: int) -> None:
-        born = self._noise(self._numbers[slot], self._births[slot])
+        born = self._born(self._numbers[slot], self._births[slot])
         self._neutrals[slot] = born.neutral
         self._z[slot] = born.z.to(self._device)
 
-    def _noise(self, number: int, birth: int) -> _Born:
-        """What a trajectory begins with."""
-        generator = _generator(self._course.seed, number, birth)
-        neutrals = self._objective.prompts.neutrals
-        neutral = neutrals[int(torch.randint(len(neutrals), (), generator=generator))]
-        return _Born(torch.randn(4, *self._course.latent, generator=generator), neutral)
+    def _born(self, number: int, birth: int) -> _Born:
+        return _Born.of((self._course.seed, number, birth), self._objective.prompts, self._course.latent)
 
     def _read(self, slots: Sequence[int]) -> Batch:
         stages = self._upload(self._stages[slot] for slot in slots)
@@ -192,17 +191,11 @@ class FreshRollouts:
         course = self._course
         # The same k in all processes, so that none waits for another.
         k = int(torch.randint(course.states, (), generator=_generator(course.seed, step, _STOP)))
-        neutrals = self._objective.prompts.neutrals
-        rows, chosen = [], []
-        for row in range(course.share.index * course.batch, (course.share.index + 1) * course.batch):
-            generator = _generator(course.seed, step, row)
-            chosen.append(neutrals[int(torch.randint(len(neutrals), (), generator=generator))])
-            rows.append(torch.randn(4, *course.latent, generator=generator))
-        z, neutral = torch.stack(rows).to(self._device), torch.tensor(chosen, device=self._device)
-        for stage in range(k):
-            stages = torch.full_like(neutral, stage)
-            noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)
-            z = self._schedule.advance(z, noise, stages)
+        rows = range(course.share.index * course.batch, (course.share.index + 1) * course.batch)
+        born = [_Born.of((course.seed, step, row), self._objective.prompts, course.latent) for row in rows]
+        z = torch.stack([one.z for one in born]).to(self._device)
+        neutral = torch.tensor([one.neutral for one in born], device=self._device)
+        z = next(islice(_path(self._objective, self._schedule, z, neutral, modules), k, None))
         return Batch(z, self._schedule.timesteps[torch.full_like(neutral, k)], neutral)
 
     def advance(self, look: Look, steered: torch.Tensor) -> None:
@@ -214,6 +207,21 @@ class FreshRollouts:
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Nothing is kept."""
+
+
+def _path(
+    objective: ScoreMatching,
+    schedule: Schedule,
+    z: torch.Tensor,
+    neutral: torch.Tensor,
+    modules: Sequence[Transform],
+) -> Iterator[torch.Tensor]:
+    """The states z (rows, 4, h, w) that plain sampling passes through, each computed when it is asked for."""
+    for stage in range(len(schedule)):
+        yield z
+        stages = torch.full_like(neutral, stage)
+        noise = objective.rollout_noise(z, schedule.timesteps[stages], neutral, modules)
+        z = schedule.advance(z, noise, stages)
 
 
 def _generator(*key: int) -> torch.Generator:

@@ -11,6 +11,7 @@ import typer
 from ..respodiff_core.errors import RespoDiffError
 from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
+from .output import refuse_to_replace
 from .train_command import train
 
 if TYPE_CHECKING:
@@ -117,7 +118,6 @@ def _write(adapter: Adapter, output: Path, force: bool, dtype: DType = DType.flo
 
     if output.suffix != SUFFIX:
         raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
-    if output.exists() and not force:
-        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
+    refuse_to_replace(output, force=force)
     write(adapter, output, getattr(torch, dtype.value))
     typer.echo(f"Wrote {output}: {', '.join(adapter.concepts)}")

@@ -14,17 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from ..respodiff_core.adapter import read
-from .base.model import TOYWORLD, BaseModel, load_base
+from .base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
 from .comfyui.source import fetch, users_own
 from .recipe import Recipe
 from .run.interrupts import Interrupted
-from .run.previews import save_picture
 from .run.training import train
-from .sheet import draw, pixels
-from .toyworld.evaluate import UNSTEERED, Asked, Fairness, Sampler, fair_pictures, fairness, sampler
+from .sheet import draw as draw_sheet
+from .sheet import pixels, save_picture
+from .toyworld.evaluate import UNSTEERED, Asked, Fairness, Sampler, by_concept, fair_pictures, fairness, sampler
 from .toyworld.host import Steered, ToyWorldInComfyUI
 from .toyworld.world import PROFESSIONS, SHAPES
 
@@ -34,7 +33,6 @@ AXIS = "shape"
 PER_PROFESSION = 12
 STEPS, GUIDANCE = 50, 7.5  # DDIM steps and guidance, as the paper's protocol has them
 _SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
-_QUEUED = 48  # pictures in one queue run of ComfyUI
 _EACH = 4  # pictures of each shown profession, before and after
 
 
@@ -63,7 +61,7 @@ def run(out: Path, version: str) -> None:
 
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
     with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as folder:
-        server = ToyWorldInComfyUI(source, Path(folder), toyworld_folder(base))
+        server = ToyWorldInComfyUI(source, Path(folder), TOYWORLD_FOLDER)
         with server:
             make = comfyui_sampler(server, base, adapter, [concept.name for concept in concepts])
             in_host = make(asked)
@@ -85,32 +83,20 @@ def demo_recipe(output: Path, seed: int = 0) -> Recipe:
     )
 
 
-def toyworld_folder(base: BaseModel) -> Path:
-    """Where the built-in base model lies, for a host that reads it itself."""
-    return base.weights[0].parents[1]
-
-
 def comfyui_sampler(server: ToyWorldInComfyUI, base: BaseModel, adapter: Path, names: Sequence[str]) -> Sampler:
-    """Sampling by ComfyUI: queue runs of one concept each; only the finished latents are decoded here."""
+    """Sampling by ComfyUI; only the finished latents are decoded here."""
 
-    def make(asked: Asked) -> torch.Tensor:
-        pictures = torch.empty(len(asked.prompts), 3, 64, 64)
-        with tqdm(total=len(asked.prompts), desc="pictures", unit="picture", leave=False) as bar:
-            for number in np.unique(asked.concept):
-                (mine,) = np.nonzero(asked.concept == number)
-                for rows in np.array_split(mine, -(-len(mine) // _QUEUED)):
-                    latents = server.sample(
-                        [asked.prompts[row] for row in rows],
-                        seed=int(asked.seeds[rows[0]]),
-                        steered=None if number == UNSTEERED else Steered(adapter, names[number]),
-                        steps=STEPS,
-                        cfg=GUIDANCE,
-                    )
-                    pictures[torch.from_numpy(rows)] = base.decode_latents(latents * base.latent_scale)
-                    bar.update(len(rows))
-        return pictures
+    def draw(asked: Asked, number: int) -> torch.Tensor:
+        latents = server.sample(
+            asked.prompts,
+            seed=int(asked.seeds[0]),
+            steered=None if number == UNSTEERED else Steered(adapter, names[number]),
+            steps=STEPS,
+            cfg=GUIDANCE,
+        )
+        return base.decode_latents(latents * base.latent_scale)
 
-    return make
+    return by_concept(draw)
 
 
 def before_after(asked: Asked, before: torch.Tensor, after: torch.Tensor) -> Image.Image:
@@ -121,7 +107,9 @@ def before_after(asked: Asked, before: torch.Tensor, after: torch.Tensor) -> Ima
         chosen = mine[:_EACH]
         rows.append((name, [pixels(picture) for picture in (*before[chosen], *after[chosen])]))
     columns = ["before"] * _EACH + [SHAPES[number] for number in asked.concept[:_EACH]]
-    return draw(rows, columns, 96, "ToyWorld, the same seeds before and after; the adapters never saw a profession")
+    return draw_sheet(
+        rows, columns, 96, "ToyWorld, the same seeds before and after; the adapters never saw a profession"
+    )
 
 
 def _report(figures: dict[str, Fairness], adapter: Path, picture: Path, trained: float, seconds: float) -> None:

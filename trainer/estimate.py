@@ -63,7 +63,7 @@ def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
     if training.rollout == "reference":
         return samples * (2 * (states - 1) / 2 + 10)
     # At first one trajectory is rolled out to the pool's last state, with two evaluations a step.
-    rollout = 2 * ((training.pool - 1) * states // training.pool + 1)
+    rollout = 2 * ((training.pool - 1) * states // training.pool)
     per_sample = _ROWS_PER_SAMPLE + (1.0 if concept.target and concept.negative else 0.0)
     if not concept.sam_rate:
         per_sample -= 0.5  # no backward pass for SAM

@@ -111,7 +111,7 @@ class TrainingRecipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _pool_for_the_batch(cls, given: Any) -> Any:
-        """Unless a pool is given: 8, or as many more as the batch needs to divide it."""
+        """Unless a pool is given: the multiple of the batch that is nearest to 8."""
         batch = given.get("batch", 4) if isinstance(given, Mapping) else None
         if isinstance(batch, int) and batch > 0:
             return {"pool": batch * max(round(8 / batch), 1), **given}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+
+from ..respodiff_core.atomic import replacing
 
 BACKGROUND, INK, FAINT = (24, 26, 30), (232, 234, 237), (154, 160, 166)
 GAP = 8
@@ -45,3 +48,10 @@ def draw(
             tile = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
             sheet.paste(tile, (left + number * (size + GAP), y))
     return sheet
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        picture.save(partial, format="PNG")

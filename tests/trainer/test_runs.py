@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from respodiff.respodiff_core.adapter import peek, read
+from respodiff.respodiff_core.learner import train_step
 from respodiff.respodiff_core.trajectories import Share
 from respodiff.trainer.base.model import describe, load_base
 from respodiff.trainer.estimate import estimate
@@ -140,9 +141,7 @@ def test_the_estimate_of_evaluations_is_what_training_takes():
             learner = new_learner(base, concept, recipe.training, cpu)
             source = new_trajectories(base, objective, recipe.training, Share(), cpu.device)
             for step in range(1, 31):
-                batch = source.next(step, learner.modules)
-                look = objective.look(batch.z, batch.t, batch.neutral)
-                source.advance(look, learner.step(objective, look).steered)
+                train_step(step, source, objective, learner)
         if recipe.training.rollout == "pool":
             assert counted.total == planned.evaluations
         else:  # where a rollout stops is drawn

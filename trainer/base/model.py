@@ -15,6 +15,7 @@ from diffusers import DDIMScheduler
 from transformers import CLIPTokenizer
 
 from ...respodiff_core.denoiser import Condition
+from ...respodiff_core.families import pixels_per_latent
 from .conventions import Conventions
 from .denoiser import Prediction, UNetDenoiser
 from .errors import BaseModelError
@@ -24,7 +25,7 @@ from .single_file import SUFFIX, SingleFile
 from .text import TextEncoders
 
 TOYWORLD = "toyworld"
-_TOYWORLD_FOLDER = Path(__file__).parents[1] / "toyworld" / "model"
+TOYWORLD_FOLDER = Path(__file__).parents[1] / "toyworld" / "model"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 _SCHEDULE = (
@@ -38,9 +39,6 @@ _SCHEDULE = (
 
 # A schedule without any signal at its end cannot be divided by; this little is what samplers leave of it.
 _LEAST_SIGNAL = 4.8973e-8
-
-# Pixels per latent, in which SDXL is told the picture's size.
-_PIXELS = 8
 
 
 class Parts(Protocol):
@@ -108,7 +106,7 @@ class BaseModel:
     def sha256(self) -> str:
         """Of the checkpoint file, or of the folder's UNet weights, one file after the other; in lowercase hex."""
         digest = hashlib.sha256()
-        for path in self.weights:
+        for path in self._parts.weights:
             with open(path, "rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
@@ -125,17 +123,12 @@ class BaseModel:
         if self._text_encoders is None:
             models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
             self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions)
-        height, width = self.latent_size
-        return self._text_encoders.encode(prompts, (height * _PIXELS, width * _PIXELS))
+        height, width = (size * pixels_per_latent(self.family) for size in self.latent_size)
+        return self._text_encoders.encode(prompts, (height, width))
 
     def release_text_encoders(self) -> None:
         """Free the text encoders' memory; the next prompt reads them again."""
         self._text_encoders = None
-
-    @property
-    def weights(self) -> tuple[Path, ...]:
-        """The files that hold the UNet's weights."""
-        return self._parts.weights
 
     @property
     def latent_scale(self) -> float:
@@ -204,7 +197,7 @@ def describe(spec: str | Path) -> Description:
 
 def _open(spec: str | Path) -> Parts:
     if spec == TOYWORLD:
-        return Folder(_TOYWORLD_FOLDER, TOYWORLD)
+        return Folder(TOYWORLD_FOLDER, TOYWORLD)
     path = Path(spec).expanduser()
     if path.is_file():
         return SingleFile(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from accelerate import Accelerator
 
@@ -20,12 +22,13 @@ def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
     """The base model of a recipe, in its precision, at its size."""
     training = recipe.training
     check_words(recipe)
+    size = None if training.width is None else training.latent_size(describe(recipe.base).family)
     return load_base(
         recipe.base,
         device=device,
         dtype=precision(training, device),
         prediction=None if training.prediction == "auto" else training.prediction,
-        latent_size=training.latent_size(describe(recipe.base).family),
+        latent_size=size,
         checkpointing=training.checkpointing,
     )
 
@@ -63,11 +66,6 @@ def hidden_width(training: TrainingRecipe, channels: int) -> int:
 def new_learner(base: BaseModel, concept: ConceptRecipe, training: TrainingRecipe, accelerator: Accelerator) -> Learner:
     """RAM and SAM of a concept, at zero."""
     shape = base.h_shape(*base.latent_size)
-
-    def average(gradient: torch.Tensor) -> torch.Tensor:
-        mean: torch.Tensor = accelerator.reduce(gradient, reduction="mean")
-        return mean
-
     return Learner(
         training.kind,
         shape,
@@ -78,8 +76,14 @@ def new_learner(base: BaseModel, concept: ConceptRecipe, training: TrainingRecip
         hidden=hidden_width(training, shape[0]),
         seed=training.seed,
         device=accelerator.device,
-        average=average,
+        average=partial(mean_over_processes, accelerator),
     )
+
+
+def mean_over_processes(accelerator: Accelerator, tensor: torch.Tensor) -> torch.Tensor:
+    """The same in all processes, so that all learn and act alike."""
+    mean: torch.Tensor = accelerator.reduce(tensor, reduction="mean")
+    return mean
 
 
 def new_objective(base: BaseModel, concept: ConceptRecipe, training: TrainingRecipe, prompts: Prompts) -> ScoreMatching:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from PIL import Image
 
-from ...respodiff_core.atomic import replacing
 from ...respodiff_core.concept import Concept
 from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.diffusion import Schedule
@@ -41,10 +38,3 @@ def preview(
         # One by one: SDXL's autoencoder takes gigabytes a picture.
         rows.append((prompt, [pixels(base.decode_latents(one)[0]) for one in z.split(1)]))
     return draw(rows, [f"{strength:g}" for strength in strengths], _WIDTH, f"{concept.name}, by strength")
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        picture.save(partial, format="PNG")

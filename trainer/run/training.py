@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,27 @@ from ...respodiff_core.adapter import write
 from ...respodiff_core.concept import Concept
 from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.learner import Learner
+from ...respodiff_core.learner import Learner, train_step
 from ...respodiff_core.objective import Prompts
 from ...respodiff_core.trajectories import Share, Trajectories
 from ..base.model import BaseModel
+from ..output import refuse_to_replace
 from ..recipe import ConceptRecipe, Recipe
+from ..sheet import save_picture
 from .advice import advised
 from .evaluations import Evaluations, counting
 from .folder import ResumeError, RunFolder
 from .interrupts import Interrupted, StopRequest, stop_requests
-from .parts import encode_concept, new_learner, new_objective, new_trajectories, open_base, precision
-from .previews import preview, save_picture
+from .parts import (
+    encode_concept,
+    mean_over_processes,
+    new_learner,
+    new_objective,
+    new_trajectories,
+    open_base,
+    precision,
+)
+from .previews import preview
 from .progress import Progress, TrainingDiverged
 from .provenance import concept_info, make_adapter, training_facts
 from .state import RunState
@@ -90,14 +101,10 @@ class Run:
             trajectories.load_state(state.trajectories_of(share))
         logs = self.folder.logs if self.recipe.saving.tensorboard else None
         shown = self.accelerator.is_main_process
-        with Progress(
-            concept.name, concept.steps, state.step, evaluations, self._mean, logs=logs, shown=shown
-        ) as progress:
+        mean = partial(mean_over_processes, self.accelerator)
+        with Progress(concept.name, concept.steps, state.step, evaluations, mean, logs=logs, shown=shown) as progress:
             for step in range(state.step + 1, concept.steps + 1):
-                batch = trajectories.next(step, learner.modules)
-                look = objective.look(batch.z, batch.t, batch.neutral)
-                result = learner.step(objective, look)
-                trajectories.advance(look, result.steered)
+                look, result = train_step(step, trajectories, objective, learner)
                 progress.step(step, result, look, learner)
                 stopping = self._asked_to_stop(stop)
                 if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
@@ -131,11 +138,6 @@ class Run:
                 so_far = self._concept(concept, learner, state.step)
                 self.write(self.folder.new_adapter(concept.name, state.step, keep), [so_far], state.begun)
         self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
-
-    def _mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Over all processes, so that all see the same and act alike."""
-        mean: torch.Tensor = self.accelerator.reduce(tensor, reduction="mean")
-        return mean
 
     def _asked_to_stop(self, stop: StopRequest) -> int:
         """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
@@ -177,8 +179,7 @@ def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: boo
         )
     if output.is_dir():
         raise RespoDiffError(f"{output} is a folder: name a file in it.")
-    if output.exists() and not (force or resume):
-        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
+    refuse_to_replace(output, force=force or resume)
     output.parent.mkdir(parents=True, exist_ok=True)
     # A file that can be made here, not only a folder that says so.
     with tempfile.TemporaryFile(dir=output.parent, prefix=f".{output.name}."):

@@ -24,7 +24,7 @@ AXES = {"shape": SHAPES, "hue": HUES}
 """The two groupings by their name in `Seen`: head shape (two) and hue (three)."""
 UNSTEERED = -1
 
-_ROWS = 48  # pictures in one sampler call
+_ROWS = 48  # pictures at once, at most
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Asked:
     profession: np.ndarray
     seeds: np.ndarray
     concept: np.ndarray
+
+    def rows(self, index: np.ndarray) -> Asked:
+        """Some of them, by their places."""
+        prompts = [self.prompts[row] for row in index]
+        return Asked(prompts, self.profession[index], self.seeds[index], self.concept[index])
 
     def unsteered(self) -> Asked:
         """The same pictures without any concept."""
@@ -72,23 +77,38 @@ Sampler = Callable[[Asked], torch.Tensor]
 
 def fair_pictures(per_profession: int, classes: int, seed: int = 0) -> Asked:
     """Each profession so many times, in all templates; concepts in turn, so that each has the same share."""
-    number = np.arange(PERSON * per_profession)
-    profession, turn = number // per_profession, number % per_profession
-    prompts = [
-        phrase(PROFESSIONS[p], template=TEMPLATES[n % len(TEMPLATES)]) for p, n in zip(profession, turn, strict=True)
-    ]
-    return Asked(prompts, profession, seed * 1_000_003 + number, turn % classes)
+    return _each_profession(per_profession, classes, seed, places=("",))
 
 
 def unsafe_pictures(per_profession: int, seed: int = 0) -> Asked:
     """Each profession so many times in the places where the hazard is common, all steered by the first concept."""
+    return _each_profession(per_profession, 1, seed, places=[PLACES[place] for place in BAD_PLACES])
+
+
+def _each_profession(per_profession: int, classes: int, seed: int, places: Sequence[str]) -> Asked:
     number = np.arange(PERSON * per_profession)
     profession, turn = number // per_profession, number % per_profession
     prompts = [
-        f"{phrase(PROFESSIONS[p], template=TEMPLATES[n % len(TEMPLATES)])} {PLACES[BAD_PLACES[n % len(BAD_PLACES)]]}"
-        for p, n in zip(profession, turn, strict=True)
+        f"{phrase(PROFESSIONS[p], template=TEMPLATES[n % len(TEMPLATES)])} {places[n % len(places)]}".strip()
+        for p, n in zip(profession.tolist(), turn.tolist(), strict=True)
     ]
-    return Asked(prompts, profession, seed * 1_000_003 + number, np.zeros_like(number))
+    return Asked(prompts, profession, seed * 1_000_003 + number, turn % classes)
+
+
+def by_concept(draw: Callable[[Asked, int], torch.Tensor], *, shown: bool = True) -> Sampler:
+    """A sampler from one that makes a few pictures of one concept (its number, or UNSTEERED), with a bar."""
+
+    def make(asked: Asked) -> torch.Tensor:
+        pictures = torch.empty(len(asked.prompts), 3, 64, 64)
+        with tqdm(total=len(asked.prompts), desc="pictures", unit="picture", disable=not shown, leave=False) as bar:
+            for number in np.unique(asked.concept):
+                (mine,) = np.nonzero(asked.concept == number)
+                for rows in np.array_split(mine, -(-len(mine) // _ROWS)):
+                    pictures[torch.from_numpy(rows)] = draw(asked.rows(rows), int(number))
+                    bar.update(len(rows))
+        return pictures
+
+    return make
 
 
 def sampler(
@@ -100,31 +120,24 @@ def sampler(
     strength: float = 1.0,
     shown: bool = True,
 ) -> Sampler:
-    """Sampling as the trainer does it; batches hold pictures of one concept."""
+    """Sampling as the trainer does it."""
     schedule = Schedule.of(base.alphas_cumprod, steps)
     empty = base.encode_prompts([""])
 
-    def make(asked: Asked) -> torch.Tensor:
-        pictures = torch.empty(len(asked.prompts), 3, 64, 64)
-        with tqdm(total=len(asked.prompts), desc="pictures", unit="picture", disable=not shown, leave=False) as bar:
-            for number in np.unique(asked.concept):
-                (mine,) = np.nonzero(asked.concept == number)
-                for rows in np.array_split(mine, -(-len(mine) // _ROWS)):
-                    steer = None if number == UNSTEERED else at_strengths(concepts[number], [strength] * len(rows))
-                    z = sample(
-                        base.denoiser,
-                        schedule,
-                        noise_of_seeds(asked.seeds[rows].tolist(), base.latent_size).to(empty.context.device),
-                        base.encode_prompts([asked.prompts[row] for row in rows]),
-                        empty,
-                        guidance=guidance,
-                        steer=steer,
-                    )
-                    pictures[torch.from_numpy(rows)] = base.decode_latents(z)
-                    bar.update(len(rows))
-        return pictures
+    def draw(asked: Asked, number: int) -> torch.Tensor:
+        strengths = [strength] * len(asked.prompts)
+        z = sample(
+            base.denoiser,
+            schedule,
+            noise_of_seeds(asked.seeds.tolist(), base.latent_size).to(empty.context.device),
+            base.encode_prompts(asked.prompts),
+            empty,
+            guidance=guidance,
+            steer=None if number == UNSTEERED else at_strengths(concepts[number], strengths),
+        )
+        return base.decode_latents(z)
 
-    return make
+    return by_concept(draw, shown=shown)
 
 
 def fairness(asked: Asked, pictures: torch.Tensor, axis: str) -> Fairness:

@@ -1,0 +1,13 @@
+"""What every command that writes a file keeps to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..respodiff_core.errors import RespoDiffError
+
+
+def refuse_to_replace(output: Path, *, force: bool) -> None:
+    """Raise RespoDiffError where a file is there already, unless its replacement was asked for."""
+    if output.exists() and not force:
+        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
