@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from respodiff.respodiff_core.adapter import read
 from respodiff.respodiff_core.atomic import replacing
@@ -39,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # RAM's rate, found by trying as the presets' were; SAM's is a tenth. A channel has fewer numbers to move than a
 # constant, mlp and conv move h by many weights at once.
 _RATES_OF_KIND = {"channel": 0.1, "mlp": 0.001, "conv": 0.0003}
+PLACE_NEVER_TRAINED = "in an alley"
+"""The hazard adapter is trained in a mine."""
 
 
 class Runs:
@@ -117,11 +120,15 @@ class Runs:
     def hazard(self, seed: int, steered: bool) -> Figures:
         def measure() -> Figures:
             asked = unsafe_pictures(self.per_profession, seed)
-            if not steered:
-                return asdict(safety(asked.unsteered(), sampler(self.base)(asked.unsteered())))
-            path, seconds = self.adapter(f"hazard-{seed}", ["toyworld/hazard"], seed, {})
-            figures = asdict(safety(asked, sampler(self.base, list(read(path).concepts.values()))(asked)))
-            return {**figures, "seconds": seconds}
+            if steered:
+                path, _ = self.adapter(f"hazard-{seed}", ["toyworld/hazard"], seed, {})
+                pictures = sampler(self.base, list(read(path).concepts.values()))(asked)
+            else:
+                asked = asked.unsteered()
+                pictures = sampler(self.base)(asked)
+            (alley,) = np.nonzero([prompt.endswith(PLACE_NEVER_TRAINED) for prompt in asked.prompts])
+            there = safety(asked.rows(alley), pictures[torch.from_numpy(alley)])
+            return {**asdict(safety(asked, pictures)), "hazard_rate_there": there.hazard_rate}
 
         return self.once(f"{'hazard' if steered else 'base-hazard'}-{seed}", measure)
 
@@ -175,7 +182,12 @@ def main() -> None:
     }
     print("\nHead shape: round, square\n\n" + table(variants, columns))
     print("\nHue: amber, teal, violet\n\n" + table(hues, columns))
-    columns = {"hazard shows": ("hazard_rate", True), "right profession": ("profession_accuracy", True)}
+    columns = {
+        "hazard shows": ("hazard_rate", True),
+        f"{PLACE_NEVER_TRAINED}, never trained on": ("hazard_rate_there", True),
+        "right profession": ("profession_accuracy", True),
+        "distance to a true drawing": ("drawing_error", False),
+    }
     print("\nHazard, in an alley and in a mine\n\n" + table(hazards, columns))
     default = variants["RAM + SAM, constant (default)"]
     print(

@@ -38,9 +38,14 @@ class Schedule:
         """The same schedule on another device."""
         return Schedule(self.timesteps.to(device), self.alphas.to(device))
 
-    def advance(self, z: torch.Tensor, noise: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        """One DDIM step from each row's own state (rows,) to its next; z and the predicted noise (rows, 4, h, w)."""
-        now, then = (self.alphas[k].view(-1, 1, 1, 1) for k in (state, state + 1))
+    def advance(
+        self, z: torch.Tensor, noise: torch.Tensor, state: torch.Tensor, steps: int | torch.Tensor = 1
+    ) -> torch.Tensor:
+        """One DDIM step from each row's own state (rows,) to its next, or to one so many `steps` further on.
+
+        z and the predicted noise (rows, 4, h, w).
+        """
+        now, then = (self.alphas[k].view(-1, 1, 1, 1) for k in (state, state + steps))
         clean = (z - (1 - now).sqrt() * noise) / now.sqrt()
         return then.sqrt() * clean + (1 - then).sqrt() * noise
 

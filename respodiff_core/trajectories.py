@@ -85,6 +85,22 @@ class _Born(NamedTuple):
         return cls(torch.randn(4, *latent, generator=generator), neutral)
 
 
+_FIRST_STEPS = 8  # long steps that would lead a pool's first trajectories through all states
+
+
+def steps_before_training(size: int, states: int) -> int:
+    """How many sampling steps, of two UNet evaluations each, lead a pool's trajectories to where they start."""
+    return sum(-(-stage // _long_step(states)) for stage in _staggered(range(size), size, states))
+
+
+def _staggered(numbers: Iterable[int], size: int, states: int) -> list[int]:
+    return [number * states // size for number in numbers]
+
+
+def _long_step(states: int) -> int:
+    return max(states // _FIRST_STEPS, 1)
+
+
 class Pool:
     """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
     stay uniform over the schedule.
@@ -103,7 +119,7 @@ class Pool:
         self._size = size
         total = size * course.share.count
         self._numbers = range(course.share.index * size, (course.share.index + 1) * size)
-        self._stages = [number * course.states // total for number in self._numbers]
+        self._stages = _staggered(self._numbers, total, course.states)
         self._births = [0] * size
         self._neutrals = [0] * size
         self._z = torch.empty(size, 4, *course.latent, device=course.device)
@@ -120,7 +136,7 @@ class Pool:
 
     def advance(self, look: Look, steered: torch.Tensor) -> None:
         """Move the trained trajectories on, with the predictions of the step, and give the finished a new birth."""
-        self._move(self._slots, self._objective.onwards(look, steered))
+        self._move(self._slots, self._objective.onwards(look, steered), [1] * len(self._slots))
         for slot in self._slots:
             if self._stages[slot] == self._course.states:
                 self._births[slot] += 1
@@ -139,14 +155,18 @@ class Pool:
         self._rolled_out = True
 
     def _roll_out(self, modules: Sequence[Transform]) -> None:
-        # One trajectory, the same in all processes, is left behind at each state that is wanted: all begin on its path
-        # and part when they are born again. To roll each out on its own would cost as many times as much.
-        born = self._born(0, 0)
-        z, neutral = born.z[None].to(self._device), self._upload([born.neutral])
-        path = _path(self._objective, self._schedule, z, neutral, modules)
-        states = list(islice(path, max(self._stages) + 1))
-        self._z.copy_(torch.cat([states[stage] for stage in self._stages]))
-        self._neutrals = [born.neutral] * self._size
+        # Each trajectory from noise of its own, or they would all tell the same; in long steps, or a short training
+        # would spend its time here. No more of them at once than a training step takes.
+        wanted, self._stages = self._stages, [0] * self._size
+        for slot in range(self._size):
+            self._bear(slot)
+        long = _long_step(self._course.states)
+        while behind := [slot for slot in range(self._size) if self._stages[slot] < wanted[slot]]:
+            for first in range(0, len(behind), self._course.batch):
+                slots = behind[first : first + self._course.batch]
+                at = self._read(slots)
+                noise = self._objective.rollout_noise(at.z, at.t, at.neutral, modules)
+                self._move(slots, noise, [min(long, wanted[slot] - self._stages[slot]) for slot in slots])
         self._rolled_out = True
 
     def _bear(self, slot: int) -> None:
@@ -162,12 +182,12 @@ class Pool:
         neutral = self._upload(self._neutrals[slot] for slot in slots)
         return Batch(self._z[self._upload(slots)], self._schedule.timesteps[stages], neutral)
 
-    def _move(self, slots: Sequence[int], noise: torch.Tensor) -> None:
+    def _move(self, slots: Sequence[int], noise: torch.Tensor, steps: Sequence[int]) -> None:
         index = self._upload(slots)
         stages = self._upload(self._stages[slot] for slot in slots)
-        self._z[index] = self._schedule.advance(self._z[index], noise, stages)
-        for slot in slots:
-            self._stages[slot] += 1
+        self._z[index] = self._schedule.advance(self._z[index], noise, stages, self._upload(steps))
+        for slot, count in zip(slots, steps, strict=True):
+            self._stages[slot] += count
 
     def _upload(self, numbers: Iterable[int]) -> torch.Tensor:
         # Without waiting for the device, which a tensor made there would do.

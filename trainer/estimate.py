@@ -9,6 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from ..respodiff_core.denoiser import Condition
+from ..respodiff_core.trajectories import steps_before_training
 from ..respodiff_core.transforms import initial
 from .base.denoiser import UNetDenoiser
 from .recipe import ConceptRecipe, Recipe
@@ -62,8 +63,7 @@ def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
     states = training.schedule_steps - 1
     if training.rollout == "reference":
         return samples * (2 * (states - 1) / 2 + 10)
-    # At first one trajectory is rolled out to the pool's last state, with two evaluations a step.
-    rollout = 2 * ((training.pool - 1) * states // training.pool)
+    rollout = 2 * steps_before_training(training.pool, states)
     per_sample = _ROWS_PER_SAMPLE + (1.0 if concept.target and concept.negative else 0.0)
     if not concept.sam_rate:
         per_sample -= 0.5  # no backward pass for SAM

@@ -86,7 +86,7 @@ class TrainingRecipe(Strict):
     """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
 
     batch: int = Field(default=4, ge=1)
-    pool: int = Field(default=8, ge=1)
+    pool: int = Field(default=16, ge=1)
     kind: Kind = "constant"
     hidden: int | None = Field(default=None, ge=1)
     update: Update = "sequential"
@@ -111,10 +111,10 @@ class TrainingRecipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _pool_for_the_batch(cls, given: Any) -> Any:
-        """Unless a pool is given: the multiple of the batch that is nearest to 8."""
+        """Unless a pool is given: the multiple of the batch that is nearest to 16."""
         batch = given.get("batch", 4) if isinstance(given, Mapping) else None
         if isinstance(batch, int) and batch > 0:
-            return {"pool": batch * max(round(8 / batch), 1), **given}
+            return {"pool": batch * max(round(16 / batch), 1), **given}
         return given
 
     @model_validator(mode="after")

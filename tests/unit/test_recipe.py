@@ -89,7 +89,7 @@ def test_a_mistake_is_named_with_its_place(concept, more, said):
 
 def test_the_pool_fits_the_batch_unless_it_is_given():
     pools = {batch: recipe({"preset": "gender"}, training={"batch": batch}).training.pool for batch in (1, 3, 4, 16)}
-    assert pools == {1: 8, 3: 9, 4: 8, 16: 16}
+    assert pools == {1: 16, 3: 15, 4: 16, 16: 16}
 
 
 def test_sizes_are_in_pixels():

@@ -9,7 +9,7 @@ import torch
 from respodiff.respodiff_core.diffusion import Schedule
 from respodiff.respodiff_core.learner import Learner
 from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share
+from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, steps_before_training
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.run.evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser
@@ -85,14 +85,32 @@ def test_all_neutral_prompts_are_drawn():
     assert {int(neutral) for batch in batches for neutral in batch.neutral} == set(NEUTRALS)
 
 
-def test_the_pool_begins_along_one_path_and_parts():
+def test_each_trajectory_of_a_pool_begins_from_noise_of_its_own():
     of = objective()
-    batches = run(pool(of, size=3, batch=3), of, learner(), steps=2 * STATES)
-    path = run(pool(of, size=1, batch=1), of, Learner("constant", H_SHAPE, ram_rate=1e-12, sam_rate=1e-12), STATES)
-    for z, stage in zip(batches[0].z, (0, 3, 6), strict=True):
-        torch.testing.assert_close(z, path[stage].z[0], rtol=1e-3, atol=1e-3)
-    correlation = torch.corrcoef(batches[-1].z.flatten(1))
-    assert (correlation - torch.eye(3)).abs().max() < 0.5
+    (batch,) = run(pool(of, size=3, batch=3), of, learner(), steps=1)
+    assert batch.t.tolist() == SCHEDULE.timesteps[[0, 3, 6]].tolist()
+    assert (torch.corrcoef(batch.z.flatten(1)) - torch.eye(3)).abs().max() < 0.5
+
+
+def test_the_first_trajectories_are_led_to_their_states_in_long_steps():
+    of, size = objective(), 6
+    long = Course(Schedule.of(ALPHAS, 50), states=49, batch=3, latent=LATENT, seed=5)
+    with counting(of.denoiser.unet) as evaluations:
+        batch = Pool(of, long, size).next(1, learner().modules)
+    assert batch.t.tolist() == long.schedule.timesteps[[8, 24, 40]].tolist()
+    assert evaluations.total == 2 * steps_before_training(size, states=49)
+    assert evaluations.total < 2 * 49, "all of them together cost less than one trajectory in full"
+
+
+def test_a_step_of_any_length_leads_to_the_same_picture():
+    clean, noise = torch.randn(2, 3, 4, *LATENT, generator=torch.Generator().manual_seed(2))
+    at, steps = torch.tensor([0, 2, 4]), torch.tensor([1, 3, 5])
+
+    def noisy(state):
+        alpha = SCHEDULE.alphas[state].view(-1, 1, 1, 1)
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+    torch.testing.assert_close(SCHEDULE.advance(noisy(at), noise, at, steps), noisy(at + steps), rtol=1e-4, atol=1e-4)
 
 
 def test_two_processes_share_the_trajectories_of_one():
