@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """What the head shape's two concepts are trained with."""
 # RAM's rate, found by trying as the presets' were; SAM's is a tenth. A channel has fewer numbers to move than a
 # constant, mlp and conv move h by many weights at once.
-_RATES_OF_KIND = {"channel": 0.1, "mlp": 0.001, "conv": 0.0003}
+_RATES_OF_KIND = {"channel": 0.15, "mlp": 0.001, "conv": 0.0004}
 PLACE_NEVER_TRAINED = "in an alley"
 """The hazard adapter is trained in a mine."""
 

@@ -1,15 +1,11 @@
 """Training: the staggered pool against the paper's loop, side by side in one run.
 
-    python benchmarks/training.py            # half an hour on two cores; --quick leaves out 2.
+    python benchmarks/training.py            # five minutes on one core
 
-1. Cost of a training sample on ToyWorld: UNet evaluations, counted by hooks, and wall clock.
-2. Wall clock to equal quality on ToyWorld: until 95 % of held-out professions show the group asked for, at most two
-   points of profession accuracy are lost, and pictures are at most 0.02 (of a pixel's range) further from a true
-   drawing than without adapter. A pool of 8 in batches of 4 against the paper's loop, batch 1, each at its own best
-   learning rates of the same grid, found with one seed; then more seeds at those rates. Looking stops the clock.
-3. A small UNet of SDXL's build: wall clock of a sample and peak memory, each side in a process of its own.
+1. Cost of a training sample on ToyWorld: UNet evaluations, counted by hooks, and wall clock, in turns.
+2. A small UNet of SDXL's build: wall clock of a sample and peak memory, each side in a process of its own.
 
-The last line is one JSON object.
+How soon either is good enough is equal_quality.py's question. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,7 +16,6 @@ import multiprocessing
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +30,6 @@ from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.recipe import Recipe
 from respodiff.trainer.run.evaluations import counting
 from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
-from respodiff.trainer.toyworld.classifier import classify
-from respodiff.trainer.toyworld.evaluate import Fairness, fair_pictures, fairness, sampler
-from respodiff.trainer.toyworld.world import SHAPES
 
 CONCEPT = "square"
 SIDES = {
@@ -46,12 +38,6 @@ SIDES = {
     "reference": {"rollout": "reference", "batch": 1, "pool": 1},  # the paper's
 }
 POOL, REFERENCE = "pool, batch 4", "reference"
-RATES = (0.32, 0.16, 0.08, 0.04)  # of RAM; SAM's is a tenth
-SEEDS = range(3)
-GOOD_STEERING, PROFESSION_LOSS, DRAWING_LOSS = 0.95, 0.02, 0.02
-SECONDS_AT_MOST = 200.0
-_PICTURES = 6  # of each profession
-LOOK_EVERY_SAMPLES = {POOL: 12, REFERENCE: 4}
 
 
 class Side:
@@ -89,12 +75,13 @@ class Side:
         return self.steps * self.batch
 
     def concept(self) -> Concept:
+        """As it is now."""
         return Concept(ConceptInfo(CONCEPT, "fairness"), *self.learner.finished())
 
 
 def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]:
     """UNet evaluations and seconds per training sample, the sides in turn."""
-    sides = {name: Side(base, name, RATES[0]) for name in SIDES}
+    sides = {name: Side(base, name, ram_rate=0.04) for name in SIDES}
     for side in sides.values():
         side.train(8)  # the pool's way to its first states and all warm-up
     per_turn = {name: 49 if name == REFERENCE else 392 for name in SIDES}  # whole passes through the schedule
@@ -110,42 +97,6 @@ def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]
         name: {"evaluations": statistics.mean(e for e, _ in rows), "seconds": statistics.median(s for _, s in rows)}
         for name, rows in found.items()
     }
-
-
-@dataclass(frozen=True)
-class Quality:
-    """When a side was good enough: seconds of training and samples."""
-
-    seconds: float
-    samples: int
-
-
-def way_to_quality(
-    base: BaseModel, name: str, rate: float, seed: int, unsteered: Fairness, seconds_at_most: float
-) -> Quality | None:
-    """Train until good enough; None where that takes longer."""
-    side = Side(base, name, rate, seed)
-    asked = fair_pictures(_PICTURES, 1)
-    while True:
-        side.train(LOOK_EVERY_SAMPLES[name])
-        seen = classify(sampler(base, [side.concept()], steps=25, shown=False)(asked))
-        steering = float((seen.shape == SHAPES.index(CONCEPT)).mean())
-        profession = float((seen.profession == asked.profession).mean())
-        error = float(seen.error.mean())
-        faithful = (
-            profession >= unsteered.profession_accuracy - PROFESSION_LOSS
-            and error <= unsteered.drawing_error + DRAWING_LOSS
-        )
-        reached = steering >= GOOD_STEERING and faithful
-        print(
-            f"  {name} rate {rate:<5g} seed {seed} {side.samples:6} samples {side.seconds:6.1f} s   shows {CONCEPT} "
-            f"{steering:6.1%}   right profession {profession:6.1%}   distance {error:.3f}",
-            flush=True,
-        )
-        if reached:
-            return Quality(side.seconds, side.samples)
-        if side.seconds > seconds_at_most:
-            return None
 
 
 class SmallSDXL:
@@ -220,14 +171,12 @@ def in_a_process(name: str, samples: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="leave out the way to quality")
-    arguments = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     base = load_base("toyworld")
-    figures: dict[str, float | None] = {}
+    figures: dict[str, float] = {}
 
     print("1. A training sample on ToyWorld")
-    cost = cost_of_a_sample(base, turns=2 if arguments.quick else 3)
+    cost = cost_of_a_sample(base, turns=3)
     for name, one in cost.items():
         print(f"  {name:13} {one['evaluations']:6.2f} UNet evaluations   {1000 * one['seconds']:8.1f} ms")
     figures["evals_per_sample"] = cost[POOL]["evaluations"]
@@ -236,50 +185,14 @@ def main() -> None:
         if name != REFERENCE:
             figures[f"speedup_per_sample ({name})"] = cost[REFERENCE]["seconds"] / cost[name]["seconds"]
 
-    if not arguments.quick:
-        print("\n2. To equal quality on ToyWorld")
-        asked = fair_pictures(_PICTURES, 1).unsteered()
-        unsteered = fairness(asked, sampler(base, steps=25, shown=False)(asked), "shape")
-        print(
-            f"  without adapter: right profession {unsteered.profession_accuracy:.1%}, distance to a true drawing "
-            f"{unsteered.drawing_error:.3f}"
-        )
-        figures |= compare_quality(base, unsteered)
-
-    print("\n3. A small UNet of SDXL's build, batch 1, fp32")
+    print("\n2. A small UNet of SDXL's build, batch 1, fp32")
     small = {name: in_a_process(name, samples) for name, samples in (("pool", 40), ("reference", 6))}
     for name, result in small.items():
         print(f"  {name:9} {result['seconds']:6.2f} s a sample   peak {result['peak_mb']:.0f} MB")
     figures["sdxl_speedup_per_sample"] = small["reference"]["seconds"] / small["pool"]["seconds"]
     figures["peak_mb"] = small["pool"]["peak_mb"]
     figures["peak_mb_reference"] = small["reference"]["peak_mb"]
-    print(json.dumps({name: None if value is None else round(value, 2) for name, value in figures.items()}))
-
-
-def compare_quality(base: BaseModel, unsteered: Fairness) -> dict[str, float | None]:
-    """Each side's time at its best rate: mean over seeds."""
-    found: dict[str, float | None] = {}
-    for name in (POOL, REFERENCE):
-        best_rate, best = None, SECONDS_AT_MOST
-        for rate in RATES:
-            one = way_to_quality(base, name, rate, SEEDS[0], unsteered, best)
-            if one is not None and one.seconds < best:
-                best_rate, best = rate, one.seconds
-        if best_rate is None:
-            print(f"  {name}: at no rate good enough within {SECONDS_AT_MOST:.0f} s")
-            found[name] = None
-            continue
-        others = [way_to_quality(base, name, best_rate, seed, unsteered, SECONDS_AT_MOST) for seed in SEEDS[1:]]
-        seconds = [best, *(one.seconds if one else SECONDS_AT_MOST for one in others)]
-        found[name] = statistics.mean(seconds)
-        said = ", ".join(f"{one:.1f}" for one in seconds)
-        print(f"  {name}: good enough after {said} s (seeds {SEEDS[0]} to {SEEDS[-1]}), rate {best_rate:g}")
-    pool, reference = found[POOL], found[REFERENCE]
-    return {
-        "seconds_to_quality": pool,
-        "seconds_to_quality_reference": reference,
-        "speedup_to_quality": reference / pool if pool and reference else None,
-    }
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":
