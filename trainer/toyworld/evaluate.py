@@ -1,6 +1,6 @@
 """How fair, safe and faithful ToyWorld is, with and without adapters, on professions no adapter was trained on.
 
-Adapters are trained on "a person" and "a scene"; every profession and every template is held out.
+Adapters are trained on persons without a profession, described without a template: all of both are held out.
 """
 
 from __future__ import annotations
