@@ -7,9 +7,8 @@ losses needed anyway. `FreshRollouts` is the paper's way: a new trajectory, roll
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -170,12 +169,10 @@ class Pool:
         self._rolled_out = True
 
     def _bear(self, slot: int) -> None:
-        born = self._born(self._numbers[slot], self._births[slot])
+        key = (self._course.seed, self._numbers[slot], self._births[slot])
+        born = _Born.of(key, self._objective.prompts, self._course.latent)
         self._neutrals[slot] = born.neutral
         self._z[slot] = born.z.to(self._device)
-
-    def _born(self, number: int, birth: int) -> _Born:
-        return _Born.of((self._course.seed, number, birth), self._objective.prompts, self._course.latent)
 
     def _read(self, slots: Sequence[int]) -> Batch:
         stages = self._upload(self._stages[slot] for slot in slots)
@@ -215,7 +212,10 @@ class FreshRollouts:
         born = [_Born.of((course.seed, step, row), self._objective.prompts, course.latent) for row in rows]
         z = torch.stack([one.z for one in born]).to(self._device)
         neutral = torch.tensor([one.neutral for one in born], device=self._device)
-        z = next(islice(_path(self._objective, self._schedule, z, neutral, modules), k, None))
+        for stage in range(k):
+            stages = torch.full_like(neutral, stage)
+            noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)
+            z = self._schedule.advance(z, noise, stages)
         return Batch(z, self._schedule.timesteps[torch.full_like(neutral, k)], neutral)
 
     def advance(self, look: Look, steered: torch.Tensor) -> None:
@@ -227,21 +227,6 @@ class FreshRollouts:
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Nothing is kept."""
-
-
-def _path(
-    objective: ScoreMatching,
-    schedule: Schedule,
-    z: torch.Tensor,
-    neutral: torch.Tensor,
-    modules: Sequence[Transform],
-) -> Iterator[torch.Tensor]:
-    """The states z (rows, 4, h, w) that plain sampling passes through, each computed when it is asked for."""
-    for stage in range(len(schedule)):
-        yield z
-        stages = torch.full_like(neutral, stage)
-        noise = objective.rollout_noise(z, schedule.timesteps[stages], neutral, modules)
-        z = schedule.advance(z, noise, stages)
 
 
 def _generator(*key: int) -> torch.Generator:
