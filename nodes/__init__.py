@@ -39,12 +39,37 @@ class RespoDiffExtension(ComfyExtension):
         folder.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .combine_adapters import CombineAdapters
         from .concept_mixer import ConceptMixer
+        from .cross_groups import CrossGroups
+        from .fair_batch import FairBatch
+        from .fair_group import FairGroupNode
+        from .grid import Grid
         from .inspect_adapter import InspectAdapter
         from .load_adapter import LoadAdapter
+        from .prompt_guard import PromptGuard
+        from .safety import Safety
+        from .save_adapter import SaveAdapter
+        from .save_images import SaveImages
         from .steer import Steer
+        from .strength_sweep import StrengthSweep
 
-        return [LoadAdapter, Steer, ConceptMixer, InspectAdapter]
+        return [
+            LoadAdapter,
+            Steer,
+            ConceptMixer,
+            Safety,
+            FairGroupNode,
+            CrossGroups,
+            FairBatch,
+            PromptGuard,
+            StrengthSweep,
+            Grid,
+            SaveImages,
+            CombineAdapters,
+            SaveAdapter,
+            InspectAdapter,
+        ]
 
 
 def _comfyui_version() -> tuple[int, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..respodiff_core.adapter import Adapter
 from ..respodiff_core.concept import Concept
 from ..respodiff_core.summary import rms_map
 from ..respodiff_core.transforms import Transform
+from .drawing import BACKGROUND, FAINT, as_image, length, write
 
 _MAP = 232
 _GAP = 20
@@ -22,9 +23,6 @@ _FOOTER = 84
 _MOST_CONCEPTS = 24
 _COLUMNS = ((2, 1), (6, 2), (12, 3), (_MOST_CONCEPTS, 4))  # up to so many concepts, so many columns
 
-_BACKGROUND = (24, 26, 30)
-_TEXT = (232, 234, 237)
-_FAINT = (172, 177, 186)
 # Dark to light in even steps of lightness, so that it also reads without colour.
 _COLOURS = np.array(
     [
@@ -51,18 +49,18 @@ def draw(adapter: Adapter) -> torch.Tensor:
     rows = -(-len(shown) // columns)
     width = 2 * _MARGIN + columns * (_CARD[0] + _BETWEEN) - _BETWEEN
     height = _HEADER + rows * (_CARD[1] + _BETWEEN) - _BETWEEN + _FOOTER
-    canvas = Image.new("RGB", (width, height), _BACKGROUND)
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     title = adapter.source
     if len(concepts) > len(shown):
         title += f" (the first {len(shown)} of {len(concepts)} concepts)"
-    _text(pen, (_MARGIN, 20), title, 24, room=width - 2 * _MARGIN)
+    write(pen, (_MARGIN, 20), title, 24, room=width - 2 * _MARGIN)
     for index, (concept, pair) in enumerate(zip(shown, maps, strict=True)):
         row, column = divmod(index, columns)
         at = (_MARGIN + column * (_CARD[0] + _BETWEEN), _HEADER + row * (_CARD[1] + _BETWEEN))
         _card(canvas, pen, at, concept, pair, peak)
     _scale(canvas, pen, _MARGIN, height - _FOOTER + 24, width - 2 * _MARGIN, peak)
-    return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255.0)[None]
+    return as_image(canvas)
 
 
 def _card(
@@ -76,16 +74,16 @@ def _card(
     x, y = at
     info = concept.info
     kind = f"{info.category}, {concept.kind}"
-    _text(pen, (x + _CARD[0], y + 6), kind, 17, _FAINT, anchor="ra")
-    _text(pen, (x, y), info.name, 22, room=_CARD[0] - _length(pen, kind, 17) - _GAP)
+    write(pen, (x + _CARD[0], y + 6), kind, 17, FAINT, anchor="ra")
+    write(pen, (x, y), info.name, 22, room=_CARD[0] - length(pen, kind, 17) - _GAP)
     prompts = " from ".join(f"“{text}”" for text in (info.target, info.neutral) if text)
-    _text(pen, (x, y + 32), prompts, 17, _FAINT, room=_CARD[0])
+    write(pen, (x, y + 32), prompts, 17, FAINT, room=_CARD[0])
     for column, (name, module, values) in enumerate(zip(("RAM", "SAM"), (concept.ram, concept.sam), maps, strict=True)):
         left = x + column * (_MAP + _GAP)
-        _text(pen, (left, y + 62), name, 18)
+        write(pen, (left, y + 62), name, 18)
         if values is not None:
             rms = f"rms {values.square().mean().sqrt():.3g}"
-            _text(pen, (left + _MAP, y + 63), rms, 17, _FAINT, anchor="ra")
+            write(pen, (left + _MAP, y + 63), rms, 17, FAINT, anchor="ra")
         _map(canvas, pen, (left, y + _TEXTS), module, values, peak)
 
 
@@ -98,10 +96,10 @@ def _map(
     peak: float,
 ) -> None:
     if values is None:
-        pen.rectangle((*at, at[0] + _MAP - 1, at[1] + _MAP - 1), outline=_FAINT)
+        pen.rectangle((*at, at[0] + _MAP - 1, at[1] + _MAP - 1), outline=FAINT)
         middle = at[0] + _MAP // 2
-        _text(pen, (middle, at[1] + _MAP // 2 - 22), module.kind, 18, anchor="ma")
-        _text(pen, (middle, at[1] + _MAP // 2 + 4), "depends on the image", 17, _FAINT, anchor="ma")
+        write(pen, (middle, at[1] + _MAP // 2 - 22), module.kind, 18, anchor="ma")
+        write(pen, (middle, at[1] + _MAP // 2 + 4), "depends on the image", 17, FAINT, anchor="ma")
         return
     pixels = Image.fromarray(_coloured(values.numpy() / (peak or 1.0)))
     canvas.paste(pixels.resize((_MAP, _MAP), Image.Resampling.NEAREST), at)
@@ -110,9 +108,9 @@ def _map(
 def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, peak: float) -> None:
     ramp = np.linspace(0.0, 1.0, width, dtype=np.float32)[None].repeat(14, axis=0)
     canvas.paste(Image.fromarray(_coloured(ramp)), (x, y))
-    _text(pen, (x, y + 22), "0", 17, _FAINT)
-    _text(pen, (x + width, y + 22), f"{peak:.3g}", 17, _FAINT, anchor="ra")
-    _text(pen, (x + width // 2, y + 22), "root mean square over channels, at strength 1", 17, _FAINT, anchor="ma")
+    write(pen, (x, y + 22), "0", 17, FAINT)
+    write(pen, (x + width, y + 22), f"{peak:.3g}", 17, FAINT, anchor="ra")
+    write(pen, (x + width // 2, y + 22), "root mean square over channels, at strength 1", 17, FAINT, anchor="ma")
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
@@ -120,24 +118,3 @@ def _coloured(values: np.ndarray) -> np.ndarray:
     places = np.linspace(0.0, 1.0, len(_COLOURS))
     channels = [np.interp(values, places, _COLOURS[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def _text(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    size: int,
-    colour: tuple[int, int, int] = _TEXT,
-    anchor: str = "la",
-    room: int | None = None,
-) -> None:
-    """Write one line, cut to fit into `room` pixels."""
-    if room is not None and _length(pen, text, size) > room:
-        while text and _length(pen, text + "…", size) > room:
-            text = text[:-1]
-        text += "…"
-    pen.text(at, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor)
-
-
-def _length(pen: ImageDraw.ImageDraw, text: str, size: int) -> int:
-    return int(pen.textlength(text, font=ImageFont.load_default(size)))

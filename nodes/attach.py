@@ -24,6 +24,7 @@ from comfy.patcher_extension import WrappersMP
 from ..respodiff_core.adapter import Adapter
 from ..respodiff_core.errors import ModelMismatchError
 from ..respodiff_core.families import family_title
+from ..respodiff_core.mask import WHOLE, Area
 from ..respodiff_core.steering import Group, Prompt, Steering, Window
 
 logger = logging.getLogger("respodiff")
@@ -109,18 +110,36 @@ def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One sampling run: its guider, the sigmas at which each window opens and closes, and whether it acted.
+class _Span:
+    """A window in sigmas: where it opens and closes and, where the strength moves, the middles of its hundredths."""
 
-    `prompts` says, for the call under way, whose each list of conditions is. The run travels beside the
-    patches: ComfyUI's transformer blocks hand every other transformer option on, and a compiled model would
-    be guarded on what they hand on.
+    first: float
+    last: float
+    hundredths: torch.Tensor | None
+
+    @classmethod
+    def of(cls, window: Window, to_sigma: Callable[[float], float], device: torch.device) -> _Span:
+        hundredths = None
+        if window.curve != "constant":
+            percents = (window.start + (window.end - window.start) * (i + 0.5) / 100 for i in range(100))
+            hundredths = torch.tensor([float(to_sigma(percent)) for percent in percents], device=device)
+        return cls(float(to_sigma(window.start)), float(to_sigma(window.end)), hundredths)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One sampling run: its guider, its windows in sigmas, and whether it acted.
+
+    `prompts` says, for the call under way, whose each list of conditions is, `areas` which part of the picture
+    each condition is for (by uuid). The run travels beside the patches: ComfyUI's transformer blocks hand every
+    other transformer option on, and a compiled model would be guarded on what they hand on.
     """
 
     guider: Any
-    sigmas: dict[Window, tuple[float, float]]
+    spans: dict[Window, _Span]
     acted: Event = field(default_factory=Event)
     prompts: tuple[Prompt | None, ...] | None = None
+    areas: dict[Any, Area] = field(default_factory=dict)
 
     @classmethod
     def of(cls, transformer_options: dict[str, Any]) -> _Run | None:
@@ -131,17 +150,26 @@ class _Run:
         """The patches with this run beside them."""
         return {**patches, _KEY: [self]}
 
-    def labelled(self, conds: list[list[dict] | None]) -> _Run:
-        """The run, knowing whose each list of conditions is, in the order given to the model.
+    def labelled(self, conds: list[list[dict] | None], latent: torch.Tensor) -> _Run:
+        """The run, knowing whose each list of conditions is, in the order given to the model, and its areas.
 
         A condition is told by being the guider's own list, wherever in the order it comes; a rebuilt list
         (context windows) by its conditions' uuids, where the guider's smallest list that holds them all
         wins, since areas are copied from one prompt's list into the other's.
         """
+        conditions = [condition for own in conds for condition in own or ()]
+        areas = {c["uuid"]: _area(c["area"], *latent.shape[-2:]) for c in conditions if "area" in c and "uuid" in c}
         named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
         if "positive" not in named:
-            return self
-        return replace(self, prompts=tuple(None if own is None else _prompt_of(own, named) for own in conds))
+            return replace(self, areas=areas)
+        prompts = tuple(None if own is None else _prompt_of(own, named) for own in conds)
+        return replace(self, areas=areas, prompts=prompts)
+
+
+def _area(area: tuple[int, ...], height: int, width: int) -> Area:
+    """ComfyUI's (height, width, y, x) in latents; what reaches beyond the latent is cut, as ComfyUI does."""
+    high, wide, top, left = area
+    return Area(top / height, left / width, min(high, height - top) / height, min(wide, width - left) / width)
 
 
 def _prompt_of(conditions: list[dict], named: dict[str, list[dict]]) -> Prompt | None:
@@ -173,10 +201,12 @@ class HSpacePatch:
             return h, hsp
         run = _Run.of(transformer_options)
         prompts = _prompts_of_chunks(run, transformer_options)
+        areas = _areas_of_chunks(run, transformer_options, len(prompts))
         for group in self._groups:
             chosen = [group.prompt == "both" or prompt in (group.prompt, "both") for prompt in prompts]
             if any(chosen):
-                h = _add(h, group, chosen, _is_open(group.window, run, transformer_options))
+                steered_in = [area if chosen else None for area, chosen in zip(areas, chosen, strict=True)]
+                h = _add(h, group, steered_in, _opening(group.window, run, transformer_options))
                 if run is not None:
                     run.acted.set()
         return h, hsp
@@ -193,7 +223,7 @@ class HSpacePatch:
         """ComfyUI's SAMPLER_SAMPLE wrapper: what can be known once per run is found out here, not per step."""
         to_sigma = guider.inner_model.model_sampling.percent_to_sigma
         windows = {group.window for group in self._groups if not group.window.is_whole}
-        run = _Run(guider, {w: (float(to_sigma(w.start)), float(to_sigma(w.end))) for w in windows})
+        run = _Run(guider, {window: _Span.of(window, to_sigma, sigmas.device) for window in windows})
         options = extra_args["model_options"].setdefault("transformer_options", {})
         options["patches"] = run.beside(options.get("patches", {}))
         with _eager_if_compiled(guider.inner_model.diffusion_model, options):
@@ -230,7 +260,7 @@ def _label_conditions(
     options = model_options.get("transformer_options", {})
     run = _Run.of(options)
     if run is not None:
-        options = {**options, "patches": run.labelled(conds).beside(options["patches"])}
+        options = {**options, "patches": run.labelled(conds, x_in).beside(options["patches"])}
         model_options = {**model_options, "transformer_options": options}
     return executor(model, conds, x_in, timestep, model_options)
 
@@ -247,35 +277,53 @@ def _prompts_of_chunks(run: _Run | None, transformer_options: dict[str, Any]) ->
     return tuple(run.prompts[index] for index in indices)
 
 
-def _is_open(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> torch.Tensor | None:
-    """Which images' window is open now: bool (images,) on h's device, never read by the host; None for always."""
+def _areas_of_chunks(run: _Run | None, transformer_options: dict[str, Any], chunks: int) -> list[Area]:
+    """Which part of the picture each chunk of h's rows stands for."""
+    if run is None or not run.areas:
+        return [WHOLE] * chunks
+    return [run.areas.get(uuid, WHOLE) for uuid in transformer_options.get("uuids", [None] * chunks)]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """A window at one step, per image, never read by the host: whether it is open, and the curve's factor."""
+
+    is_open: torch.Tensor
+    factor: torch.Tensor | None
+
+
+def _opening(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> _Opening | None:
+    """How far the window is open now; None for always and altogether."""
     if window.is_whole:
         return None
     sigmas = transformer_options.get("sigmas")
     if run is None or sigmas is None:
-        _say_once("the sampler does not say where in its schedule it is; start and end percent are passed over.")
+        _say_once("the sampler does not say where in its schedule it is; start, end and curve are passed over.")
         return None
-    first, last = run.sigmas[window]
-    return (sigmas <= first) & (sigmas >= last)
+    span = run.spans[window]
+    factor = None
+    if span.hundredths is not None:
+        passed = (sigmas[:, None] <= span.hundredths.to(sigmas.device)).float().mean(dim=1)
+        factor = passed if window.curve == "fade in" else 1 - passed
+    return _Opening((sigmas <= span.first) & (sigmas >= span.last), factor)
 
 
-def _add(h: torch.Tensor, group: Group, chosen: list[bool], is_open: torch.Tensor | None) -> torch.Tensor:
-    """h with the group added to the chosen chunks; a new tensor, since h may be a skip connection as well."""
-    images = h.shape[0] // len(chosen)
-    if all(chosen):
-        return _add_rows(h, group, None if is_open is None else is_open.repeat(h.shape[0] // is_open.shape[0]))
-    parts = [
-        _add_rows(chunk, group, is_open) if steered else chunk
-        for chunk, steered in zip(h.split(images), chosen, strict=True)
+def _add(h: torch.Tensor, group: Group, areas: list[Area | None], opening: _Opening | None) -> torch.Tensor:
+    """h with the group added to the chunks that have an area; a new tensor, since h may be a skip as well."""
+    chunks = [
+        chunk if area is None else _add_rows(chunk, group, area, opening)
+        for chunk, area in zip(h.chunk(len(areas)), areas, strict=True)
     ]
-    return torch.cat(parts)
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
 
-def _add_rows(rows: torch.Tensor, group: Group, is_open: torch.Tensor | None) -> torch.Tensor:
-    steered = rows + group.delta(rows)
-    if is_open is None:
-        return steered
-    return torch.where(is_open.to(rows.device)[:, None, None, None], steered, rows)
+def _add_rows(rows: torch.Tensor, group: Group, area: Area, opening: _Opening | None) -> torch.Tensor:
+    delta = group.delta(rows, area)
+    if opening is None:
+        return rows + delta
+    if opening.factor is not None:
+        delta = delta * opening.factor.to(rows)[:, None, None, None]
+    return torch.where(opening.is_open.to(rows.device)[:, None, None, None], rows + delta, rows)
 
 
 @cache

@@ -46,6 +46,16 @@ def resolve(name: str) -> Path:
     return Path(path)
 
 
+def new_file(name: str, suffix: str) -> Path:
+    """Where to write an adapter of that name, in models/respodiff. AdapterFileError for a name outside of it."""
+    home = Path(folder_paths.models_dir, FOLDER).resolve()
+    bare = name.removesuffix(suffix)
+    path = (home / f"{bare}{suffix}").resolve()
+    if not bare or bare.endswith(("/", "\\")) or not path.is_relative_to(home):
+        raise AdapterFileError(f"{name!r} is no name for a file in {home}: write one such as 'gender' or 'my/gender'.")
+    return path
+
+
 def fingerprint(name: str) -> str:
     """Changes when the file does, so that an adapter trained again in place is read again."""
     path = folder_paths.get_full_path(FOLDER, name)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from comfy_api.latest import io
 
+from ..respodiff_core.adapter import Adapter
+from ..respodiff_core.fair_groups import FairGroup
+
 AdapterType = io.Custom("RESPODIFF_ADAPTER")
+GroupsType = io.Custom("RESPODIFF_GROUPS")
+SweepType = io.Custom("RESPODIFF_SWEEP")
 CATEGORY = "RespoDiff"
 
 
-def adapter_input() -> io.Input:
-    return AdapterType.Input("adapter", tooltip="From Load RespoDiff Adapter.")
+@dataclass(frozen=True)
+class Groups:
+    """What a GROUPS wire carries: the groups, and the adapters they are of."""
+
+    groups: tuple[FairGroup, ...]
+    adapters: tuple[Adapter, ...]
+
+
+def adapter_input(name: str = "adapter", tooltip: str = "From Load RespoDiff Adapter.", **more: bool) -> io.Input:
+    return AdapterType.Input(name, tooltip=tooltip, **more)
 
 
 def model_input() -> io.Input:

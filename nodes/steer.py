@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
 from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.concept import Concept
-from ..respodiff_core.errors import UnknownConceptError
-from ..respodiff_core.steering import Prompt, Steering, Term, Window
-from . import attach, folder
+from ..respodiff_core.mask import Mask
+from ..respodiff_core.steering import Curve, Prompt, Steering, Term, Window
+from . import attach
+from .concept_choice import chosen, concept_input
 from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
-
-ONLY_CONCEPT = "(the only one)"
 
 
 class Steer(io.ComfyNode):
@@ -39,12 +38,7 @@ class Steer(io.ComfyNode):
             inputs=[
                 model_input(),
                 adapter_input(),
-                io.Combo.Input(
-                    "concept",
-                    options=[ONLY_CONCEPT, *_known_concepts()],
-                    default=ONLY_CONCEPT,
-                    tooltip="A concept of the connected adapter; the list shows those of all adapters.",
-                ),
+                concept_input(),
                 strength_slider(
                     "strength", "How strongly: 1 as trained, 0 not at all, negative the other way (fairness only)."
                 ),
@@ -64,6 +58,19 @@ class Steer(io.ComfyNode):
                     default="positive",
                     advanced=True,
                     tooltip="Whose prediction is steered. The method steers the positive prompt's only.",
+                ),
+                io.Combo.Input(
+                    "curve",
+                    options=["constant", "fade in", "fade out"],
+                    default="constant",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How the strength moves from start to end: not at all, from nothing, or to nothing.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where in the picture to steer. It may be soft; one for all images, or one for each.",
                 ),
             ],
             outputs=[model_output()],
@@ -86,31 +93,23 @@ class Steer(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         prompt: Prompt = "positive",
+        curve: Curve = "constant",
+        mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         attach.check(adapter, model)
+        steered = chosen(adapter, concept)
+        if steered.name in adapter.muted:
+            return io.NodeOutput(model)
         term = Term(
-            _chosen(adapter, concept),
+            steered,
             strength * ram_strength,
             strength * sam_strength,
-            Window(start_percent, end_percent),
+            Window(start_percent, end_percent, curve),
             prompt,
+            None if mask is None else Mask.of(mask),
         )
         return io.NodeOutput(attach.attach(model, Steering((term,))))
 
 
 def _percent(name: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.001, tooltip=tooltip, advanced=True)
-
-
-def _known_concepts() -> list[str]:
-    return sorted({name for header in folder.headers().values() for name in header.concepts})
-
-
-def _chosen(adapter: Adapter, name: str) -> Concept:
-    if name != ONLY_CONCEPT:
-        return adapter.concept(name)
-    if len(adapter.concepts) > 1:
-        raise UnknownConceptError(
-            f"{adapter.source} holds several concepts, choose one: {', '.join(adapter.concepts)}."
-        )
-    return next(iter(adapter.concepts.values()))

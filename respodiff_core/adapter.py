@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,8 @@ class Adapter:
     """Concepts of one model family, their tensors in fp32 on the CPU.
 
     `prediction` is what the base model predicts ("epsilon" or "v"); `metadata` holds the file's other
-    entries, ModelSpec's among them; `source` names the file in messages.
+    entries, ModelSpec's among them; `source` names the file in messages. `muted` names the concepts that the
+    prompt at hand already decides (see prompt_guard): they are held, but not to steer with.
     """
 
     family: str | None
@@ -68,6 +69,7 @@ class Adapter:
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: str = "adapter"
+    muted: frozenset[str] = frozenset()
 
     def concept(self, name: str) -> Concept:
         """The concept of that name, or UnknownConceptError listing those there are."""
@@ -106,13 +108,8 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
         return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
 
 
-def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Path:
-    """Write the file atomically: whole under its final name, or not there at all.
-
-    The same adapter always gives the same bytes. Raises OSError as the file system does (a full disk, no
-    permission) and leaves nothing behind then.
-    """
-    path = Path(path)
+def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
+    """The file's content; the same adapter always gives the same. Raises AdapterFileError for NaN and infinity."""
     tensors = {}
     for concept in adapter.concepts.values():
         concept.check_finite()
@@ -120,7 +117,16 @@ def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = t
             for parameter, tensor in module.tensors.items():
                 key = ".".join(filter(None, (concept.name, role, parameter)))
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-    data = _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
+    return _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
+
+
+def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Path:
+    """Write the file atomically: whole under its final name, or not there at all.
+
+    Raises OSError as the file system does (a full disk, no permission) and leaves nothing behind then.
+    """
+    path = Path(path)
+    data = to_bytes(adapter, dtype)
     with replacing(path) as partial:
         partial.write_bytes(data)
     return path
@@ -135,15 +141,9 @@ def merge(adapters: Iterable[Adapter]) -> Adapter:
     parts = list(adapters)
     if not parts:
         raise AdapterFileError("There is nothing to merge: give at least one adapter.")
+    check_same_model(parts)
     concepts: dict[str, Concept] = {}
-    first = parts[0]
     for part in parts:
-        for what, value in _traits(part).items():
-            if value != _traits(first)[what]:
-                raise AdapterFileError(
-                    f"{part.source} and {first.source} cannot be one adapter: their {what} differ "
-                    f"({value} and {_traits(first)[what]})."
-                )
         twice = concepts.keys() & part.concepts.keys()
         if twice:
             raise AdapterFileError(
@@ -152,7 +152,21 @@ def merge(adapters: Iterable[Adapter]) -> Adapter:
             )
         concepts |= part.concepts
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-    return Adapter(first.family, concepts, first.prediction, {}, notes, "merged adapter")
+    muted = frozenset(name for part in parts for name in part.muted)
+    first = parts[0]
+    return Adapter(first.family, concepts, first.prediction, {}, notes, "merged adapter", muted)
+
+
+def check_same_model(adapters: Sequence[Adapter]) -> None:
+    """Raise AdapterFileError unless all were made for the same kind of model."""
+    first = adapters[0]
+    for adapter in adapters[1:]:
+        for what, value in _traits(adapter).items():
+            if value != _traits(first)[what]:
+                raise AdapterFileError(
+                    f"{adapter.source} and {first.source} cannot be one adapter: their {what} differ "
+                    f"({value} and {_traits(first)[what]})."
+                )
 
 
 def _traits(adapter: Adapter) -> dict[str, object]:

@@ -43,9 +43,11 @@ def _short(value: object) -> str:
 class ConceptInfo:
     """What an adapter's metadata says of one concept.
 
-    `target`, `neutral` and `negative` are the prompts it was trained with, `latent_height` and
-    `latent_width` the latent size it was trained at, `strength` the recommended strength, `training` how
-    it was trained (base model's name and hash, steps, rates, seed, tool version).
+    `target`, `neutral` and `negative` are the prompts it was trained with (several neutral ones stand beside each
+    other, parted by " | "), `latent_height` and `latent_width` the latent size it was trained at, `strength` the
+    recommended strength, `training` how it was trained (base model's name and hash, steps, rates, seed, tool version).
+    `axis` names what groups of one kind have in common ("gender"), `synonyms` are other words for this one; both are
+    for the prompt guard.
     """
 
     name: str
@@ -57,6 +59,8 @@ class ConceptInfo:
     latent_width: int | None = None
     strength: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
+    axis: str = ""
+    synonyms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -80,6 +84,8 @@ class ConceptInfo:
             "latent_width": (int, type(None)),
             "strength": (int, float),
             "training": (dict,),
+            "axis": (str,),
+            "synonyms": (list,),
         }
         known = {}
         for key, types in expected.items():
@@ -90,6 +96,9 @@ class ConceptInfo:
                     f"Concept {name!r} has the {key} {_short(entry[key])}, which is of a wrong type."
                 )
             known[key] = entry[key]
+        if not all(isinstance(word, str) for word in known.get("synonyms", ())):
+            raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {_short(entry['synonyms'])}.")
+        known["synonyms"] = tuple(known.get("synonyms", ()))
         return cls(name=name, **known)
 
     def to_metadata(self, kind: str) -> dict[str, Any]:

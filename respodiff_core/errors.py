@@ -23,6 +23,14 @@ class StrengthError(RespoDiffError):
     """A strength or window outside its meaning (for one, a negative strength of a safety concept)."""
 
 
+class BatchSizeError(RespoDiffError):
+    """A plan for the images of one batch meets a batch of another size."""
+
+
+class ShareError(RespoDiffError):
+    """Target shares or groups that no batch can be given by."""
+
+
 # ComfyUI shows an error's module before its text, and a pack's is a long path.
-for _error in (RespoDiffError, AdapterFileError, UnknownConceptError, ModelMismatchError, StrengthError):
+for _error in (RespoDiffError, *RespoDiffError.__subclasses__()):
     _error.__module__ = "respodiff"

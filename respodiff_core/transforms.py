@@ -88,6 +88,12 @@ class Transform:
         detached = {name: tensor.detach() for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(detached))
 
+    def scaled(self, strength: float) -> Transform:
+        """The transform that adds `strength` times as much."""
+        last = {"mlp": ("fc2.weight", "fc2.bias"), "conv": ("conv3.weight", "conv3.bias")}.get(self.kind, ("",))
+        tensors = {name: tensor * strength if name in last else tensor for name, tensor in self.tensors.items()}
+        return replace(self, tensors=MappingProxyType(tensors))
+
     def averaged_over_space(self) -> Transform:
         """A constant as the channel module that adds its mean everywhere; a channel module as it is.
 

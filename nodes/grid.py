@@ -1,0 +1,50 @@
+"""Grid: the pictures of a batch as one, with labels."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..respodiff_core.errors import BatchSizeError
+from ..respodiff_core.sweep import Sweep
+from . import grid_picture
+from .inputs import CATEGORY, SweepType
+
+
+class Grid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RespoDiffGrid",
+            display_name="RespoDiff Grid",
+            category=CATEGORY,
+            description=(
+                "Lays the pictures of a batch out as one: along the axes of a Strength Sweep, or in rows with a label "
+                "below each, such as Fair Batch's TEXT."
+            ),
+            search_aliases=["respodiff", "grid", "xy plot", "contact sheet", "labels"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures of one batch."),
+                SweepType.Input("sweep", optional=True, tooltip="From Strength Sweep: concepts and strengths as axes."),
+                io.String.Input(
+                    "labels",
+                    optional=True,
+                    force_input=True,
+                    tooltip="A line for each picture, such as Fair Batch's TEXT. Passed over if sweep is connected.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="One picture.")],
+        )
+
+    @classmethod
+    def execute(cls, images: torch.Tensor, sweep: Sweep | None = None, labels: str = "") -> io.NodeOutput:
+        lines = labels.splitlines()
+        expected = sweep.images if sweep else len(lines) or len(images)
+        if expected != len(images):
+            raise BatchSizeError(
+                f"{len(images)} pictures came, but {'the sweep has' if sweep else 'there are labels for'} {expected}: "
+                "connect the pictures of the same batch."
+            )
+        grid = grid_picture.along_axes(images, sweep) if sweep else grid_picture.with_labels(images, lines)
+        return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))

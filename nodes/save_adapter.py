@@ -1,0 +1,51 @@
+"""Save Adapter: an adapter of the graph into a file of models/respodiff."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..respodiff_core.adapter import SUFFIX, Adapter, to_bytes, write
+from ..respodiff_core.errors import AdapterFileError
+from . import folder
+from .inputs import CATEGORY, adapter_input
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class SaveAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RespoDiffSaveAdapter",
+            display_name="Save RespoDiff Adapter",
+            category=CATEGORY,
+            description=(
+                "Writes an adapter into models/respodiff, whole or not at all. A file that is there already is "
+                "replaced only with overwrite on."
+            ),
+            search_aliases=["respodiff", "save adapter", "merge", "export"],
+            is_output_node=True,
+            inputs=[
+                adapter_input(tooltip="From Combine RespoDiff Adapters or Load RespoDiff Adapter."),
+                io.String.Input("name", default="combined", tooltip="The file's name, in models/respodiff."),
+                io.Boolean.Input("overwrite", default=False, tooltip="Replace a file of that name."),
+                io.Combo.Input(
+                    "dtype", options=list(_DTYPES), default="float32", advanced=True, tooltip="Of the file's numbers."
+                ),
+            ],
+            outputs=[io.String.Output("PATH", tooltip="Where the file is.")],
+        )
+
+    @classmethod
+    def execute(cls, adapter: Adapter, name: str, overwrite: bool, dtype: str = "float32") -> io.NodeOutput:
+        path = folder.new_file(name.strip(), SUFFIX)
+        data = to_bytes(adapter, _DTYPES[dtype])
+        # The same content again is no harm: a workflow may be queued twice.
+        if path.exists() and not overwrite and path.read_bytes() != data:
+            raise AdapterFileError(
+                f"{path.name} is there already, with other content: choose another name or switch overwrite on."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(adapter, path, _DTYPES[dtype])
+        return io.NodeOutput(str(path), ui=ui.PreviewText(f"Saved {path.name}: {', '.join(adapter.concepts)}"))

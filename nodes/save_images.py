@@ -1,0 +1,77 @@
+"""Save Images: each picture under its group's name, which also goes into the PNG's metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import io, ui
+from PIL.PngImagePlugin import PngInfo
+
+from ..respodiff_core.errors import BatchSizeError
+from .drawing import from_image
+from .inputs import CATEGORY
+
+
+class SaveImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RespoDiffSaveImages",
+            display_name="Save RespoDiff Images",
+            category=CATEGORY,
+            description=(
+                "Saves each picture of a batch with the name of its group, in the file's name and in the PNG's "
+                "metadata (key 'respodiff'), beside the workflow."
+            ),
+            search_aliases=["respodiff", "save image", "file name", "metadata"],
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures of one batch."),
+                io.String.Input("names", force_input=True, tooltip="A line for each picture: Fair Batch's TEXT."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="RespoDiff",
+                    tooltip="Begins each name; folders and %year% codes as in Save Image.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: torch.Tensor, names: str, filename_prefix: str) -> io.NodeOutput:
+        lines = names.splitlines()
+        if len(lines) != len(images):
+            raise BatchSizeError(
+                f"{len(images)} pictures came with {len(lines)} names: connect the TEXT of the Fair Batch that they "
+                "were made by."
+            )
+        saved = [cls._save(image, name, filename_prefix) for image, name in zip(images, lines, strict=True)]
+        return io.NodeOutput(ui=ui.SavedImages(saved))
+
+    @classmethod
+    def _save(cls, image: torch.Tensor, name: str, prefix: str) -> ui.SavedResult:
+        height, width = image.shape[:2]
+        plain = re.sub(r"[^\w-]+", "-", name).strip("-")
+        home = folder_paths.get_output_directory()
+        folder, file, counter, subfolder, _ = folder_paths.get_save_image_path(f"{prefix}_{plain}", home, width, height)
+        file = f"{file}_{counter:05}_.png"
+        from_image(image).save(os.path.join(folder, file), pnginfo=cls._metadata(name), compress_level=4)
+        return ui.SavedResult(file, subfolder, io.FolderType.output)
+
+    @classmethod
+    def _metadata(cls, name: str) -> PngInfo | None:
+        """As Save Image writes it, with the group's name; none where ComfyUI is told to write no metadata."""
+        if args.disable_metadata:
+            return None
+        metadata = PngInfo()
+        metadata.add_text("respodiff", json.dumps({"group": name}))
+        if cls.hidden.prompt:
+            metadata.add_text("prompt", json.dumps(cls.hidden.prompt))
+        for key, value in (cls.hidden.extra_pnginfo or {}).items():
+            metadata.add_text(key, json.dumps(value))
+        return metadata
