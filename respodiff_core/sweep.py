@@ -10,6 +10,8 @@ from .errors import StrengthError
 from .steering import Steering, Term
 
 _RANGE = re.compile(r"(?P<first>\S+)\s+to\s+(?P<last>\S+)\s+in\s+(?P<count>\d+)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+_STRONGEST = 10
 MOST = 256
 
 
@@ -60,25 +62,17 @@ class Sweep:
 def parse_strengths(text: str) -> tuple[float, ...]:
     """Strengths as people write them: "-1, 0, 1" or "0 to 2 in 5" (both ends included). Raises StrengthError."""
     written = text.strip()
-    try:
-        if found := _RANGE.fullmatch(written):
-            return _spaced(_number(found["first"]), _number(found["last"]), int(found["count"]))
-        strengths = tuple(_number(part) for part in re.split(r"[,;\s]+", written) if part)
-    except ValueError:
-        strengths = ()
-    if not strengths or len(strengths) > MOST:
+    found = _RANGE.fullmatch(written)
+    parts = [found["first"], found["last"]] if found else [part for part in re.split(r"[,;\s]+", written) if part]
+    if not parts or len(parts) > MOST or not all(map(_NUMBER.fullmatch, parts)):
         raise StrengthError(
             f"{text!r} names no strengths (or more than {MOST}): write a list such as '-1, 0, 1', or a range such as "
             "'0 to 2 in 5'."
         )
-    return strengths
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not -10 <= value <= 10:
-        raise StrengthError(f"The strength {text} is out of range: strengths lie between -10 and 10.")
-    return value
+    strengths = tuple(map(float, parts))
+    if max(map(abs, strengths)) > _STRONGEST:
+        raise StrengthError(f"{text!r} goes beyond {_STRONGEST}: strengths lie between {-_STRONGEST} and {_STRONGEST}.")
+    return _spaced(*strengths, count=int(found["count"])) if found else strengths
 
 
 def _spaced(first: float, last: float, count: int) -> tuple[float, ...]:

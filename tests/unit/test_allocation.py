@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd
 
 import pytest
@@ -13,11 +14,14 @@ from respodiff.respodiff_core.allocation import balanced, drawn
 from respodiff.respodiff_core.errors import ShareError
 
 SEEDS = st.integers(0, 2**64 - 1)
+# 99.9 % quantiles by degrees of freedom; seeds are fixed, so none can fail by chance alone.
+CHI_SQUARE_LIMITS = {1: 10.83, 2: 13.82, 4: 18.47}
+ANY_SHARES = st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any)
 WHOLE_SHARES = st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(any)
 
 
 class TestBalanced:
-    @given(shares=st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any), images=st.integers(1, 64), seed=SEEDS)
+    @given(shares=ANY_SHARES, images=st.integers(1, 64), seed=SEEDS)
     @settings(deadline=None, max_examples=1000)
     def test_every_share_gets_its_quota_in_whole_images(self, shares, images, seed):
         """As near as whole images allow: each gets its due rounded down or up, and all of it where it is whole."""
@@ -66,9 +70,6 @@ class TestBalanced:
 
 
 class TestDrawn:
-    # 99.9 % quantiles of chi-square by degrees of freedom (seeds are fixed: these cannot fail by chance alone).
-    LIMITS = {1: 10.83, 2: 13.82, 4: 18.47}
-
     @pytest.mark.parametrize("shares", [[1, 1], [1, 1, 1], [5, 3, 2], [1, 2, 3, 4, 0.5]])
     @pytest.mark.parametrize("how", ["one batch", "one run each"])
     def test_10_000_draws_pass_a_chi_square_test(self, shares, how):
@@ -78,12 +79,12 @@ class TestDrawn:
             counts = Counter(drawn(shares, 1, seed)[0] for seed in range(10_000))
         expected = [10_000 * share / sum(shares) for share in shares]
         statistic = sum((counts[number] - e) ** 2 / e for number, e in enumerate(expected))
-        assert statistic < self.LIMITS[len(shares) - 1]
+        assert statistic < CHI_SQUARE_LIMITS[len(shares) - 1]
 
     def test_draws_are_independent(self):
         """After a first there comes a first as often as elsewhere."""
         given = drawn([1, 1], 10_000, seed=3)
-        same = sum(a == b for a, b in zip(given, given[1:], strict=False))
+        same = sum(a == b for a, b in pairwise(given))
         assert abs(same - 5000) < 200
 
     def test_a_share_of_nothing_is_never_drawn(self):

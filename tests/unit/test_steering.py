@@ -8,7 +8,8 @@ import weakref
 import pytest
 import torch
 from adapters import SIZES, random_concept
-from respodiff.respodiff_core.errors import StrengthError
+from respodiff.respodiff_core.errors import BatchSizeError, StrengthError
+from respodiff.respodiff_core.mask import Area, Mask
 from respodiff.respodiff_core.steering import Steering, Term, Window
 
 h = torch.randn(3, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
@@ -97,3 +98,100 @@ def test_the_vector_comes_on_hs_device():
     (group,) = steering.groups()
     assert group.delta(h.to("meta")).device.type == "meta"
     assert group.delta(h).device.type == "cpu"
+
+
+class TestImagesOfABatch:
+    """`images` holds a factor for each image: one tensor with a row each, or the module on those rows alone."""
+
+    @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
+    def test_each_image_gets_its_own_strength(self, kind):
+        concept = random_concept(kind=kind)
+        result = delta(Steering((Term(concept, 1, 0.5, images=(1.0, 0.0, -0.25)),)))
+        expected = by_hand(concept, 1, 0.5).expand_as(h) * torch.tensor([1.0, 0.0, -0.25])[:, None, None, None]
+        torch.testing.assert_close(result.expand_as(h), expected)
+        assert not result[1].any()
+
+    def test_it_adds_up_with_what_all_images_get(self):
+        a, b, c = random_concept("a", seed=1), random_concept("b", "conv", seed=5), random_concept("c", "mlp", seed=8)
+        plan = Steering((Term(a, 1, 1), Term(b, 1, 1, images=(0.0, 1.0, 0.0)), Term(c, 1, 1)))
+        expected = by_hand(a, 1, 1) + by_hand(c, 1, 1)
+        expected[1] += by_hand(b, 1, 1)[1]
+        torch.testing.assert_close(delta(plan), expected, rtol=1e-4, atol=1e-4)
+
+    def test_it_is_made_once(self):
+        concepts = [random_concept(str(i), seed=i) for i in range(3)]
+        terms = [Term(one, 1, 1, images=tuple(float(i == j) for j in range(3))) for i, one in enumerate(concepts)]
+        (group,) = Steering(tuple(terms)).groups()
+        assert group.delta(h) is group.delta(h)
+
+    def test_another_batch_size_is_refused(self):
+        (group,) = Steering((Term(random_concept(), 1, 1, images=(1.0, 1.0)),)).groups()
+        with pytest.raises(BatchSizeError, match="made for a batch of 2 images, but 3 are sampled"):
+            group.delta(h)
+
+    def test_plans_for_different_batch_sizes_are_refused(self):
+        one, other = (Steering((Term(random_concept(), 1, 1, images=images),)) for images in ((1.0,), (1.0, 1.0)))
+        with pytest.raises(BatchSizeError, match="batches of 1 and of 2 images at once"):
+            one + other
+
+    def test_a_safety_concept_is_turned_around_in_no_image(self):
+        with pytest.raises(StrengthError, match="already points away"):
+            Term(random_concept("violence", category="safety"), 1, 1, images=(1.0, -0.5))
+
+    def test_all_zero_adds_nothing_at_all(self):
+        assert Steering((Term(random_concept(), 1, 1, images=(0.0, 0.0)),)).groups() == ()
+
+
+class TestMask:
+    half = torch.zeros(32, 32)
+    half[:, 16:] = 1
+
+    @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
+    def test_outside_a_hard_mask_the_change_of_h_is_zero(self, kind):
+        concept = random_concept(kind=kind)
+        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(self.half)),))).expand_as(h)
+        assert not result[..., :2].any()
+        torch.testing.assert_close(result[..., 2:], by_hand(concept, 1, 1).expand_as(h)[..., 2:])
+
+    def test_a_soft_mask_scales(self):
+        concept = random_concept()
+        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(0.25 * torch.ones(8, 8))),)))
+        torch.testing.assert_close(result[0], 0.25 * by_hand(concept, 1, 1))
+
+    def test_a_place_covered_in_part_gets_that_part(self):
+        values = torch.zeros(8, 8)
+        values[:, :3] = 1  # of 8 columns over 4 places: one and a half
+        assert Mask.of(values).on(4, 4)[0, 0, 0].tolist() == [1, 0.5, 0, 0]
+
+    @pytest.mark.parametrize("size", [(3, 5), (7, 9), (64, 64)])
+    def test_any_size_fits(self, size):
+        assert Mask.of(self.half).on(*size).shape == (1, 1, *size)
+
+    def test_one_mask_for_each_image(self):
+        masks = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), 0.5 * torch.ones(8, 8)])
+        concept = random_concept()
+        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(masks)),)))
+        for image, factor in enumerate((0, 1, 0.5)):
+            torch.testing.assert_close(result[image], factor * by_hand(concept, 1, 1))
+
+    def test_masks_and_factors_of_each_image_multiply(self):
+        masks = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), 0.5 * torch.ones(8, 8)])
+        for kind in ("constant", "mlp"):
+            concept = random_concept(kind=kind)
+            result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(masks), images=(1.0, 0.0, -2.0)),)))
+            expected = by_hand(concept, 1, 1).expand_as(h) * torch.tensor([0.0, 0.0, -1.0])[:, None, None, None]
+            torch.testing.assert_close(result.expand_as(h), expected)
+
+    def test_an_area_sees_its_own_part_of_the_mask(self):
+        mask = Mask.of(self.half)
+        assert not mask.on(4, 4, Area(0.0, 0.0, 1.0, 0.5)).any()
+        assert mask.on(4, 4, Area(0.5, 0.5, 0.5, 0.5)).eq(1).all()
+
+    def test_nothing_but_a_mask_is_taken(self):
+        with pytest.raises(StrengthError, match=r"\(pictures, height, width\)"):
+            Mask.of(torch.zeros(1, 2, 3, 4))
+
+    def test_masks_for_another_batch_are_refused(self):
+        (group,) = Steering((Term(random_concept(), 1, 1, mask=Mask.of(torch.ones(2, 8, 8))),)).groups()
+        with pytest.raises(BatchSizeError, match="batch of masks"):
+            group.delta(h)

@@ -1,0 +1,66 @@
+"""Adapters at other strengths, and summed into one concept: the file's numbers do what the graph did."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from adapters import SIZES, random_adapter, random_concept
+from respodiff.respodiff_core.adapter import Adapter, read, write
+from respodiff.respodiff_core.combine import as_one, scaled
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.errors import AdapterFileError, StrengthError
+from respodiff.respodiff_core.transforms import Transform
+
+h = torch.randn(2, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
+
+
+def added(concept) -> torch.Tensor:
+    return concept.ram(h) + concept.sam(h)
+
+
+@pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
+@pytest.mark.parametrize("strength", [0.5, -1.5, 0.0])
+def test_strength_one_of_the_scaled_is_that_strength_of_the_first(kind, strength):
+    adapter = random_adapter("woman", kind=kind)
+    before = added(adapter.concept("woman"))
+    after = added(scaled(adapter, strength).concept("woman"))
+    torch.testing.assert_close(after, strength * before, rtol=1e-5, atol=1e-4)
+
+
+def test_a_safety_concept_is_never_turned_around():
+    adapter = Adapter("sd15", {"violence": random_concept("violence", category="safety")})
+    with pytest.raises(StrengthError, match="would steer towards"):
+        scaled(adapter, -1)
+
+
+@pytest.mark.parametrize("kinds", [("constant", "constant"), ("constant", "channel"), ("channel", "channel")])
+def test_concepts_summed_into_one_add_what_all_added(kinds, tmp_path):
+    concepts = (random_concept(name, kind, seed) for name, kind, seed in zip("ab", kinds, (1, 5), strict=True))
+    parts = [Adapter("sd15", {concept.name: concept}, "epsilon") for concept in concepts]
+    one = read(write(as_one(parts, "both"), tmp_path / "both.safetensors"))
+    torch.testing.assert_close(added(one.concept("both")), added(parts[0].concept("a")) + added(parts[1].concept("b")))
+    assert (one.family, one.prediction) == ("sd15", "epsilon")
+
+
+def test_constants_of_other_sizes_are_resampled_to_the_largest():
+    small, large = (
+        Transform.of({"": torch.randn(SIZES["C"], size, size, generator=torch.Generator().manual_seed(size))})
+        for size in (4, 8)
+    )
+    parts = [Adapter("sd15", {n: Concept(ConceptInfo(n), m, m)}) for n, m in (("a", small), ("b", large))]
+    assert as_one(parts, "both").concept("both").ram.native_size == (8, 8)
+
+
+def test_a_sum_with_a_safety_concept_refuses_negative_strengths_too():
+    parts = [random_adapter("woman"), Adapter("sd15", {"v": random_concept("v", category="safety")}, "epsilon")]
+    assert as_one(parts, "both").concept("both").info.category == "safety"
+
+
+def test_modules_that_look_at_h_cannot_be_summed():
+    with pytest.raises(AdapterFileError, match=r"'woman' of adapter cannot be summed.*side by side"):
+        as_one([random_adapter("woman", kind="mlp")], "one")
+
+
+def test_other_families_cannot_be_summed():
+    with pytest.raises(AdapterFileError, match="families differ"):
+        as_one([random_adapter("a"), random_adapter("b", family="sdxl")], "one")
