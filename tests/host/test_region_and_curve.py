@@ -184,7 +184,7 @@ class TestMask:
 class TestCurve:
     @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.25, 0.75)])
     def test_the_strength_follows_the_schedule(self, bench, start, end):
-        """From 0 to 1 along the window, in percent of the schedule as ControlNet counts them; to within its hundredths."""
+        """From 0 to 1 along the window, in percent of the schedule as ControlNet counts, within a hundredth."""
         adapter = make_adapter("sd15")
         bench.save_adapter(adapter)
         for curve in ("fade in", "fade out"):
