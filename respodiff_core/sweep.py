@@ -72,7 +72,7 @@ def parse_strengths(text: str) -> tuple[float, ...]:
     strengths = tuple(map(float, parts))
     if max(map(abs, strengths)) > _STRONGEST:
         raise StrengthError(f"{text!r} goes beyond {_STRONGEST}: strengths lie between {-_STRONGEST} and {_STRONGEST}.")
-    return _spaced(*strengths, count=int(found["count"])) if found else strengths
+    return _spaced(strengths[0], strengths[1], int(found["count"])) if found else strengths
 
 
 def _spaced(first: float, last: float, count: int) -> tuple[float, ...]:
