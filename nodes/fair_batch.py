@@ -35,6 +35,7 @@ class FairBatch(io.ComfyNode):
                         min=1,
                         max=MOST_GROUPS,
                     ),
+                    tooltip="Groups from Fair Group or Cross Groups; a free input appears with each that is connected.",
                 ),
                 io.Float.Input(
                     "none_share",

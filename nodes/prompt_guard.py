@@ -37,6 +37,7 @@ class PromptGuard(io.ComfyNode):
                 io.Autogrow.Input(
                     "adapters",
                     template=io.Autogrow.TemplatePrefix(adapter_input(), prefix="adapter", min=1, max=MOST_ADAPTERS),
+                    tooltip="One adapter, or several to choose from; a free input appears with each that is connected.",
                 ),
                 io.Clip.Input(
                     "clip",
