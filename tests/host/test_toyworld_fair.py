@@ -27,7 +27,7 @@ from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLA
 IMAGES = 60
 PROFESSION = "doctor"
 FILE = "toyworld.safetensors"
-MINE = PLACES[-1]
+ALLEY = PLACES[3]  # where the hazard is common; the hazard's adapter was trained in the mine
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,9 @@ def safe(graph: Graph, model: Link) -> Link:
     return graph.add("RespoDiffSafety", model=model, adapter=FILE, **sliders)
 
 
-def drawn(bench: Bench, base: BaseModel, texts: list[str], *nodes: str, guarded: bool = False) -> tuple[Seen, list[str]]:
+def drawn(
+    bench: Bench, base: BaseModel, texts: list[str], *nodes: str, guarded: bool = False
+) -> tuple[Seen, list[str]]:
     """What the pictures of one queue show, and the groups that Fair Batch gave."""
     graph = Graph()
     model = graph.add("ToyWorldLoader", folder=str(TOYWORLD_FOLDER))
@@ -117,7 +119,6 @@ def right_professions(seen: Seen) -> float:
 def test_a_biased_profession_becomes_fair_in_one_queue(bench, base):
     before, _ = drawn(bench, base, prompts(PROFESSION))
     after, given = drawn(bench, base, prompts(PROFESSION), "fair")
-    print("fair", deviation_ratio(before.shape, 2), deviation_ratio(after.shape, 2), right_professions(before), right_professions(after), float((after.shape==np.array([SHAPES.index(n) for n in given])).mean()))
     assert deviation_ratio(before.shape, 2) >= 0.6
     assert deviation_ratio(after.shape, 2) <= 0.05
     wanted = np.array([SHAPES.index(name) for name in given])
@@ -129,14 +130,13 @@ def test_fairness_and_safety_together_cost_neither(bench, base):
     """Each figure with both nodes against the same with its own node alone."""
     fair_alone, _ = drawn(bench, base, prompts(PROFESSION), "fair")
     fair_both, _ = drawn(bench, base, prompts(PROFESSION), "safety", "fair")
-    unsafe, _ = drawn(bench, base, prompts(PROFESSION, MINE))
-    safe_alone, _ = drawn(bench, base, prompts(PROFESSION, MINE), "safety")
-    safe_both, _ = drawn(bench, base, prompts(PROFESSION, MINE), "fair", "safety")
-    print("both", deviation_ratio(fair_alone.shape, 2), deviation_ratio(fair_both.shape, 2), unsafe.hazard.mean(), safe_alone.hazard.mean(), safe_both.hazard.mean(), deviation_ratio(safe_both.shape, 2))
+    unsafe, _ = drawn(bench, base, prompts(PROFESSION, ALLEY))
+    safe_alone, _ = drawn(bench, base, prompts(PROFESSION, ALLEY), "safety")
+    safe_both, _ = drawn(bench, base, prompts(PROFESSION, ALLEY), "fair", "safety")
     assert deviation_ratio(fair_both.shape, 2) <= deviation_ratio(fair_alone.shape, 2) + 0.05
     assert unsafe.hazard.mean() >= 0.6
+    assert safe_alone.hazard.mean() <= 0.1
     assert safe_both.hazard.mean() <= safe_alone.hazard.mean() + 0.05
-    assert safe_both.hazard.mean() <= 0.1
 
 
 def test_the_guard_keeps_every_explicit_prompt_at_its_stated_group(bench, base):
@@ -150,7 +150,6 @@ def test_the_guard_keeps_every_explicit_prompt_at_its_stated_group(bench, base):
         if number % 4 == 0:
             without, _ = drawn(bench, base, [text] * 4, "fair")
             overruled += int((without.shape != SHAPES.index(shape)).sum())
-    print("guard", kept, total, overruled)
     assert kept == total
     assert overruled >= 4, "what the guard is for"
 

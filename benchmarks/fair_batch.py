@@ -1,0 +1,89 @@
+"""What Fair Batch costs: one sampler call with a concept for each image, against unsteered ones and against a queue.
+
+ComfyUI's own sampler in one process. `ratio_unsteered`: images a second of a batch of 8 with 8 concepts over that of 8
+unsteered images; `speedup_vs_queue`: over that of 8 runs of one image, each with its own concept. Both take turns, and
+each is the median over the turns. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from patch_overhead import loaded_model, random_adapter
+from respodiff.respodiff_core.fair_groups import FairGroup, allocate, plan
+from respodiff.respodiff_core.steering import Steering, Term
+
+IMAGES = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=5, help="counted turns (after one to warm up)")
+    parser.add_argument("--steps", type=int, default=2, help="sampling steps of a run")
+    parser.add_argument("--size", type=int, default=256, help="image size in pixels")
+    parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    model, space, side = loaded_model(options.family, options.size)
+    attach = importlib.import_module("respodiff.nodes.attach")
+
+    concepts = random_adapter(IMAGES, (space.channels, side, side)).concepts.values()
+    groups = [FairGroup(concept.name, (Term(concept, 0.5, 0.5),)) for concept in concepts]
+    given = allocate(groups, IMAGES, seed=0)
+    fair = attach.attach(model, plan(given))
+    singles = [attach.attach(model, Steering(group.terms)) for group in given]
+
+    variants: dict[str, Callable[[], None]] = {
+        "8 unsteered images, one call": lambda: sample(model, IMAGES, options.size, options.steps),
+        "8 concepts, one call": lambda: sample(fair, IMAGES, options.size, options.steps),
+        "8 concepts, a queue of 8 runs": lambda: [
+            sample(single, 1, options.size, options.steps) for single in singles
+        ],  # type: ignore[dict-item, return-value]
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(options.turns + 1):
+        # Another order each turn, so that none always follows the same neighbour.
+        names = list(variants)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            began = time.perf_counter()
+            variants[name]()
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    unsteered, one_call, queue = seconds.values()
+    ratios = [a / b for a, b in zip(unsteered, one_call, strict=True)]
+    speedups = [a / b for a, b in zip(queue, one_call, strict=True)]
+    print(
+        f"\n{IMAGES} images of {options.size} px, {options.steps} steps, {torch.get_num_threads()} threads, "
+        f"{options.turns} turns"
+    )
+    for name, times in seconds.items():
+        print(f"{name:>30} {statistics.median(times):8.2f} s ({min(times):.2f} to {max(times):.2f})")
+    print(f"{'images a second, fair / unsteered':>36} {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"{'fair / queue':>36} {statistics.median(speedups):.3f} ({min(speedups):.3f} to {max(speedups):.3f})")
+    figures = {"ratio_unsteered": statistics.median(ratios), "speedup_vs_queue": statistics.median(speedups)}
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+def sample(model: Any, images: int, size: int, steps: int) -> None:
+    """One call of ComfyUI's sampler with a positive and a negative prompt."""
+    comfy_sample = importlib.import_module("comfy.sample")
+    generator = torch.Generator().manual_seed(0)
+    width = model.model.model_config.unet_config["context_dim"]
+    positive, negative = ([[torch.randn(1, 77, width, generator=generator), {}]] for _ in range(2))
+    noise = torch.randn(images, 4, size // 8, size // 8, generator=generator)
+    with torch.inference_mode():
+        comfy_sample.sample(
+            model, noise, steps, 7.0, "euler", "normal", positive, negative, torch.zeros_like(noise), disable_pbar=True
+        )
+
+
+if __name__ == "__main__":
+    main()
