@@ -14,10 +14,9 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from patch_overhead import loaded_model, random_adapter
+from in_comfyui import h_shape, load_model, random_adapter, sample
 from respodiff.respodiff_core.fair_groups import FairGroup, allocate, plan
 from respodiff.respodiff_core.steering import Steering, Term
 
@@ -32,21 +31,23 @@ def main() -> None:
     parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    model, space, side = loaded_model(options.family, options.size)
+    _, model = load_model(options.family)
     attach = importlib.import_module("respodiff.nodes.attach")
 
-    concepts = random_adapter(IMAGES, (space.channels, side, side)).concepts.values()
+    concepts = random_adapter(IMAGES, h_shape(model, options.size)).concepts.values()
     groups = [FairGroup(concept.name, (Term(concept, 0.5, 0.5),)) for concept in concepts]
     given = allocate(groups, IMAGES, seed=0)
     fair = attach.attach(model, plan(given))
     singles = [attach.attach(model, Steering(group.terms)) for group in given]
 
+    def queue() -> None:
+        for single in singles:
+            sample(single, 1, options.size, options.steps)
+
     variants: dict[str, Callable[[], None]] = {
         "8 unsteered images, one call": lambda: sample(model, IMAGES, options.size, options.steps),
         "8 concepts, one call": lambda: sample(fair, IMAGES, options.size, options.steps),
-        "8 concepts, a queue of 8 runs": lambda: [
-            sample(single, 1, options.size, options.steps) for single in singles
-        ],  # type: ignore[dict-item, return-value]
+        "8 concepts, a queue of 8 runs": queue,
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(options.turns + 1):
@@ -57,32 +58,20 @@ def main() -> None:
             variants[name]()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
-    unsteered, one_call, queue = seconds.values()
+    unsteered, one_call, queued = seconds.values()
     ratios = [a / b for a, b in zip(unsteered, one_call, strict=True)]
-    speedups = [a / b for a, b in zip(queue, one_call, strict=True)]
+    speedups = [a / b for a, b in zip(queued, one_call, strict=True)]
     print(
         f"\n{IMAGES} images of {options.size} px, {options.steps} steps, {torch.get_num_threads()} threads, "
         f"{options.turns} turns"
     )
     for name, times in seconds.items():
         print(f"{name:>30} {statistics.median(times):8.2f} s ({min(times):.2f} to {max(times):.2f})")
-    print(f"{'images a second, fair / unsteered':>36} {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    print(f"{'fair / queue':>36} {statistics.median(speedups):.3f} ({min(speedups):.3f} to {max(speedups):.3f})")
+    print("Images a second, as ratios:")
+    for name, values in (("one call / unsteered", ratios), ("one call / a queue", speedups)):
+        print(f"{name:>30} {statistics.median(values):8.3f}   ({min(values):.3f} to {max(values):.3f})")
     figures = {"ratio_unsteered": statistics.median(ratios), "speedup_vs_queue": statistics.median(speedups)}
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
-
-
-def sample(model: Any, images: int, size: int, steps: int) -> None:
-    """One call of ComfyUI's sampler with a positive and a negative prompt."""
-    comfy_sample = importlib.import_module("comfy.sample")
-    generator = torch.Generator().manual_seed(0)
-    width = model.model.model_config.unet_config["context_dim"]
-    positive, negative = ([[torch.randn(1, 77, width, generator=generator), {}]] for _ in range(2))
-    noise = torch.randn(images, 4, size // 8, size // 8, generator=generator)
-    with torch.inference_mode():
-        comfy_sample.sample(
-            model, noise, steps, 7.0, "euler", "normal", positive, negative, torch.zeros_like(noise), disable_pbar=True
-        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import json
 import logging
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from respodiff.respodiff_core.adapter import Adapter, peek, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from in_comfyui import h_shape, load_model, random_adapter, sample
+from respodiff.respodiff_core.adapter import peek, write
 from respodiff.respodiff_core.steering import Steering, Term
-from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.comfyui.small_models import write_checkpoint
-from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
+from respodiff.trainer.comfyui.source import ComfySource
 
 PACK = Path(__file__).parents[1]
 
@@ -37,32 +34,17 @@ def main() -> None:
     parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    source = users_own() or fetch("0.30.0")
-    checkpoint = cache_directory() / "models" / "diffusion_models" / f"benchmark_{options.family}.safetensors"
-    if not checkpoint.exists():
-        print(f"Writing {checkpoint.name} with random weights ...")
-        write_checkpoint(source, checkpoint, options.family, text_encoder=False, vae=False)
-
-    sys.path.insert(0, str(source.path))
-    sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
-    comfy_options = importlib.import_module("comfy.options")
-    comfy_options.enable_args_parsing()
-    importlib.import_module("comfy.sd")
-    figures = step_ratios(checkpoint, options.size, options.turns)
+    source, model = load_model(options.family)
+    figures = step_ratios(model, options.size, options.turns)
     figures |= {"import_ms": pack_import_ms(source), "peek_ms": peek_ms()}
     print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
 
 
-def step_ratios(checkpoint: Path, size: int, turns: int) -> dict[str, float]:
+def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
     """Medians of patched / unpatched time of one UNet step (two rows: positive and negative prompt)."""
-    comfy_sd = importlib.import_module("comfy.sd")
     attach = importlib.import_module("respodiff.nodes.attach")
-    # Full precision on a CPU: halves would be cast at every layer of every step.
-    model_options = {} if torch.cuda.is_available() else {"dtype": torch.float32}
-    model = comfy_sd.load_diffusion_model(str(checkpoint), model_options=model_options)
-    space = attach.h_space_of(model)
-    downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
-    adapter = random_adapter(8, (space.channels, size // 8 // downscale, size // 8 // downscale))
+    shape = h_shape(model, size)
+    adapter = random_adapter(8, shape)
     variants = {0: model}
     for count in (1, 8):
         steered = model
@@ -85,7 +67,7 @@ def step_ratios(checkpoint: Path, size: int, turns: int) -> dict[str, float]:
         row = ratios.get(count, [1.0])
         middle = statistics.median(times[count])
         print(f"{label:>24} {middle:>10.3f} {statistics.median(row):>8.4f} {min(row):>8.4f} {max(row):>8.4f}")
-    alone = {c: patch_seconds(variants[c], space.channels, size // 8 // downscale) for c in (1, 8)}
+    alone = {c: patch_seconds(variants[c], shape) for c in (1, 8)}
     step = statistics.median(times[0])
     for count, seconds in alone.items():
         print(f"the patch alone, {count} concepts: {seconds * 1e6:.0f} us, {seconds / step:.2e} of a step")
@@ -100,11 +82,6 @@ def step_ratios(checkpoint: Path, size: int, turns: int) -> dict[str, float]:
 
 def one_step(model: Any, size: int) -> Callable[[], float]:
     """Sampling of one step with ComfyUI's own sampler, timed around the UNet call alone."""
-    comfy_sample = importlib.import_module("comfy.sample")
-    generator = torch.Generator().manual_seed(0)
-    width = model.model.model_config.unet_config["context_dim"]
-    positive, negative = ([[torch.randn(1, 77, width, generator=generator), {}]] for _ in range(2))
-    noise = torch.randn(1, 4, size // 8, size // 8, generator=generator)
     timed = model.clone()
     seconds: list[float] = []
 
@@ -120,29 +97,16 @@ def one_step(model: Any, size: int) -> Callable[[], float]:
 
     def step() -> float:
         seconds.clear()
-        with torch.inference_mode():
-            comfy_sample.sample(
-                timed,
-                noise,
-                1,
-                7.0,
-                "euler",
-                "normal",
-                positive,
-                negative,
-                torch.zeros_like(noise),
-                seed=0,
-                disable_pbar=True,
-            )
+        sample(timed, 1, size, 1)
         return sum(seconds)
 
     return step
 
 
-def patch_seconds(model: Any, channels: int, side: int, calls: int = 300) -> float:
+def patch_seconds(model: Any, shape: tuple[int, int, int], calls: int = 300) -> float:
     """The patch's own time a step, on an h of the step's size with one positive and one negative row."""
     (patch,) = model.model_options["transformer_options"]["patches"]["output_block_patch"]
-    h = torch.randn(2, channels, side, side)
+    h = torch.randn(2, *shape)
     options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1)}
     patch(h, h, options)
     began = time.perf_counter()
@@ -185,12 +149,6 @@ def peek_ms(concepts: int = 100, repeats: int = 50) -> float:
             times.append((time.perf_counter() - began) * 1e3)
     print(f"peek of {concepts} concepts ({megabytes:.0f} MB): {statistics.median(times):.2f} ms")
     return statistics.median(times)
-
-
-def random_adapter(concepts: int, shape: tuple[int, int, int]) -> Adapter:
-    module = Transform.of({"": 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))})
-    named = (ConceptInfo(f"concept {index}") for index in range(concepts))
-    return Adapter("sd15", {info.name: Concept(info, module, module) for info in named}, "epsilon")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""ComfyUI's own code in this process, with a model of random weights and adapters for it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import torch
+from respodiff.respodiff_core.adapter import Adapter
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.transforms import Transform
+from respodiff.trainer.comfyui.small_models import Family, write_checkpoint
+from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
+
+
+def load_model(family: Family) -> tuple[ComfySource, Any]:
+    """The ComfyUI and a MODEL of that family, whose checkpoint is written on first use."""
+    source = users_own() or fetch("0.30.0")
+    checkpoint = cache_directory() / "models" / "diffusion_models" / f"benchmark_{family}.safetensors"
+    if not checkpoint.exists():
+        print(f"Writing {checkpoint.name} with random weights ...")
+        write_checkpoint(source, checkpoint, family, text_encoder=False, vae=False)
+    sys.path.insert(0, str(source.path))
+    sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
+    importlib.import_module("comfy.options").enable_args_parsing()
+    comfy_sd = importlib.import_module("comfy.sd")
+    # Full precision on a CPU: halves would be cast at every layer of every step.
+    model_options = {} if torch.cuda.is_available() else {"dtype": torch.float32}
+    return source, comfy_sd.load_diffusion_model(str(checkpoint), model_options=model_options)
+
+
+def h_shape(model: Any, pixels: int) -> tuple[int, int, int]:
+    """(C, height, width) of the model's h for square images of that size."""
+    attach = importlib.import_module("respodiff.nodes.attach")
+    downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
+    side = pixels // 8 // downscale
+    return attach.h_space_of(model).channels, side, side
+
+
+def random_adapter(concepts: int, shape: tuple[int, int, int]) -> Adapter:
+    module = Transform.of({"": 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))})
+    named = (ConceptInfo(f"concept {index}") for index in range(concepts))
+    return Adapter("sd15", {info.name: Concept(info, module, module) for info in named}, "epsilon")
+
+
+def sample(model: Any, images: int, pixels: int, steps: int) -> None:
+    """One call of ComfyUI's sampler on square images, with a positive and a negative prompt."""
+    comfy_sample = importlib.import_module("comfy.sample")
+    generator = torch.Generator().manual_seed(0)
+    width = model.model.model_config.unet_config["context_dim"]
+    positive, negative = ([[torch.randn(1, 77, width, generator=generator), {}]] for _ in range(2))
+    noise = torch.randn(images, 4, pixels // 8, pixels // 8, generator=generator)
+    empty = torch.zeros_like(noise)
+    with torch.inference_mode():
+        comfy_sample.sample(
+            model, noise, steps, 7.0, "euler", "normal", positive, negative, empty, seed=0, disable_pbar=True
+        )
