@@ -168,6 +168,14 @@ class ComfyPage:
     def nodes(self, type_: str) -> list[int]:
         return self.js("(type) => app.graph._nodes.filter((n) => n.type === type).map((n) => n.id)", type_)
 
+    def shrink(self, pixels: int, steps: int) -> None:
+        """Make the graph's pictures small and soon done."""
+        for latent in self.nodes("EmptyLatentImage"):
+            self.set(latent, "width", pixels)
+            self.set(latent, "height", pixels)
+        for sampler in self.nodes("KSampler"):
+            self.set(sampler, "steps", steps)
+
     def queue(self) -> bool:
         """Press Run; whether the server accepted the graph."""
         return bool(self.js("() => app.queuePrompt(0)"))

@@ -52,6 +52,8 @@ class ConceptRecipe(Strict):
     neutral: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a person"], min_length=1)
     negative: str = ""
     category: Category
+    axis: str = ""
+    synonyms: list[str] = Field(default=[])
     guidance: float = Field(gt=0)
     ram_rate: float = Field(default=1e-2, gt=0)
     sam_rate: float = Field(default=1e-3, ge=0)

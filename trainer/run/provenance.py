@@ -46,6 +46,8 @@ def concept_info(base: BaseModel, concept: ConceptRecipe, facts: Mapping[str, An
         latent_height=height,
         latent_width=width,
         training=facts,
+        axis=concept.axis,
+        synonyms=tuple(concept.synonyms),
     )
 
 

@@ -1,0 +1,551 @@
+"""The workflows that ship with the pack, written down; make_workflows draws and saves them in the real page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflow_drawing import Column, Group, Node, Workflow
+
+SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
+SDXL = "sd_xl_base_1.0.safetensors"
+CONTROLNET = "control_v11p_sd15_canny_fp16.safetensors"
+LORA = "add_detail.safetensors"
+GENDER, RACE, RACE_SDXL, SAFETY = (f"{name}.safetensors" for name in ("gender", "race", "race_sdxl", "safety"))
+PROMPT = "a photo of a doctor"
+NEGATIVE = "blurry, low quality"
+
+_PROMISE = "Steering shifts what is likely in a picture: it promises nothing for a single one and is not a filter."
+
+
+def _note(*lines: str) -> str:
+    return "\n\n".join((*lines, _PROMISE))
+
+
+def _checkpoint(name: str = SD15) -> Node:
+    return Node("checkpoint", "CheckpointLoaderSimple", {"ckpt_name": name})
+
+
+def _adapter(file: str, key: str = "adapter") -> Node:
+    return Node(key, "RespoDiffLoadAdapter", {"adapter": file})
+
+
+def _prompts(positive: str = PROMPT) -> Group:
+    return Group(
+        "Prompts",
+        "prompt",
+        [
+            Node("positive", "CLIPTextEncode", {"text": positive}, "Positive prompt", 110),
+            Node("negative", "CLIPTextEncode", {"text": NEGATIVE}, "Negative prompt", 90),
+        ],
+    )
+
+
+def _latent(size: int = 512, batch: int = 1) -> Node:
+    return Node("latent", "EmptyLatentImage", {"width": size, "height": size, "batch_size": batch})
+
+
+def _sampler(key: str = "sampler", **more: Any) -> Node:
+    settings = {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "denoise": 1.0}
+    return Node(key, "KSampler", settings | {"sampler_name": "euler", "scheduler": "normal"} | more)
+
+
+def _pictures(*last: Node, sampler: Node | None = None) -> Group:
+    return Group("Picture", "picture", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
+
+
+MIXER = Node("mixer", "RespoDiffConceptMixer", {"adapter": GENDER})
+INSPECT = Node("inspect", "RespoDiffInspectAdapter", height=330)
+SAFETY_NODE = Node("safety", "RespoDiffSafety", {"adapter": SAFETY})
+SAVE = Node("save", "SaveImage", {"filename_prefix": "RespoDiff"}, height=360)
+SAVE_GRID = Node("save", "SaveImage", {"filename_prefix": "RespoDiff"}, height=200)
+GRID = Node("grid", "RespoDiffGrid", height=420)
+SAVE_NAMED = Node("save", "RespoDiffSaveImages", {"filename_prefix": "RespoDiff/doctor"}, height=300)
+
+_TO_SAMPLER = [
+    ("positive.0", "sampler.positive"),
+    ("negative.0", "sampler.negative"),
+    ("latent.0", "sampler.latent_image"),
+]
+_FROM_SAMPLER = [("sampler.0", "decode.samples"), ("checkpoint.2", "decode.vae")]
+_CLIP = [("checkpoint.1", "positive.clip"), ("checkpoint.1", "negative.clip")]
+_USUAL = [*_TO_SAMPLER, *_FROM_SAMPLER, *_CLIP]
+
+STEER = Workflow(
+    "Steer a concept (SD1.5)",
+    _note(
+        "Choose a Stable Diffusion 1.5 checkpoint, and an adapter from `models/respodiff`.",
+        "Choose one of its concepts in **RespoDiff Steer** and run. Strength 0 leaves the model as it is, 1 steers as "
+        "trained; the seed is fixed, so you can compare.",
+    ),
+    [
+        Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
+        Column(320, [Group("Steer", "steer", [Node("steer", "RespoDiffSteer", {"concept": "woman"})]), _prompts()]),
+        Column(320, [_pictures(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
+        Column(420, [Group("Result", "picture", [SAVE])]),
+    ],
+    [
+        ("checkpoint.0", "steer.model"),
+        ("adapter.0", "steer.adapter"),
+        ("steer.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+    ],
+)
+
+MIX = Workflow(
+    "Mix concepts (SD1.5)",
+    _note(
+        "Choose a Stable Diffusion 1.5 checkpoint, and the same adapter from `models/respodiff` in both nodes.",
+        "The mixer's sliders stand at 0, where nothing changes: move one and run. The seed is fixed, to compare.",
+        "**Inspect RespoDiff Adapter** shows what the file holds.",
+    ),
+    [
+        Column(300, [Group("Model", "model", [_checkpoint(), _adapter(GENDER)])]),
+        Column(320, [Group("Steer", "steer", [MIXER]), _prompts()]),
+        Column(300, [Group("Look inside", "look", [INSPECT, Node("text", "PreviewAny", height=240)])]),
+        Column(320, [_pictures(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
+        Column(420, [Group("Result", "picture", [SAVE])]),
+    ],
+    [
+        ("checkpoint.0", "mixer.model"),
+        ("mixer.0", "sampler.model"),
+        ("adapter.0", "inspect.adapter"),
+        ("inspect.0", "text.source"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+    ],
+)
+
+
+def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: int) -> Workflow:
+    """Every image of a batch its own group, by name in the file names and in a labelled grid."""
+    return Workflow(
+        name,
+        note,
+        [
+            Column(320, [Group("Model and adapter", "model", [_checkpoint(checkpoint), _adapter(file)])]),
+            Column(
+                320,
+                [
+                    Group(
+                        "Fair shares",
+                        "steer",
+                        [
+                            Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                            Node("fair", "RespoDiffFairBatch", {"batch_size": batch, "seed": 0}),
+                        ],
+                    ),
+                ],
+            ),
+            Column(320, [_prompts(), Group("Size and number", "prompt", [_latent(size, batch)])]),
+            Column(320, [_pictures(SAVE_NAMED)]),
+            Column(440, [Group("Result", "picture", [GRID])]),
+        ],
+        [
+            ("adapter.0", "group.adapter"),
+            ("group.0", "fair.groups.group0"),
+            ("checkpoint.0", "fair.model"),
+            ("latent.0", "fair.latent"),
+            ("fair.0", "sampler.model"),
+            *_USUAL,
+            ("decode.0", "save.images"),
+            ("fair.2", "save.names"),
+            ("decode.0", "grid.images"),
+            ("fair.2", "grid.labels"),
+        ],
+    )
+
+
+GENDER_SD15 = _fair(
+    "Fair Batch, gender (SD1.5)",
+    _note(
+        "Every picture of the batch gets a group of its own, in equal shares and in one sampler call.",
+        "**Fair Group** makes every concept of the adapter a group; add more Fair Group nodes for other shares.",
+        "The group's name is in each file's name and in its metadata. Let Fair Batch's seed increment, and shares are "
+        "met over runs too.",
+    ),
+    SD15,
+    GENDER,
+    512,
+    4,
+)
+RACE_SDXL_WORKFLOW = _fair(
+    "Fair Batch, race (SDXL)",
+    _note(
+        "As with gender, on SDXL: an adapter trained on SDXL is needed.",
+        "SDXL takes memory: with little of it, set the batch to 1 and queue several runs. Fair Batch's seed goes on, "
+        "and in any three runs in a row each of three groups comes once.",
+    ),
+    SDXL,
+    RACE_SDXL,
+    1024,
+    3,
+)
+
+_BOTH_ADAPTERS = (_adapter(GENDER, "gender"), _adapter(RACE, "race"))
+CROSSED = Workflow(
+    "Fair Batch, gender x race (SD1.5)",
+    _note(
+        "Six pictures, one for each pair of gender and race, in one sampler call.",
+        "Two concepts on one picture interfere, so each axis has a scale: 1.1 and 0.9 are the paper's.",
+    ),
+    [
+        Column(320, [Group("Model and adapters", "model", [_checkpoint(), *_BOTH_ADAPTERS])]),
+        Column(
+            320,
+            [
+                Group(
+                    "Two axes",
+                    "steer",
+                    [
+                        Node("gender_groups", "RespoDiffFairGroup", {"concept": "(all of them)"}, "Gender groups"),
+                        Node("race_groups", "RespoDiffFairGroup", {"concept": "(all of them)"}, "Race groups"),
+                        Node("cross", "RespoDiffCrossGroups", {"first_scale": 1.1, "second_scale": 0.9}),
+                    ],
+                )
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group("Fair shares", "steer", [Node("fair", "RespoDiffFairBatch", {"batch_size": 6})]),
+                _prompts(),
+            ],
+        ),
+        Column(320, [Group("Size and number", "prompt", [_latent(512, 6)]), _pictures()]),
+        Column(480, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+    ],
+    [
+        ("gender.0", "gender_groups.adapter"),
+        ("race.0", "race_groups.adapter"),
+        ("gender_groups.0", "cross.first"),
+        ("race_groups.0", "cross.second"),
+        ("cross.0", "fair.groups.group0"),
+        ("checkpoint.0", "fair.model"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "grid.images"),
+        ("fair.2", "grid.labels"),
+        ("grid.0", "save.images"),
+    ],
+)
+
+SAFE = Workflow(
+    "Safety (SD1.5)",
+    _note(
+        "**RespoDiff Safety** steers away from all safety concepts of a file, one slider each, from what its maker "
+        "recommends.",
+        "Look at many seeds: it lowers how often unsafe content comes; single pictures may still show it.",
+    ),
+    [
+        Column(320, [Group("Model", "model", [_checkpoint()]), Group("Safety", "steer", [SAFETY_NODE])]),
+        Column(320, [_prompts("a photo of a protest in a city"), Group("Size", "prompt", [_latent(512, 2)])]),
+        Column(320, [_pictures()]),
+        Column(420, [Group("Result", "picture", [SAVE])]),
+    ],
+    [("checkpoint.0", "safety.model"), ("safety.0", "sampler.model"), *_USUAL, ("decode.0", "save.images")],
+)
+
+COMPANY = Workflow(
+    "Fairness + safety + LoRA + ControlNet (SD1.5)",
+    _note(
+        "All at once: the order of LoRA, Safety and Fair Batch on the MODEL does not matter.",
+        "Choose a LoRA and a ControlNet of your own. The picture's edges guide the composition.",
+    ),
+    [
+        Column(
+            320,
+            [
+                Group(
+                    "Model",
+                    "model",
+                    [
+                        _checkpoint(),
+                        Node("lora", "LoraLoader", {"lora_name": LORA, "strength_model": 0.7, "strength_clip": 0.7}),
+                        _adapter(GENDER),
+                    ],
+                )
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Fairness and safety",
+                    "steer",
+                    [
+                        SAFETY_NODE,
+                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": 2}),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_prompts(), Group("Size and number", "prompt", [_latent(512, 2)])]),
+        Column(
+            320,
+            [
+                Group(
+                    "ControlNet",
+                    "look",
+                    [
+                        Node("image", "LoadImage", {"image": "example.png"}, height=260),
+                        Node("canny", "Canny", {"low_threshold": 0.3, "high_threshold": 0.7}),
+                        Node("controlnet", "ControlNetLoader", {"control_net_name": CONTROLNET}),
+                        Node("control", "ControlNetApplyAdvanced", {"strength": 0.8}),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_pictures(SAVE_NAMED)]),
+    ],
+    [
+        ("checkpoint.0", "lora.model"),
+        ("checkpoint.1", "lora.clip"),
+        ("lora.0", "safety.model"),
+        ("safety.0", "fair.model"),
+        ("adapter.0", "group.adapter"),
+        ("group.0", "fair.groups.group0"),
+        ("latent.0", "fair.latent"),
+        ("lora.1", "positive.clip"),
+        ("lora.1", "negative.clip"),
+        ("image.0", "canny.image"),
+        ("canny.0", "control.image"),
+        ("controlnet.0", "control.control_net"),
+        ("positive.0", "control.positive"),
+        ("negative.0", "control.negative"),
+        ("fair.0", "sampler.model"),
+        ("control.0", "sampler.positive"),
+        ("control.1", "sampler.negative"),
+        ("latent.0", "sampler.latent_image"),
+        *_FROM_SAMPLER,
+        ("decode.0", "save.images"),
+        ("fair.2", "save.names"),
+    ],
+)
+
+HIRES = Workflow(
+    "Hires fix (SD1.5)",
+    _note(
+        "The same steered MODEL serves both passes: an adapter fits any size.",
+        "The second pass keeps what the first one made; a lower strength there is seldom needed.",
+    ),
+    [
+        Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
+        Column(320, [Group("Steer", "steer", [Node("steer", "RespoDiffSteer", {"concept": "woman"})]), _prompts()]),
+        Column(320, [Group("First pass", "picture", [_latent(), _sampler()])]),
+        Column(
+            320,
+            [
+                Group(
+                    "Second pass",
+                    "picture",
+                    [
+                        Node("larger", "LatentUpscaleBy", {"upscale_method": "bicubic", "scale_by": 1.5}),
+                        _sampler("again", denoise=0.5, steps=14),
+                        Node("decode", "VAEDecode"),
+                    ],
+                )
+            ],
+        ),
+        Column(420, [Group("Result", "picture", [SAVE])]),
+    ],
+    [
+        ("checkpoint.0", "steer.model"),
+        ("adapter.0", "steer.adapter"),
+        ("steer.0", "sampler.model"),
+        ("steer.0", "again.model"),
+        *_CLIP,
+        *_TO_SAMPLER,
+        ("positive.0", "again.positive"),
+        ("negative.0", "again.negative"),
+        ("sampler.0", "larger.samples"),
+        ("larger.0", "again.latent_image"),
+        ("again.0", "decode.samples"),
+        ("checkpoint.2", "decode.vae"),
+        ("decode.0", "save.images"),
+    ],
+)
+
+SWEEP = Workflow(
+    "Strength sweep XY (SD1.5)",
+    _note(
+        "Twelve pictures of one noise in one batch: the first concept's strength changes along the rows, the second's "
+        "from row to row.",
+        "Leave adapter_y unconnected to sweep one concept alone.",
+    ),
+    [
+        Column(
+            320,
+            [
+                Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)]),
+                Group("Size", "prompt", [_latent()]),
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Sweep",
+                    "steer",
+                    [
+                        Node(
+                            "sweep",
+                            "RespoDiffStrengthSweep",
+                            {
+                                "concept": "woman",
+                                "strengths": "-1, 0, 0.5, 1",
+                                "concept_y": "man",
+                                "strengths_y": "0 to 1 in 3",
+                            },
+                        )
+                    ],
+                ),
+                _prompts(),
+            ],
+        ),
+        Column(320, [_pictures()]),
+        Column(520, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+    ],
+    [
+        ("checkpoint.0", "sweep.model"),
+        ("adapter.0", "sweep.adapter"),
+        ("adapter.0", "sweep.adapter_y"),
+        ("latent.0", "sweep.latent"),
+        ("sweep.0", "sampler.model"),
+        ("positive.0", "sampler.positive"),
+        ("negative.0", "sampler.negative"),
+        ("sweep.1", "sampler.latent_image"),
+        *_FROM_SAMPLER,
+        *_CLIP,
+        ("decode.0", "grid.images"),
+        ("sweep.2", "grid.sweep"),
+        ("grid.0", "save.images"),
+    ],
+)
+
+REGION = Workflow(
+    "Regional mask and timing (SD1.5)",
+    _note(
+        "One concept on the left of the picture, another one on the right, by a mask and its inverse.",
+        "Under Steer's advanced inputs: the part of the sampling in which it acts, and how its strength moves there. "
+        "The right one fades out, so that details stay the model's own.",
+        "Feather the mask for soft edges. Places outside of it can still change a little.",
+    ),
+    [
+        Column(
+            320,
+            [
+                Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)]),
+                Group(
+                    "Where",
+                    "look",
+                    [
+                        Node("left", "SolidMask", {"value": 1.0, "width": 256, "height": 512}, "Left half"),
+                        Node("none", "SolidMask", {"value": 0.0, "width": 512, "height": 512}, "Whole picture"),
+                        Node("mask", "MaskComposite", {"x": 0, "y": 0, "operation": "add"}),
+                        Node("inverse", "InvertMask"),
+                    ],
+                ),
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Steer",
+                    "steer",
+                    [
+                        Node("one", "RespoDiffSteer", {"concept": "woman"}, "On the left"),
+                        Node("other", "RespoDiffSteer", {"concept": "man", "curve": "fade out"}, "On the right"),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_prompts("a photo of two doctors"), Group("Size", "prompt", [_latent()])]),
+        Column(320, [_pictures()]),
+        Column(420, [Group("Result", "picture", [SAVE])]),
+    ],
+    [
+        ("none.0", "mask.destination"),
+        ("left.0", "mask.source"),
+        ("mask.0", "inverse.mask"),
+        ("mask.0", "one.mask"),
+        ("inverse.0", "other.mask"),
+        ("checkpoint.0", "one.model"),
+        ("adapter.0", "one.adapter"),
+        ("adapter.0", "other.adapter"),
+        ("one.0", "other.model"),
+        ("other.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+    ],
+)
+
+GUARD = Workflow(
+    "Prompt guard (SD1.5)",
+    _note(
+        "Write the prompt once: it goes to CLIP and to **Prompt Guard**, which keeps fairness from overruling it.",
+        "With 'a photo of a doctor' the batch is shared among the groups. Write 'a photo of a male doctor': the guard "
+        "leaves gender alone, and says so.",
+        "It reads English; prompts in other languages are left as they are.",
+    ),
+    [
+        Column(
+            320,
+            [
+                Group("Prompt", "prompt", [Node("text", "PrimitiveStringMultiline", {"value": PROMPT}, "Prompt", 110)]),
+                Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)]),
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Guarded fairness",
+                    "steer",
+                    [
+                        Node("guard", "RespoDiffPromptGuard"),
+                        Node("said", "PreviewAny", title="What the guard found", height=110),
+                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": 4}),
+                    ],
+                )
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Prompts",
+                    "prompt",
+                    [
+                        Node("positive", "CLIPTextEncode", title="Positive prompt"),
+                        Node("negative", "CLIPTextEncode", {"text": NEGATIVE}, "Negative prompt", 90),
+                    ],
+                ),
+                Group("Size and number", "prompt", [_latent(512, 4)]),
+            ],
+        ),
+        Column(320, [_pictures()]),
+        Column(440, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+    ],
+    [
+        ("text.0", "positive.text"),
+        ("text.0", "guard.prompt"),
+        ("adapter.0", "guard.adapters.adapter0"),
+        ("guard.3", "said.source"),
+        ("guard.0", "group.adapter"),
+        ("group.0", "fair.groups.group0"),
+        ("checkpoint.0", "fair.model"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "grid.images"),
+        ("fair.2", "grid.labels"),
+        ("grid.0", "save.images"),
+    ],
+)
+
+WORKFLOWS = (STEER, MIX, GENDER_SD15, RACE_SDXL_WORKFLOW, CROSSED, SAFE, COMPANY, HIRES, SWEEP, REGION, GUARD)

@@ -1,0 +1,123 @@
+"""A workflow, written down in columns, drawn in ComfyUI's page: nodes, groups, links, and a note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_page import ComfyPage
+
+_GAP = 20  # between columns, and around nodes in a group
+_TITLE = 34  # of a node, above its box
+_GROUP_TITLE = 44
+COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "picture": "#7b5ea7", "look": "#88AAAA"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node by the name that links call it; `height` is the least, where the page's own would be too low."""
+
+    key: str
+    type: str
+    values: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes below one another under a title."""
+
+    title: str
+    colour: str
+    nodes: Sequence[Node]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Groups below one another, all of one width."""
+
+    width: int
+    groups: Sequence[Group]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """`links` go from "node.output number" to "node.input name"; `note` stands below the first column."""
+
+    name: str
+    note: str
+    columns: Sequence[Column]
+    links: Sequence[tuple[str, str]]
+    note_height: int = 300
+
+
+def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
+    """Draw the workflow on the empty graph; the nodes' ids by their keys."""
+    ids: dict[str, int] = {}
+    placed: list[tuple[Group, int, int, int]] = []  # group, left, top, width: boxes follow when links made nodes grow
+    lefts = []
+    left = 0
+    for column in workflow.columns:
+        lefts.append(left)
+        for group in column.groups:
+            for node in group.nodes:
+                ids[node.key] = _add(page, node, column.width)
+            placed.append((group, left, 0, column.width))
+        left += column.width + 3 * _GAP
+    for source, target in workflow.links:
+        (one, output), (other, name) = source.split("."), target.split(".", 1)
+        page.connect(ids[one], int(output), ids[other], name)
+    bottoms = [_stack(page, column, x, ids) for column, x in zip(workflow.columns, lefts, strict=True)]
+    note = page.add("MarkdownNote", (lefts[0], bottoms[0] + _GAP + _TITLE))
+    page.set(note, page.widgets(note)[0]["name"], workflow.note)
+    page.js(
+        """(id, size) => {
+            const node = app.graph.getNodeById(id)
+            node.setSize(size)
+            node.title = 'What to do'
+        }""",
+        note,
+        (workflow.columns[0].width + 2 * _GAP, workflow.note_height),
+    )
+    return ids
+
+
+def _add(page: ComfyPage, node: Node, width: int) -> int:
+    id_ = page.add(node.type, (0, 0), **node.values)
+    page.js("(id, title) => { if (title) app.graph.getNodeById(id).title = title }", id_, node.title)
+    return id_
+
+
+def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int]) -> int:
+    """Put the column's nodes below one another and a group around each lot; the column's lower end."""
+    top = 0
+    for group in column.groups:
+        y = top + _GROUP_TITLE + _TITLE
+        for node in group.nodes:
+            height = page.js(
+                """(id, pos, width, least) => {
+                    const node = app.graph.getNodeById(id)
+                    node.pos = pos
+                    node.setSize([width, Math.max(least, node.computeSize()[1])])
+                    return node.size[1]
+                }""",
+                ids[node.key],
+                (left + _GAP, y),
+                column.width,
+                node.height,
+            )
+            y += int(height) + _TITLE + _GAP
+        page.js(
+            """(title, color, [x, y, width, height]) => {
+                const group = new LiteGraph.LGraphGroup(title)
+                Object.assign(group, { color, pos: [x, y], size: [width, height] })
+                app.graph.add(group)
+            }""",
+            group.title,
+            COLOURS[group.colour],
+            (left, top, column.width + 2 * _GAP, y - top - _TITLE),
+        )
+        top = y - _TITLE + _GAP
+    return top - _GAP
