@@ -46,7 +46,7 @@ class PromptGuard(io.ComfyNode):
                 ),
             ],
             outputs=[
-                AdapterType.Output("ADAPTER", tooltip="For Steer, Fair Group or Strength Sweep; muted where need be."),
+                AdapterType.Output("ADAPTER", tooltip="For Steer or Fair Group; muted where need be."),
                 io.Boolean.Output("STEER", tooltip="Whether any concept may steer."),
                 io.String.Output("CONCEPTS", tooltip="Those that may, parted by commas."),
                 io.String.Output("TEXT", tooltip="What was found, in sentences."),

@@ -117,6 +117,10 @@ def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
             for parameter, tensor in module.tensors.items():
                 key = ".".join(filter(None, (concept.name, role, parameter)))
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+                if not bool(torch.isfinite(tensors[key]).all()):
+                    raise AdapterFileError(
+                        f"Concept {concept.name!r} has values too large for {dtype}: write it as float32 or bfloat16."
+                    )
     return _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
 
 

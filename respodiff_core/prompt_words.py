@@ -103,7 +103,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
 """Runs of words that settle an axis."""
 
 PEOPLE = _words(
-    "person human adult individual figure somebody someone character portrait face model citizen stranger tourist "
+    "person human adult individual figure somebody someone character face model citizen stranger tourist "
     "parent spouse twin sibling cousin neighbour neighbor friend partner patient customer client guest attendant "
     "cashier teacher nurse assistant secretary cleaner receptionist clerk counselor designer hairdresser writer "
     "housekeeper baker librarian tailor driver supervisor janitor cook laborer worker developer carpenter manager "

@@ -10,15 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from comfy_bench import make_adapter
-from comfy_hosts import NEWEST, PACK, YOURS, hosts, make_server, small_checkpoint, source_of
+from comfy_hosts import NEWEST, PACK, YOURS, hosts, make_server, source_of
 from comfy_page import ComfyPage, browser, open_page, prepare
 from playwright.sync_api import Browser
-from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.server import ComfyServer
+from workflow_models import put_adapters, put_models
 
-# The names that the shipped workflows use.
-CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 SCREENSHOTS = PACK / "out" / "screenshots"
 
 collect_ignore_glob = [] if hosts() else ["*"]
@@ -29,9 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     source = source_of(YOURS if hosts() == [YOURS] else NEWEST)
     base = tmp_path_factory.mktemp("comfyui-page")
     comfy = make_server(source, base)
-    checkpoints = base / "models" / "checkpoints"
-    checkpoints.mkdir()
-    (checkpoints / CHECKPOINT).symlink_to(small_checkpoint(source, "checkpoints/sd15.safetensors"))
+    put_models(comfy)
     prepare(comfy)
     with comfy:
         yield comfy
@@ -45,12 +40,11 @@ def chrome() -> Iterator[Browser]:
 
 @pytest.fixture
 def adapters(server: ComfyServer) -> Path:
-    """models/respodiff with a fairness and a safety adapter."""
+    """models/respodiff with the adapters that the shipped workflows name."""
     folder = server.base_directory / "models" / "respodiff"
     for file in folder.glob("*"):
         file.unlink()
-    write(make_adapter("sd15", "woman", "man", category="fairness"), folder / "gender.safetensors")
-    write(make_adapter("sd15", "violence", "nudity", "hate", category="safety"), folder / "safety.safetensors")
+    put_adapters(folder)
     return folder
 
 

@@ -11,10 +11,11 @@ import pytest
 from comfy_bench import make_adapter
 from comfy_hosts import PACK
 from comfy_page import ComfyPage
+from node_texts import LANGUAGES, read
 from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.server import PACK_NAME
 
-NODES = ["RespoDiffLoadAdapter", "RespoDiffSteer", "RespoDiffConceptMixer", "RespoDiffInspectAdapter"]
+NODES = sorted(path.name for path in (PACK / "web" / "docs").iterdir())
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 MIXER = "RespoDiffConceptMixer"
@@ -94,9 +95,18 @@ def mixer_graph(page: ComfyPage, adapter: str, **strengths: float) -> None:
     page.connect(node, 0, nodes["KSampler"], "model")
 
 
+# From which node's output to which node's input each link goes.
+LINKS = """() => app.graph._nodes.flatMap((node) => (node.inputs ?? [])
+    .filter((input) => input.link != null)
+    .map((input) => {
+        const link = app.graph.links.get?.(input.link) ?? app.graph.links[input.link]
+        return [link.origin_id, link.origin_slot, node.id, input.name]
+    }))"""
+
+
 def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Queue the graph and wait: the error, if any, and the saved pictures."""
-    (saver,) = page.nodes("SaveImage")
+    (saver,) = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages")]
     assert page.queue()
     page.wait(f"app.lastExecutionError || app.nodeOutputs[{saver}]?.images?.length")
     return page.js("() => app.lastExecutionError ?? null"), page.js("(id) => app.nodeOutputs[id]?.images ?? []", saver)
@@ -108,9 +118,11 @@ def failure(page: ComfyPage) -> dict[str, Any]:
     return error
 
 
-def test_the_four_nodes_can_be_added(page):
+def test_all_nodes_can_be_added(page):
+    known = page.js("() => Object.keys(LiteGraph.registered_node_types)")
+    assert sorted(type_ for type_ in known if type_.startswith("RespoDiff")) == NODES
     for index, node in enumerate(NODES):
-        page.add(node, (400 * index, 100))
+        page.add(node, (360 * (index % 5), 60 + 280 * (index // 5)))
     assert not [line for line in page.console if line.startswith("error") and "respodiff" in line.lower()]
 
 
@@ -145,7 +157,7 @@ def test_the_mixers_sliders_hit_0_and_1(page):
 def test_steers_further_inputs_are_advanced(page):
     widgets = page.widgets(page.add("RespoDiffSteer"))
     advanced = [w["name"] for w in widgets if w["options"].get("advanced")]
-    assert advanced == ["ram_strength", "sam_strength", "start_percent", "end_percent", "prompt"]
+    assert advanced == ["ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve"]
 
 
 class TestConceptMixer:
@@ -230,39 +242,66 @@ def test_what_is_refused_is_said_in_the_page(page):
     page.page.get_by_text(said.split(".")[0]).first.wait_for()
 
 
-@pytest.mark.parametrize("node", NODES)
-def test_every_node_has_a_help_page(page, node):
-    page.js("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", page.add(node, (100, 200)))
-    page.page.locator('[data-testid="info-button"]').click()
-    page.page.get_by_role("heading", name="What it cannot promise").wait_for()
+def test_every_node_has_a_help_page(page):
+    for node in NODES:
+        page.clear()
+        title = (PACK / "web" / "docs" / node / "en.md").read_text("utf-8").splitlines()[0].removeprefix("# ")
+        page.js("(id) => app.canvas.selectNode(app.graph.getNodeById(id))", page.add(node, (100, 200)))
+        button = page.page.locator('[data-testid="info-button"]')
+        button.wait_for()
+        if not page.page.get_by_role("heading", name="What it cannot promise").is_visible():
+            button.click()
+        page.page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+        page.page.get_by_role("heading", name="What it cannot promise").wait_for()
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_the_page_speaks_the_users_language(server, opening, language):
+    texts = read(language)
+    server.post_json("/settings/Comfy.Locale", language)
+    try:
+        with opening() as page:
+            for node in NODES:
+                id_ = page.add(node, (360 * (NODES.index(node) % 5), 60 + 280 * (NODES.index(node) // 5)))
+                shown = page.js("(id) => app.graph.getNodeById(id).title", id_)
+                assert shown == texts[node]["display_name"]
+            labels = {w["name"]: w["label"] for w in page.widgets(page.nodes("RespoDiffSteer")[0])}
+            assert labels["strength"] == texts["RespoDiffSteer"]["inputs"]["strength"]["name"]
+    finally:
+        server.post_json("/settings/Comfy.Locale", "en")
+
+
+def test_growing_inputs_grow_and_come_back(page):
+    fair = page.add("RespoDiffFairBatch", (700, 100))
+    for number in range(3):
+        page.connect(page.add("RespoDiffFairGroup", (100, 100 + 200 * number)), 0, fair, f"groups.group{number}")
+    saved = page.save()
+    page.load(json.loads(json.dumps(saved)))
+    (fair,) = page.nodes("RespoDiffFairBatch")
+    linked = page.js("(id) => app.graph.getNodeById(id).inputs.filter((i) => i.link != null).map((i) => i.name)", fair)
+    assert linked == ["groups.group0", "groups.group1", "groups.group2"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 class TestWorkflows:
-    def test_opens_without_a_missing_node_or_file(self, page, workflow):
+    def test_opens_runs_and_comes_back_from_saving(self, page, workflow):
+        """As it ships, but smaller: no node or file missing, no error in the console, a picture, nothing lost."""
         content = json.loads(workflow.read_text("utf-8"))
+        page.console.clear()
         page.load(content)
-        page.page.wait_for_timeout(1500)
+        page.page.wait_for_timeout(1000)
         assert page.js("() => app.graph._nodes.filter((n) => n.has_errors).map((n) => n.type)") == []
         assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
-        prompt = page.js("async () => (await app.graphToPrompt()).output")
-        for node in prompt.values():
-            assert node["inputs"].get("ckpt_name", CHECKPOINT) == CHECKPOINT
-            assert node["inputs"].get("adapter") in (None, "gender.safetensors") or isinstance(
-                node["inputs"]["adapter"], list
-            )
-        page.js("() => app.canvas.deselectAll()")
-
-    def test_runs_when_made_small(self, page, workflow):
-        page.load(json.loads(workflow.read_text("utf-8")))
-        for latent in page.nodes("EmptyLatentImage"):
-            page.set(latent, "width", 64)
-            page.set(latent, "height", 64)
-        for sampler in page.nodes("KSampler"):
-            page.set(sampler, "steps", 2)
+        assert not [line for line in page.console if line.startswith("error")]
+        page.shrink(64, steps=2)
         error, pictures = outcome(page)
         assert error is None
         assert pictures
+        before = {node: page.values(node) for node in page.js("() => app.graph._nodes.map((n) => n.id)")}
+        links = page.js(LINKS)
+        page.load(json.loads(json.dumps(page.save())))
+        assert {node: page.values(node) for node in before} == before
+        assert page.js(LINKS) == links
 
     def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
         assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]

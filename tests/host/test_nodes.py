@@ -1,4 +1,4 @@
-"""The four nodes as the page sees them and as graphs use them."""
+"""The nodes as the page sees them and as graphs use them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, output
+from node_texts import read, texts_of
 from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.results import NodeFailed
 
-NODES = ["RespoDiffLoadAdapter", "RespoDiffSteer", "RespoDiffConceptMixer", "RespoDiffInspectAdapter"]
+NODES = sorted(read("en"))
 
 
 def info(bench: Bench, node: str) -> dict:
@@ -33,13 +34,19 @@ def test_every_node_explains_itself(bench, node):
         assert options.get("tooltip"), f"{node}.{name} has no tooltip"
 
 
+def test_the_english_texts_for_the_page_are_the_nodes_own(bench):
+    """After a change: PYTHONPATH=tests python tests/node_texts.py, then the translations."""
+    described = bench.server.get_json("/object_info")
+    assert texts_of(described) == read("en")
+
+
 def test_the_slider_is_as_artists_expect(bench):
     kind, options = inputs_of(info(bench, "RespoDiffSteer"))["strength"]
     assert kind == "FLOAT"
     assert (options["min"], options["max"], options["step"], options["default"]) == (-2.0, 2.0, 0.01, 1.0)
     assert options["display"] == "slider"
     advanced = {name for name, (_, o) in inputs_of(info(bench, "RespoDiffSteer")).items() if o.get("advanced")}
-    assert advanced == {"ram_strength", "sam_strength", "start_percent", "end_percent", "prompt"}
+    assert advanced == {"ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve"}
 
 
 def test_the_pack_loads_and_needs_nothing(bench):

@@ -38,6 +38,8 @@ OPEN = [
     "a nurse with black hair and brown eyes",
     "a carpenter painting a white wall",
     "a black and white photo of a teacher",
+    "a black and white portrait of a nurse",
+    "a dark, moody portrait",
     "a photo of a person in front of a black car",
     "a farmer in an old barn, golden hour",
     "a firefighter holding a black hose",
