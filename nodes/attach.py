@@ -303,7 +303,7 @@ def _opening(window: Window, run: _Run | None, transformer_options: dict[str, An
     span = run.spans[window]
     factor = None
     if span.hundredths is not None:
-        passed = (sigmas[:, None] <= span.hundredths.to(sigmas.device)).float().mean(dim=1)
+        passed = (sigmas[:, None] <= span.hundredths.to(sigmas.device)).mean(dim=1, dtype=torch.float32)
         factor = passed if window.curve == "fade in" else 1 - passed
     return _Opening((sigmas <= span.first) & (sigmas >= span.last), factor)
 

@@ -104,6 +104,11 @@ LINKS = """() => app.graph._nodes.flatMap((node) => (node.inputs ?? [])
     }))"""
 
 
+def set_values(page: ComfyPage) -> dict[int, dict[str, Any]]:
+    """Each node's values."""
+    return {node: page.values(node) for node in page.js("() => app.graph._nodes.map((n) => n.id)")}
+
+
 def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Queue the graph and wait: the error, if any, and the saved pictures."""
     (saver,) = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages")]
@@ -284,7 +289,7 @@ def test_growing_inputs_grow_and_come_back(page):
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 class TestWorkflows:
-    def test_opens_runs_and_comes_back_from_saving(self, page, workflow):
+    def test_opens_comes_back_from_saving_and_runs(self, page, workflow):
         """As it ships, but smaller: no node or file missing, no error in the console, a picture, nothing lost."""
         content = json.loads(workflow.read_text("utf-8"))
         page.console.clear()
@@ -294,14 +299,13 @@ class TestWorkflows:
         assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
         assert not [line for line in page.console if line.startswith("error")]
         page.shrink(64, steps=2)
+        before, links = set_values(page), page.js(LINKS)
+        page.load(json.loads(json.dumps(page.save())))
+        assert set_values(page) == before
+        assert page.js(LINKS) == links
         error, pictures = outcome(page)
         assert error is None
         assert pictures
-        before = {node: page.values(node) for node in page.js("() => app.graph._nodes.map((n) => n.id)")}
-        links = page.js(LINKS)
-        page.load(json.loads(json.dumps(page.save())))
-        assert {node: page.values(node) for node in before} == before
-        assert page.js(LINKS) == links
 
     def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
         assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]

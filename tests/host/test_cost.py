@@ -26,7 +26,11 @@ def operations(bench: Bench, adapter: Adapter, **how) -> list[list[str]]:
     return json.loads((bench.server.base_directory / "output" / "operations.json").read_text())
 
 
-@pytest.mark.parametrize("how", [{}, {"start_percent": 0.2, "end_percent": 0.7}], ids=["whole", "window"])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"start_percent": 0.2, "end_percent": 0.7}, {"curve": "fade in"}],
+    ids=["whole", "window", "curve"],
+)
 def test_a_step_never_makes_the_host_wait_nor_uploads_again(bench, how):
     first, *later = operations(bench, make_adapter("sd15"), **how)
     assert len(later) == 3
@@ -41,6 +45,21 @@ def test_eight_chained_concepts_cost_a_step_what_one_does(bench):
     eight = operations(bench, make_adapter("sd15", *"abcdefgh"))[-1]
     assert one == eight
     assert sum("aten.add" in name for name in eight) == 1
+
+
+def test_a_batch_of_eight_concepts_costs_a_step_what_one_concept_does(bench):
+    """The same operations, on rows that hold each image's own vector."""
+    one = operations(bench, make_adapter("sd15"))[-1]
+    bench.save_adapter(make_adapter("sd15", *"abcdefgh"))
+    graph = Graph()
+    adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+    groups = graph.add("RespoDiffFairGroup", adapter=adapter, concept="(all of them)", share=1.0, strength=1.0)
+    settings = {"none_share": 0.0, "allocation": "balanced", "seed": 0, "batch_size": 8}
+    fair = graph.add("RespoDiffFairBatch", model=load_unet(graph, "sd15"), **{"groups.group0": groups}, **settings)
+    sample(graph, graph.add("ProbeOperations", model=fair), "sd15", steps=4, batch=8)
+    bench.run(graph)
+    *_, fair_step = json.loads((bench.server.base_directory / "output" / "operations.json").read_text())
+    assert fair_step == one
 
 
 def test_the_patch_goes_with_its_model(bench):
