@@ -183,11 +183,11 @@ def axis_of(info: ConceptInfo) -> str:
 
 
 def _own_words(info: ConceptInfo) -> GroupWords:
-    """What the target says beyond the neutral prompt, and the file's synonyms; adjectives where a person follows."""
+    """What the target says beyond the neutral prompt, and the file's single synonyms (others are looked for whole)."""
     neutral = set(Prompt(info.neutral).words) | STOPS | _FILLERS
     nouns: set[str] = set()
     adjectives: set[str] = set()
-    for phrase in (info.target, *info.synonyms):
+    for phrase in (info.target, *(word for word in info.synonyms if " " not in word)):
         for clause in Prompt(phrase).clauses:
             for place, word in enumerate(clause):
                 if word not in neutral:

@@ -156,7 +156,8 @@ class TestOwnConcepts:
         info = ConceptInfo("glasses", "fairness", "a person with glasses", "a person", synonyms=words)
         for prompt in ("a doctor with glasses", "a cook wearing spectacles", "a near sighted pilot"):
             assert guard(prompt, [adapter(info)]).active == ()
-        assert guard("a doctor", [adapter(info)]).active == ("glasses",)
+        for prompt in ("a doctor", "a doctor near a table"):
+            assert guard(prompt, [adapter(info)]).active == ("glasses",)
 
     def test_an_axis_of_the_file_parts_them(self):
         shape, hue = (
