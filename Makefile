@@ -36,6 +36,7 @@ format: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/patch_overhead.py
+	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 
 # The stamp is written last: an interrupted set-up is done again.

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from ..respodiff_core.adapter import ConceptHeader
-from . import concept_sliders
+from .concept_sliders import SliderNode, file_input
 from .inputs import CATEGORY, model_input, model_output
 
 
-def _every(concept: ConceptHeader) -> bool:
-    return True
-
-
-class ConceptMixer(io.ComfyNode):
+class ConceptMixer(SliderNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -27,14 +21,10 @@ class ConceptMixer(io.ComfyNode):
                 "nothing, and with all at 0 the model is passed on unchanged."
             ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "concept sliders", "mixer"],
-            inputs=[model_input(), concept_sliders.file_input(_every, lambda concept: 0.0)],
+            inputs=[model_input(), file_input(cls.wanted, lambda concept: 0.0)],
             outputs=[model_output()],
         )
 
-    @classmethod
-    def fingerprint_inputs(cls, adapter: dict[str, Any] | None = None, **_: Any) -> str:
-        return concept_sliders.fingerprint(adapter)
-
-    @classmethod
-    def execute(cls, model: Any, adapter: dict[str, Any] | None = None) -> io.NodeOutput:
-        return io.NodeOutput(concept_sliders.steered(model, adapter, _every))
+    @staticmethod
+    def wanted(concept: ConceptHeader) -> bool:
+        return True

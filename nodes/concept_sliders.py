@@ -36,12 +36,24 @@ def file_input(wanted: Wanted, default: Callable[[ConceptHeader], float]) -> io.
     )
 
 
-def fingerprint(adapter: dict[str, Any] | None) -> str:
-    return folder.fingerprint(adapter[FILE]) if adapter else "missing"
+class SliderNode(io.ComfyNode):
+    """A node with a MODEL and `file_input`; `wanted` says which concepts of the file are its own."""
+
+    @staticmethod
+    def wanted(concept: ConceptHeader) -> bool:
+        raise NotImplementedError
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter: dict[str, Any] | None = None, **_: Any) -> str:
+        return folder.fingerprint(adapter[FILE]) if adapter else "missing"
+
+    @classmethod
+    def execute(cls, model: Any, adapter: dict[str, Any] | None = None) -> io.NodeOutput:
+        return io.NodeOutput(_steered(model, adapter, cls.wanted))
 
 
-def steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
-    """The model, steered as the sliders say. `adapter` is what `file_input` gives the node."""
+def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
+    """The model, steered as the sliders say."""
     if not adapter:
         raise AdapterFileError(
             "The adapter file this node was saved with is not in models/respodiff, or cannot be read (the log "

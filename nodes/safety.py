@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from ..respodiff_core.adapter import ConceptHeader
-from . import concept_sliders
+from .concept_sliders import SliderNode, file_input
 from .inputs import CATEGORY, model_input, model_output
 
 
-def _safety(concept: ConceptHeader) -> bool:
-    return concept.info.category == "safety"
-
-
-def _recommended(concept: ConceptHeader) -> float:
-    return min(max(round(concept.info.strength / 0.05) * 0.05, 0.0), 2.0)
-
-
-class Safety(io.ComfyNode):
+class Safety(SliderNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -31,14 +21,15 @@ class Safety(io.ComfyNode):
                 "Fair Batch and Steer in any order. It lowers how often unsafe content appears; it is not a filter."
             ),
             search_aliases=["respodiff", "safety", "nsfw", "violence", "safe", "harm"],
-            inputs=[model_input(), concept_sliders.file_input(_safety, _recommended)],
+            inputs=[model_input(), file_input(cls.wanted, _recommended)],
             outputs=[model_output()],
         )
 
-    @classmethod
-    def fingerprint_inputs(cls, adapter: dict[str, Any] | None = None, **_: Any) -> str:
-        return concept_sliders.fingerprint(adapter)
+    @staticmethod
+    def wanted(concept: ConceptHeader) -> bool:
+        return concept.info.category == "safety"
 
-    @classmethod
-    def execute(cls, model: Any, adapter: dict[str, Any] | None = None) -> io.NodeOutput:
-        return io.NodeOutput(concept_sliders.steered(model, adapter, _safety))
+
+def _recommended(concept: ConceptHeader) -> float:
+    """The file's strength, on the slider's steps."""
+    return min(max(round(20 * concept.info.strength) / 20, 0.0), 2.0)

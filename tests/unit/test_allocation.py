@@ -16,21 +16,23 @@ from respodiff.respodiff_core.errors import ShareError
 SEEDS = st.integers(0, 2**64 - 1)
 # 99.9 % quantiles by degrees of freedom; seeds are fixed, so none can fail by chance alone.
 CHI_SQUARE_LIMITS = {1: 10.83, 2: 13.82, 4: 18.47}
-ANY_SHARES = st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any)
 WHOLE_SHARES = st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(any)
 
 
 class TestBalanced:
-    @given(shares=ANY_SHARES, images=st.integers(1, 64), seed=SEEDS)
-    @settings(deadline=None, max_examples=1000)
-    def test_every_share_gets_its_quota_in_whole_images(self, shares, images, seed):
-        """As near as whole images allow: each gets its due rounded down or up, and all of it where it is whole."""
-        given = balanced(shares, images, seed)
-        assert len(given) == images
-        counts = Counter(given)
-        for number, share in enumerate(shares):
-            due = Fraction(images * share, sum(shares))
-            assert due - 1 < counts[number] < due + 1
+    @pytest.mark.parametrize("groups", range(1, 9))
+    @given(seed=SEEDS, data=st.data())
+    @settings(deadline=None, max_examples=10)
+    def test_every_share_gets_its_quota_in_whole_images(self, groups, seed, data):
+        """For every batch up to 64: each gets its due rounded down or up, and exactly its due where that is whole."""
+        shares = data.draw(st.lists(st.integers(0, 1000), min_size=groups, max_size=groups).filter(any))
+        for images in range(1, 65):
+            given = balanced(shares, images, seed)
+            assert len(given) == images
+            counts = Counter(given)
+            for number, share in enumerate(shares):
+                due = Fraction(images * share, sum(shares))
+                assert due - 1 < counts[number] < due + 1
 
     def test_equal_shares_are_exact_for_every_count_that_divides(self):
         for groups in range(1, 9):
