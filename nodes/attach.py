@@ -205,7 +205,7 @@ class HSpacePatch:
         for group in self._groups:
             chosen = [group.prompt == "both" or prompt in (group.prompt, "both") for prompt in prompts]
             if any(chosen):
-                steered_in = [area if chosen else None for area, chosen in zip(areas, chosen, strict=True)]
+                steered_in = [area if mine else None for area, mine in zip(areas, chosen, strict=True)]
                 h = _add(h, group, steered_in, _opening(group.window, run, transformer_options))
                 if run is not None:
                     run.acted.set()

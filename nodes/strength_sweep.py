@@ -80,7 +80,7 @@ class StrengthSweep(io.ComfyNode):
 
 def _repeated(latent: dict[str, Any], images: int, same_noise: bool) -> dict[str, Any]:
     """The first latent, so many times. ComfyUI draws the noise of an image by its `batch_index`."""
-    repeated = {**latent, "samples": _first(latent["samples"]).repeat(images, 1, 1, 1)}
+    repeated = {**latent, "samples": _first(latent["samples"]).repeat(images, *(1,) * (latent["samples"].ndim - 1))}
     if "noise_mask" in latent:
         repeated["noise_mask"] = _first(latent["noise_mask"])
     first = int(latent.get("batch_index", [0])[0])

@@ -16,6 +16,7 @@ Category = Literal["fairness", "safety", "other"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
 
 _NAME_LENGTH = 64
+_STRONGEST = 100.0
 # A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')
 
@@ -96,6 +97,10 @@ class ConceptInfo:
                     f"Concept {name!r} has the {key} {_short(entry[key])}, which is of a wrong type."
                 )
             known[key] = entry[key]
+        if not abs(known.get("strength", 1.0)) <= _STRONGEST:
+            raise AdapterFileError(
+                f"Concept {name!r} has the recommended strength {_short(entry['strength'])}, which is out of range."
+            )
         if not all(isinstance(word, str) for word in known.get("synonyms", ())):
             raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {_short(entry['synonyms'])}.")
         known["synonyms"] = tuple(known.get("synonyms", ()))

@@ -34,8 +34,8 @@ from .prompt_words import (
 Kind = Literal["person", "group", "scene"]
 """What a prompt shows (paper, appendix 8.8: one adapter each)."""
 
-_TAGS = re.compile(r"<[^>]*>|\bembedding:\S+|:\s*[\d.]+")
-_CLAUSES = re.compile(r"[,.;:!?()\[\]{}|\n\"]+|\bBREAK\b|\bAND\b")
+_TAGS = re.compile(r"<[^>]*>|\bembedding:\S+|:\s*[\d.]+|[()\[\]{}]")  # brackets only weigh what they hold
+_CLAUSES = re.compile(r"[,.;:!?|\"]+|\n\s*\n|\bBREAK\b|\bAND\b")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _REACH = 4  # words from an adjective to its person
 _FILLERS = frozenset({"person", "people", "human", "race", "racial", "skin", "someone", "looking", "ethnicity"})
@@ -61,9 +61,10 @@ class Prompt:
     @property
     def looks_english(self) -> bool:
         """False for other scripts, and for the common small words of other languages without English ones."""
-        if any(not unicodedata.name(letter, "LATIN").startswith("LATIN") for word in self.words for letter in word):
+        letters = {letter for word in self.words for letter in word if letter.isalpha()}
+        if any(not unicodedata.name(letter, "").startswith("LATIN") for letter in letters):
             return False
-        words = set(self.words)
+        words = {word.split("'")[0] for word in self.words}  # of an elision ("d'une") what comes first tells
         return not words & FOREIGN or bool(words & ENGLISH)
 
     @property
@@ -114,7 +115,7 @@ def guard(prompt: str, adapters: Sequence[Adapter], similarities: Sequence[float
     for name, reason in muted.items():
         by_reason.setdefault(reason, []).append(name)
     reasons += [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-    return Verdict(replace(adapter, muted=adapter.muted | muted.keys()), tuple(reasons))
+    return Verdict(replace(adapter, muted=adapter.muted | frozenset(muted)), tuple(reasons))
 
 
 def neutral_kind(adapter: Adapter) -> Kind:
@@ -165,14 +166,14 @@ def _named(prompt: Prompt, axis: str, infos: Sequence[ConceptInfo]) -> str | Non
     for words in (*AXES.get(axis, {}).values(), *map(_own_words, infos)):
         if said := prompt.names(words):
             return said
-    phrases = (*PHRASES.get(axis, ()), *(word for info in infos for word in info.synonyms if " " in word))
-    return next((phrase for phrase in phrases if prompt.holds(phrase.lower())), None)
+    phrases = (*PHRASES.get(axis, ()), *(word for info in infos for word in info.synonyms))
+    return next((phrase for phrase in phrases if prompt.holds(" ".join(Prompt(phrase).words))), None)
 
 
 def axis_of(info: ConceptInfo) -> str:
     """What the concept's group is one of: as its file says, else by its words; else the groups of its file."""
     if info.axis:
-        return info.axis
+        return info.axis.casefold()
     own = {word for clause in Prompt(f"{info.name}, {info.target}").clauses for word in clause}
     neutral = set(Prompt(info.neutral).words)
     for axis, groups in AXES.items():
@@ -187,7 +188,7 @@ def _own_words(info: ConceptInfo) -> GroupWords:
     neutral = set(Prompt(info.neutral).words) | STOPS | _FILLERS
     nouns: set[str] = set()
     adjectives: set[str] = set()
-    for phrase in (info.target, *(word for word in info.synonyms if " " not in word)):
+    for phrase in (info.target, *(word for word in info.synonyms if len(Prompt(word).words) == 1)):
         for clause in Prompt(phrase).clauses:
             for place, word in enumerate(clause):
                 if word not in neutral:

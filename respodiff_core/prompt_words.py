@@ -174,9 +174,9 @@ LINKS = _words("is are was were looks being who's she's he's they're")
 STOPS = _words("a an the in on at with of from by for to near under over behind beside wearing holding using and or")
 """Words across which an adjective does not reach; "and" and "or" it does reach across between adjectives."""
 
-ENGLISH = _words("a an the of in on at with and by from to for is are his her their wearing holding photo portrait")
+ENGLISH = _words("an the of with on at and by from to are his her their wearing holding who this that")
 FOREIGN = _words(
-    "un una uno unos unas el los las del con por para una uma um dos com em na no une des les du avec dans sur et "
+    "d l un una uno unos unas el los las del con por para una uma um dos com em na une des les du avec dans sur et "
     "ein eine einen einem einer der das dem den mit und im auf von zu il lo gli di che della nel een het van op met "
     "en foto retrato ritratto bild"
 )

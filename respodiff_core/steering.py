@@ -139,6 +139,7 @@ class Group:
                 (_index(addend.rows, device), addend.scale(*size).to(device, dtype)) for addend in looking
             )
         )
+        self._has_mask = any(addend.mask is not None for addend in addends)
         self._has_fixed = bool(fixed)
         self._has_looking = bool(looking)
 
@@ -155,7 +156,7 @@ class Group:
                 "the node that made it (Fair Batch, Strength Sweep, or a Steer with a batch of masks) the batch size "
                 "of the latent that you sample, or connect that latent to it."
             )
-        size = (h.shape[-2], h.shape[-1], area)
+        size = (h.shape[-2], h.shape[-1], area if self._has_mask else WHOLE)
         fixed = self._sum_of_fixed(h.device, h.dtype, *size) if self._has_fixed else None
         if not self._has_looking:
             assert fixed is not None, "a group has at least one module"

@@ -24,7 +24,7 @@ class Axis:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(f"{strength:.2f}".rstrip("0").rstrip(".") for strength in self.strengths)
+        return tuple(f"{strength:.3g}" for strength in self.strengths)
 
 
 @dataclass(frozen=True)

@@ -143,12 +143,9 @@ class TestGrid:
         assert (len({x for x, _ in corners}), len({y for _, y in corners})) == (3, 2)
 
     def test_labels_stand_below_each_picture(self, bench):
-        labels = self.picture(bench, "labels", 3, labels=self.text("woman\nman\nnone"))
+        labels = self.picture(bench, "labels", 3, labels="woman\nman\nnone")
         assert len(self.pictures_in(labels)) == 3
         assert labels.height > self.picture(bench, "plain", 3).height
-
-    def text(self, value: str) -> str:
-        return value
 
     def test_pictures_of_another_batch_are_refused(self, bench):
         graph = Graph()

@@ -140,7 +140,7 @@ def test_fairness_and_safety_together_cost_neither(bench, base):
 
 
 def test_the_guard_keeps_every_explicit_prompt_at_its_stated_group(bench, base):
-    """Without it half of the pictures would be overruled."""
+    """Without it some of the pictures are overruled."""
     kept = overruled = total = 0
     for number, (shape, profession) in enumerate(islice(product(SHAPES, PROFESSIONS[::2]), 16)):
         text = phrase(f"{shape} {profession}", template=TEMPLATES[number % len(TEMPLATES)])

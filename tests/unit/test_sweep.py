@@ -56,7 +56,7 @@ def test_two_concepts_span_a_grid_row_by_row():
 
 
 def test_labels_are_short():
-    assert Axis(random_concept(), (0, 0.5, -1.25, 1 / 3)).labels == ("0", "0.5", "-1.25", "0.33")
+    assert Axis(random_concept(), (0, 0.5, -1.25, 1 / 3)).labels == ("0", "0.5", "-1.25", "0.333")
 
 
 def test_too_many_images_are_refused():
