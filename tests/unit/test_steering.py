@@ -195,3 +195,8 @@ class TestMask:
         (group,) = Steering((Term(random_concept(), 1, 1, mask=Mask.of(torch.ones(2, 8, 8))),)).groups()
         with pytest.raises(BatchSizeError, match="batch of masks"):
             group.delta(h)
+
+
+def test_areas_share_one_tensor_where_there_is_no_mask():
+    (group,) = Steering((Term(random_concept(), 1, 1),)).groups()
+    assert group.delta(h, Area(0.0, 0.0, 0.5, 0.5)) is group.delta(h)
