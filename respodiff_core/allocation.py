@@ -15,7 +15,7 @@ from random import Random
 
 from .errors import ShareError
 
-_FINEST = 10_000  # shares are rounded to fractions of so much
+_FINEST = 10_000  # shares are rounded to so many parts of the largest
 
 
 def balanced(shares: Sequence[float], images: int, seed: int) -> list[int]:
@@ -62,9 +62,16 @@ def _whole(shares: Sequence[float]) -> list[int]:
         raise ShareError("There is nothing to share among: connect at least one concept.")
     if not all(isfinite(share) and share >= 0 for share in shares):
         raise ShareError(f"Shares must be 0 or more, not {', '.join(f'{share:g}' for share in shares)}.")
-    fractions = [Fraction(share).limit_denominator(_FINEST) for share in shares]
-    if not any(fractions):
+    largest = max(shares)
+    if not largest:
         raise ShareError("All shares are 0: give at least one concept a share, for instance 1 to each.")
+    fractions = [_part(share, largest) for share in shares]
     scale = lcm(*(fraction.denominator for fraction in fractions))
     weights = [int(fraction * scale) for fraction in fractions]
     return [weight // gcd(*weights) for weight in weights]
+
+
+def _part(share: float, largest: float) -> Fraction:
+    """A share in parts of the largest; a small one is never rounded away."""
+    part = Fraction(share) / Fraction(largest)
+    return max(part.limit_denominator(_FINEST), Fraction(bool(share), _FINEST))

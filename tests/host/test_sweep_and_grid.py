@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
@@ -17,6 +18,11 @@ TOLERANCE = 1e-5
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
+
+
+def color_of(number: int) -> int:
+    """Of the plain picture with that number."""
+    return 0xC04080 - 0x141000 * number
 
 
 def sweep(graph: Graph, strengths: str, concept: str = "woman", **more: Any) -> Link:
@@ -112,7 +118,13 @@ class TestGrid:
             wires["sweep"] = output(node, 2)
         elif strengths := wires.pop("strengths", ""):
             wires["sweep"] = output(sweep(graph, strengths), 2)
-        images = graph.add("EmptyImage", width=256, height=192, batch_size=pictures, color=0x6E4A8F)
+        plain = [
+            graph.add("EmptyImage", width=256, height=192, batch_size=1, color=color_of(number))
+            for number in range(pictures)
+        ]
+        images = plain[0]
+        for one in plain[1:]:
+            images = graph.add("ImageBatch", image1=images, image2=one)
         grid = graph.add("RespoDiffGrid", images=images, **wires)
         graph.add("SaveImage", images=grid, filename_prefix="grid")
         (saved,) = bench.run(graph).outputs[graph.id_of("SaveImage")]["images"]
@@ -121,31 +133,38 @@ class TestGrid:
             shutil.copy(path, os.path.join(keep, f"grid_{name}.png"))
         return Image.open(path).convert("RGB")
 
-    def pictures_in(self, grid: Image.Image) -> list[tuple[int, int]]:
-        """Corners of the pictures, found by their colour, row by row."""
-        pixels = grid.load()
-        colour = (0x6E, 0x4A, 0x8F)
+    def places(self, grid: Image.Image, pictures: int) -> list[tuple[int, int]]:
+        """The upper left corner of each picture of the batch, found by its colour."""
+        pixels = np.asarray(grid).astype(int) @ (65536, 256, 1)
         corners = []
-        for y in range(1, grid.height):
-            for x in range(1, grid.width):
-                if pixels[x, y] == colour and pixels[x - 1, y] != colour and pixels[x, y - 1] != colour:
-                    corners.append((x, y))
+        for number in range(pictures):
+            rows, columns = np.nonzero(pixels == color_of(number))
+            assert len(rows) == 256 * 192, "each picture is there, whole and once"
+            corners.append((int(columns.min()), int(rows.min())))
         return corners
 
-    def test_a_sweep_along_one_concept_is_a_row(self, bench):
-        grid = self.picture(bench, "row", 4, strengths="-1, 0, 0.5, 1")
-        corners = self.pictures_in(grid)
-        assert len(corners) == 4
-        assert len({y for _, y in corners}) == 1
+    def test_a_sweep_along_one_concept_is_a_row_in_its_order(self, bench):
+        places = self.places(self.picture(bench, "row", 4, strengths="-1, 0, 0.5, 1"), 4)
+        assert places == sorted(places)
+        assert len({y for _, y in places}) == 1
 
     def test_two_concepts_are_rows_and_columns(self, bench):
-        corners = self.pictures_in(self.picture(bench, "xy", 6, xy=True))
-        assert (len({x for x, _ in corners}), len({y for _, y in corners})) == (3, 2)
+        places = self.places(self.picture(bench, "xy", 6, xy=True), 6)
+        xs, ys = sorted({x for x, _ in places}), sorted({y for _, y in places})
+        assert places == [(x, y) for y in ys for x in xs]
+        assert (len(xs), len(ys)) == (3, 2)
 
-    def test_labels_stand_below_each_picture(self, bench):
-        labels = self.picture(bench, "labels", 3, labels="woman\nman\nnone")
-        assert len(self.pictures_in(labels)) == 3
-        assert labels.height > self.picture(bench, "plain", 3).height
+    def test_labels_stand_below_their_pictures(self, bench):
+        grids = [
+            self.picture(bench, f"labels_{number}", 3, labels=labels)
+            for number, labels in enumerate(("woman\nman\nnone", "woman\nnone\nnone"))
+        ]
+        differ = np.nonzero((np.asarray(grids[0]) != np.asarray(grids[1])).any(axis=2))
+        (_, _), (x, y), _ = self.places(grids[0], 3)
+        assert y + 192 <= differ[0].min()
+        assert x <= differ[1].min()
+        assert differ[1].max() < x + 256, "only the second picture's label changed"
+        assert grids[0].height > self.picture(bench, "plain", 3).height
 
     def test_pictures_of_another_batch_are_refused(self, bench):
         graph = Graph()

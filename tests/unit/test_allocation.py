@@ -67,6 +67,11 @@ class TestBalanced:
             counts = Counter(balanced([1] * 4, 4, seed)[image] for seed in range(2000))
             assert all(430 < count < 570 for count in counts.values())
 
+    def test_small_shares_are_not_rounded_away(self):
+        """Crossing axes multiplies shares: all small is equal, and one in many comes at last."""
+        assert Counter(balanced([1e-6, 1e-6], 4, 0)) == {0: 2, 1: 2}
+        assert 1 in {number for seed in range(400) for number in balanced([1, 3e-5], 64, seed)}
+
     def test_a_share_of_nothing_gets_nothing(self):
         assert 1 not in {number for seed in range(50) for number in balanced([1, 0, 2.5], 7, seed)}
 
