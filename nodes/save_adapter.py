@@ -40,9 +40,8 @@ class SaveAdapter(io.ComfyNode):
     @classmethod
     def execute(cls, adapter: Adapter, name: str, overwrite: bool, dtype: str = "float32") -> io.NodeOutput:
         path = folder.new_file(name.strip(), SUFFIX)
-        data = to_bytes(adapter, _DTYPES[dtype])
         # The same content again is no harm: a workflow may be queued twice.
-        if path.exists() and not overwrite and path.read_bytes() != data:
+        if path.exists() and not overwrite and path.read_bytes() != to_bytes(adapter, _DTYPES[dtype]):
             raise AdapterFileError(
                 f"{path.name} is there already, with other content: choose another name or switch overwrite on."
             )

@@ -184,15 +184,14 @@ def axis_of(info: ConceptInfo) -> str:
 
 
 def _own_words(info: ConceptInfo) -> GroupWords:
-    """What the target says beyond the neutral prompt, and the file's single synonyms (others are looked for whole)."""
+    """What the target says beyond the neutral prompt; adjectives where a person follows."""
     neutral = set(Prompt(info.neutral).words) | STOPS | _FILLERS
     nouns: set[str] = set()
     adjectives: set[str] = set()
-    for phrase in (info.target, *(word for word in info.synonyms if len(Prompt(word).words) == 1)):
-        for clause in Prompt(phrase).clauses:
-            for place, word in enumerate(clause):
-                if word not in neutral:
-                    (adjectives if _describes_a_person(clause, place) else nouns).add(word)
+    for clause in Prompt(info.target).clauses:
+        for place, word in enumerate(clause):
+            if word not in neutral:
+                (adjectives if _describes_a_person(clause, place) else nouns).add(word)
     if not info.target:
         nouns |= set(Prompt(info.name).words) - neutral
     return GroupWords(frozenset(nouns), frozenset(adjectives))

@@ -117,7 +117,7 @@ class Group:
     `batch_size` is the number of images the terms are made for; None: any.
     """
 
-    def __init__(self, window: Window, prompt: Prompt, terms: Iterable[Term], batch_size: int | None = None):
+    def __init__(self, window: Window, prompt: Prompt, terms: Iterable[Term], batch_size: int | None):
         self.window = window
         self.prompt = prompt
         self.batch_size = batch_size

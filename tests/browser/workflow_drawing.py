@@ -56,15 +56,13 @@ class Workflow:
 def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
     """Draw the workflow on the empty graph; the nodes' ids by their keys."""
     ids: dict[str, int] = {}
-    placed: list[tuple[Group, int, int, int]] = []  # group, left, top, width: boxes follow when links made nodes grow
     lefts = []
     left = 0
     for column in workflow.columns:
         lefts.append(left)
         for group in column.groups:
             for node in group.nodes:
-                ids[node.key] = _add(page, node, column.width)
-            placed.append((group, left, 0, column.width))
+                ids[node.key] = _add(page, node)
         left += column.width + 3 * _GAP
     for source, target in workflow.links:
         (one, output), (other, name) = source.split("."), target.split(".", 1)
@@ -84,7 +82,7 @@ def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
     return ids
 
 
-def _add(page: ComfyPage, node: Node, width: int) -> int:
+def _add(page: ComfyPage, node: Node) -> int:
     id_ = page.add(node.type, (0, 0), **node.values)
     page.js("(id, title) => { if (title) app.graph.getNodeById(id).title = title }", id_, node.title)
     return id_
