@@ -1,0 +1,66 @@
+"""How pictures are judged: a scorer looks at pictures and gives each some numbers, by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from .asked import Asked
+
+Scores = dict[str, float | int | None]
+"""Columns of one picture. None: the scorer cannot tell; it is counted, and left out of the figure."""
+
+LABEL = "label:"
+"""`label:gender` is the column with the class seen, the number of one of that axis' classes."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Groups of one kind that a classifier tells apart: `gender`, its classes by name, and each in words."""
+
+    name: str
+    classes: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def column(self) -> str:
+        """Where the class seen stands in scores."""
+        return LABEL + self.name
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture (RGB) to judge: what was asked for, and the picture of the same prompt and seed without any adapter,
+    where there is one (for the unsteered picture itself: None).
+    """
+
+    asked: Asked
+    picture: Image.Image
+    unsteered: Image.Image | None = None
+
+
+class Scorer(Protocol):
+    """Judges pictures, several at once; each for itself, whatever stands beside it."""
+
+    name: str
+    """Of its file of scores, in letters, digits and dashes."""
+    fingerprint: str
+    """Of its weights and settings, in words: scores of another are never taken for this one's."""
+
+    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+        """The columns of each picture, always the same ones."""
+        ...
+
+
+class Classifier(Protocol):
+    """Tells which class of an axis pictures show: the seam for a classifier of one's own."""
+
+    def __call__(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[int | None]:
+        """For each picture (RGB) the number of the text that fits it best, or None where it cannot tell."""
+        ...

@@ -1,0 +1,1 @@
+"""What judges pictures: one module for each kind of judge, behind one small protocol (`..scorer`)."""
