@@ -13,7 +13,7 @@ from .objective import Look, ScoreMatching
 from .trajectories import Trajectories
 from .transforms import Kind, Transform, initial
 
-Update = Literal["sequential", "joint"]
+Update = Literal["sequential", "joint", "shared"]
 Role = Literal["ram", "sam"]
 ROLES: tuple[Role, ...] = ("ram", "sam")
 _BETAS, _EPS = (0.9, 0.999), 1e-8
@@ -32,8 +32,9 @@ class Learner:
     """The two modules of one concept in training, starting from zero.
 
     `sequential` is the paper's order: RAM's update, then SAM's against the RAM just updated. `joint` computes both
-    gradients at the same RAM, in one decoder call and one backward pass. `average` is applied to every gradient (a
-    mean over processes). `sam_rate` 0 trains RAM alone.
+    gradients at the same RAM, in one decoder call and one backward pass. `shared` is the paper's ablation of two modules
+    (section 5): one module alone, kept as RAM, learns from RAM's loss at RAM's rate and then from SAM's at SAM's.
+    `average` is applied to every gradient (a mean over processes). `sam_rate` 0 trains RAM alone.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class Learner:
             }
             for role in ROLES
         }
+        # What each role's loss moves.
+        self._moved = {role: self._parameters["ram" if update == "shared" else role] for role in ROLES}
         rates: dict[Role, float] = {"ram": ram_rate, "sam": sam_rate}
         self._optimisers = {
-            role: torch.optim.Adam(self._parameters[role].values(), lr=rates[role], betas=_BETAS, eps=_EPS)
-            for role in ROLES
+            role: torch.optim.Adam(self._moved[role].values(), lr=rates[role], betas=_BETAS, eps=_EPS) for role in ROLES
         }
         self.trains_sam = sam_rate > 0
 
@@ -84,14 +86,15 @@ class Learner:
 
     def step(self, objective: ScoreMatching, look: Look) -> StepResult:
         """One update of RAM and one of SAM."""
-        return self._joint(objective, look) if self.update == "joint" else self._sequential(objective, look)
+        return self._joint(objective, look) if self.update == "joint" else self._one_by_one(objective, look)
 
-    def _sequential(self, objective: ScoreMatching, look: Look) -> StepResult:
+    def _one_by_one(self, objective: ScoreMatching, look: Look) -> StepResult:
         ram_loss = _mismatch(objective.steered(look, self.ram), look.target)
         self._backward(ram_loss, look)
         self._move("ram", look)
         with torch.set_grad_enabled(self.trains_sam):
-            steered = objective.steered(look, self.ram.detach(), self.sam)
+            modules = (self.ram,) if self.update == "shared" else (self.ram.detach(), self.sam)
+            steered = objective.steered(look, *modules)
             sam_loss = self.sam_weight * _mismatch(steered, look.plain)
         if self.trains_sam:
             self._backward(sam_loss, look)
@@ -115,7 +118,7 @@ class Learner:
         (loss * look.z[0].numel()).backward()
 
     def _move(self, role: Role, look: Look) -> None:
-        for parameter in self._parameters[role].values():
+        for parameter in self._moved[role].values():
             assert parameter.grad is not None
             parameter.grad = self._average(parameter.grad / look.z[0].numel())
         self._optimisers[role].step()
@@ -143,7 +146,7 @@ class Learner:
             for name, parameter in self._parameters[role].items():
                 key = f"{role}/{name}"
                 state[key] = parameter.detach()
-                for moment, value in self._optimisers[role].state[parameter].items():
+                for moment, value in self._optimisers[role].state[self._moved[role][name]].items():
                     state[f"{key}/{moment}"] = value
         return state
 
@@ -155,7 +158,7 @@ class Learner:
                 parameter.data.copy_(state[key])
                 moments = {k.removeprefix(key + "/"): v for k, v in state.items() if k.startswith(key + "/")}
                 if moments:
-                    self._optimisers[role].state[parameter] = {
+                    self._optimisers[role].state[self._moved[role][name]] = {
                         moment: value.clone().to("cpu" if moment == "step" else parameter.device)
                         for moment, value in moments.items()
                     }

@@ -131,6 +131,30 @@ def test_ram_moves_by_its_own_loss_and_then_sam_by_its_own():
         torch.testing.assert_close(module.tensors[""], expected.detach(), rtol=1e-4, atol=1e-7)
 
 
+def test_one_shared_module_learns_from_both_losses():
+    """Against one plain tensor that Adam moves by RAM's loss, and another Adam by SAM's; SAM stays at zero."""
+    objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
+    learner = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, update="shared")
+    shared = torch.zeros(H_SHAPE, requires_grad=True)
+    adams = [torch.optim.Adam([shared], lr=rate) for rate in (1e-2, 1e-3)]
+    look = objective.look(*states())
+    for _ in range(3):
+        learner.step(objective, look)
+        for adam, wanted in zip(adams, (look.target, look.plain), strict=True):
+            adam.zero_grad()
+            (objective.steered(look, Transform.of({"": shared})) - wanted).square().mean().backward()
+            adam.step()
+    ram, sam = learner.finished()
+    torch.testing.assert_close(ram.tensors[""], shared.detach(), rtol=1e-4, atol=1e-7)
+    assert not sam.tensors[""].any()
+
+    resumed = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, update="shared")
+    resumed.load_state({name: value.clone() for name, value in learner.state().items()})
+    learner.step(objective, look)
+    resumed.step(objective, look)
+    assert torch.equal(resumed.ram.tensors[""], learner.ram.tensors[""])
+
+
 def test_the_joint_update_takes_both_gradients_at_the_same_ram():
     objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
     look = objective.look(*states())
