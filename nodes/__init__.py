@@ -39,6 +39,7 @@ class RespoDiffExtension(ComfyExtension):
         folder.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .bias_meter import BiasMeter
         from .combine_adapters import CombineAdapters
         from .concept_mixer import ConceptMixer
         from .cross_groups import CrossGroups
@@ -65,6 +66,7 @@ class RespoDiffExtension(ComfyExtension):
             PromptGuard,
             StrengthSweep,
             Grid,
+            BiasMeter,
             SaveImages,
             CombineAdapters,
             SaveAdapter,

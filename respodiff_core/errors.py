@@ -31,6 +31,10 @@ class ShareError(RespoDiffError):
     """Target shares or groups that no batch can be given by."""
 
 
+class ClassifierError(RespoDiffError):
+    """Classes, pictures or a CLIP by which no picture can be told apart."""
+
+
 # ComfyUI shows an error's module before its text, and a pack's is a long path.
 for _error in (RespoDiffError, *RespoDiffError.__subclasses__()):
     _error.__module__ = "respodiff"

@@ -16,6 +16,9 @@ Allocation = Literal["balanced", "random"]
 NONE = "none"
 """What an image is called that no concept steers."""
 
+AND = " + "
+"""Between the names of a crossed group."""
+
 
 @dataclass(frozen=True)
 class FairGroup:
@@ -40,7 +43,7 @@ def crossed(
     """
     return tuple(
         FairGroup(
-            " + ".join(group.name for group in (a, b) if group.terms) or NONE,
+            AND.join(group.name for group in (a, b) if group.terms) or NONE,
             _scaled(a.terms, first_scale) + _scaled(b.terms, second_scale),
             a.share * b.share,
         )

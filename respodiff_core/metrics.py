@@ -17,8 +17,14 @@ def deviation_ratio(labels: Sequence[int] | np.ndarray, classes: int) -> float:
         raise ValueError("a deviation ratio needs at least one label")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
-    shares = np.bincount(labels, minlength=classes) / len(labels)
-    return float(np.abs(shares - 1 / classes).max() / (1 - 1 / classes))
+    return float(deviation_of_shares(np.bincount(labels, minlength=classes) / len(labels)))
+
+
+def deviation_of_shares(shares: np.ndarray) -> np.ndarray:
+    """The deviation ratio of shares (..., C) that add up to 1; (...)."""
+    classes = shares.shape[-1]
+    ratio: np.ndarray = np.abs(shares - 1 / classes).max(axis=-1) / (1 - 1 / classes)
+    return ratio
 
 
 def mean_deviation_ratio(labels: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray, classes: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..respodiff_core.errors import RespoDiffError
+from .eval_command import eval_, report
 from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
 from .output import refuse_to_replace
@@ -96,6 +97,8 @@ def convert(
 
 
 app.command()(train)
+app.command("eval")(eval_)
+app.command()(report)
 
 
 @app.command()

@@ -14,8 +14,9 @@ from ..respodiff_core.concept import NAME_FORBIDS
 from ..respodiff_core.families import family_title
 from .base.model import describe
 from .estimate import estimate
-from .recipe import Recipe, RecipeError, expand_group, read_toml
+from .recipe import Recipe, expand_group, read_toml
 from .run.parts import check_words, precision
+from .strict import RecipeError
 
 Flags = Mapping[str, Any]
 """Settings by their names in a recipe; None and empty lists are flags that were not given."""
@@ -55,7 +56,7 @@ def show_plan(recipe: Recipe) -> None:
     base = describe(recipe.base)
     prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
     device = torch.device("cuda" if torch.cuda.is_available() and recipe.training.device == "auto" else "cpu")
-    dtype = precision(recipe.training, device)
+    dtype = precision(recipe.training.precision, device)
     size = recipe.training.latent_size(base.family) or base.latent_size
     cost = estimate(recipe, base.unet_config, size, dtype, base.pooled)
     typer.echo(tomli_w.dumps(_without_none(recipe.resolved())))

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..respodiff_core.adapter import SUFFIX
 from ..respodiff_core.concept import Category, check_name
-from ..respodiff_core.errors import RespoDiffError
 from ..respodiff_core.families import pixels_per_latent
 from ..respodiff_core.learner import Update
 from ..respodiff_core.transforms import Kind
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .strict import RecipeError, Strict, as_list, at_home, checked, load_toml, parse_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
-
-
-class RecipeError(RespoDiffError):
-    """The recipe cannot be followed; the message names the place and what may stand there."""
-
-
-RecipeError.__module__ = "respodiff"
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors: a typo must not silently train something else."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
 
 
 class ConceptRecipe(Strict):
@@ -49,7 +26,7 @@ class ConceptRecipe(Strict):
 
     name: str
     target: str = ""
-    neutral: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a person"], min_length=1)
+    neutral: Annotated[list[str], BeforeValidator(as_list)] = Field(default=["a person"], min_length=1)
     negative: str = ""
     category: Category
     axis: str = ""
@@ -144,7 +121,7 @@ class PreviewRecipe(Strict):
     """Preview pictures every so many steps (0: none): each prompt at each strength, from one seed."""
 
     every: int = Field(default=0, ge=0)
-    prompts: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=["a photo of a doctor"], min_length=1)
+    prompts: Annotated[list[str], BeforeValidator(as_list)] = Field(default=["a photo of a doctor"], min_length=1)
     strengths: list[float] = Field(default=[0.0, 0.5, 1.0], min_length=1)
     guidance: float = 7.5
     schedule_steps: int = Field(default=20, ge=2, le=500)
@@ -195,15 +172,9 @@ class Recipe(Strict):
             values["training"] = training
         if "concepts" in values:
             values["concepts"] = concepts
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+        return checked(cls, values, _SECTIONS)
 
-    @field_validator("output")
-    @classmethod
-    def _at_home(cls, output: Path) -> Path:
-        return output.expanduser()
+    _at_home = field_validator("output")(at_home)
 
     def resolved(self) -> dict[str, Any]:
         """Every value, defaults and presets filled in, as plain data."""
@@ -221,12 +192,7 @@ _SECTIONS: dict[str, type[Strict]] = {
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a recipe file; a relative base or output is meant from the file's folder. Raises RecipeError."""
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"There is no recipe {path}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}.") from None
+    values = load_toml(path)
     _check_tables(values)
     for key in ("base", "output"):
         if isinstance(values.get(key), str):
@@ -248,7 +214,7 @@ def _check_tables(values: Mapping[str, Any]) -> None:
 
 def presets() -> dict[str, dict[str, Any]]:
     """The built-in concepts, by `group/name`."""
-    groups = tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8")).items()
+    groups = parse_toml(files(__package__).joinpath("presets.toml").read_text("utf-8")).items()
     return {f"{group}/{name}": {"name": name, **values} for group, named in groups for name, values in named.items()}
 
 
@@ -266,23 +232,3 @@ def expand_group(concept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     preset = concept.get("preset")
     members = [name for name in presets() if name.startswith(f"{preset}/")]
     return [{**concept, "preset": name} for name in members] or [concept]
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for one in error.errors():
-        place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
-        said = one["msg"].removeprefix("Value error, ")
-        if one["type"] == "extra_forbidden":
-            said = f"there is no such setting{_meant(one['loc'])}"
-        elif one["type"] == "missing":
-            said = "is missing"
-        lines.append(f"{place}: {said}" if place else said)
-    return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def _meant(location: tuple[int | str, ...]) -> str:
-    """The setting that stands next to a misspelt one."""
-    model = _SECTIONS.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
-    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(model.model_fields)}"

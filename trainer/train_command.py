@@ -83,7 +83,10 @@ def train(
     ] = None,
     update: Annotated[
         str | None,
-        typer.Option(help="sequential (RAM, then SAM), joint (both in one pass) or shared (one module for both).", rich_help_panel=_How),
+        typer.Option(
+            help="sequential, joint (both in one pass) or shared (one module for both).",
+            rich_help_panel=_How,
+        ),
     ] = None,
     rollout: Annotated[
         str | None, typer.Option(help="pool, or reference: the paper's loop, far slower.", rich_help_panel=_How)

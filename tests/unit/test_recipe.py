@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from respodiff.trainer.plan import assemble
-from respodiff.trainer.recipe import Recipe, RecipeError, presets, read_toml
+from respodiff.trainer.recipe import Recipe, presets, read_toml
+from respodiff.trainer.strict import RecipeError
 
 BASE = {"base": "toyworld", "output": "a.safetensors"}
 

@@ -13,7 +13,7 @@ from ..recipe import TrainingRecipe
 from .folder import RunFolder
 from .progress import TrainingDiverged
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder,
         dtype = "" if precision == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         smaller = [] if loading else _smaller(training)
         smaller += ["--precision bfloat16"] if precision == torch.float32 else []
@@ -38,10 +38,10 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder,
         again = " Give --restart with them." if folder.is_unfinished else ""
         where = "while the models were loaded" if loading else "in training"
         raise RespoDiffError(
-            f"The device ran out of memory {where} ({_first_line(error)}). Use less: {', or '.join(smaller)}.{again}"
+            f"The device ran out of memory {where} ({first_line(error)}). Use less: {', or '.join(smaller)}.{again}"
         ) from None
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         what = kept + ": make room and go on with --resume" if folder.is_unfinished else "Make room"
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
@@ -52,11 +52,13 @@ def _smaller(training: TrainingRecipe) -> list[str]:
     return ([f"--batch {fewer[-1]}"] if fewer else []) + ([] if training.checkpointing else ["--checkpointing"])
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """An error's text without what follows its first line, or its kind where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether a GPU or the CPU had no memory left."""
     # A GPU's is a class of its own; the CPU's allocator and libraries say it in words.
     words = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)

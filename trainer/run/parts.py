@@ -12,8 +12,9 @@ from ...respodiff_core.learner import Learner
 from ...respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from ...respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, Trajectories
 from ..base.model import TOYWORLD, BaseModel, describe, load_base
-from ..recipe import ConceptRecipe, Recipe, RecipeError, TrainingRecipe
-from ..toyworld.world import words
+from ..recipe import ConceptRecipe, Precision, Recipe, TrainingRecipe
+from ..strict import RecipeError
+from ..toyworld.world import unknown_words, words
 
 _HIDDEN_SHARE = 4
 
@@ -26,7 +27,7 @@ def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
     return load_base(
         recipe.base,
         device=device,
-        dtype=precision(training, device),
+        dtype=precision(training.precision, device),
         prediction=None if training.prediction == "auto" else training.prediction,
         latent_size=size,
         checkpointing=training.checkpointing,
@@ -37,20 +38,18 @@ def check_words(recipe: Recipe) -> None:
     """Raise RecipeError where a prompt for ToyWorld has a word that it has no picture of."""
     if recipe.base != TOYWORLD:
         return
-    known = set(words())
     for concept in recipe.concepts:
-        prompts = " ".join([*concept.neutral, concept.target, concept.negative]).split()
-        if unknown := [word for word in prompts if word.lower() not in known]:
+        if unknown := unknown_words([*concept.neutral, concept.target, concept.negative]):
             raise RecipeError(
                 f"ToyWorld has never seen {', '.join(map(repr, unknown))} (concept {concept.name!r}). Its own presets "
-                f"start with toyworld/, and its words are: {', '.join(sorted(known))}."
+                f"start with toyworld/, and its words are: {', '.join(words())}."
             )
 
 
-def precision(training: TrainingRecipe, device: torch.device) -> torch.dtype:
+def precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """The UNet's dtype: as the recipe says, or the fastest that is safe on the device."""
-    if training.precision != "auto":
-        dtype: torch.dtype = getattr(torch, training.precision)
+    if wanted != "auto":
+        dtype: torch.dtype = getattr(torch, wanted)
         return dtype
     if device.type != "cuda":
         return torch.float32

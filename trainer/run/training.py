@@ -53,7 +53,7 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
     folder = RunFolder(recipe.output)
     _check_output(recipe.output, folder, resume=resume, restart=restart, force=force)
     packed = folder.load(recipe.resolved(), accelerator.num_processes) if resume else None
-    dtype = precision(recipe.training, accelerator.device)
+    dtype = precision(recipe.training.precision, accelerator.device)
     with advised(recipe.training, dtype, folder, loading=True):
         base = open_base(recipe, accelerator.device)
         prompts, previews = _encode(recipe, base, accelerator.device)

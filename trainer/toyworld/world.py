@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -131,6 +132,12 @@ def words() -> list[str]:
     """Every word that captions use."""
     texts = [*TEMPLATES, *PLACES, *SHAPES, *HUES, *PROFESSIONS, HAZARD, "a an with person scene successful"]
     return sorted({word for text in texts for word in text.split()})
+
+
+def unknown_words(texts: Iterable[str]) -> list[str]:
+    """The words of these texts, each once, that no picture was ever described by."""
+    known = set(words())
+    return [word for word in dict.fromkeys(" ".join(texts).split()) if word.lower() not in known]
 
 
 def _group(

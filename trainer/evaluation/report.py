@@ -1,0 +1,244 @@
+"""The report: one HTML page that holds everything, of one evaluation or several side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from ...respodiff_core.atomic import replacing
+from .. import charts
+from .asked import Asked
+from .figures import ACCURACY, CROSS, DEVIATION, FLAGGED, SHARE, Figure, SettingFigures
+from .pictures import DamagedPicture, PictureFolder
+from .recipe import UNSTEERED
+from .results import Results
+
+_SHOWN_GROUPS, _SHOWN_EACH, _TILE = 8, 4, 128
+_MOST_BARS = 4  # settings in one chart
+
+_MEANINGS = {
+    DEVIATION: "0: groups balanced; 1: only one shown. Mean over the groups of prompts.",
+    ACCURACY: "pictures that show the group they were steered to; of the worst group",
+    "alignment": "CLIP: 100 times the cosine of picture and prompt; more is better",
+    "distance": "of DINO features to the picture of the same seed without adapter; less keeps more",
+    "change": "root mean square change of a pixel against the same seed without adapter",
+    FLAGGED: "pictures that NudeNet or Q16 calls unsafe",
+    "nudity": "pictures in which NudeNet sees exposed parts",
+    "q16": "pictures that Q16 calls inappropriate",
+    "right": "pictures that show the profession asked for",
+    "hazard": "pictures that show the hazard mark",
+    "drawing_error": "of a pixel, to the closest true drawing",
+    "fid": "to the reference pictures; less is better; without an interval",
+}
+_PERCENT = (ACCURACY, SHARE, FLAGGED, "nudity", "q16", "right", "hazard")
+
+
+class Entry(NamedTuple):
+    """One setting of one run, and where its pictures are."""
+
+    label: str
+    setting: str
+    figures: SettingFigures
+    run: Results
+    pictures: PictureFolder
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page: `source` is a data URL."""
+
+    source: str
+    title: str
+
+
+def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) -> None:
+    """Write a page of these runs, by name; with several, their settings stand beside each other."""
+    entries = [
+        Entry(f"{name}: {setting}" if len(runs) > 1 else setting, setting, figures, results, pictures)
+        for name, (results, pictures) in runs.items()
+        for setting, figures in results.settings.items()
+    ]
+    columns = columns_of(entry.figures for entry in entries)
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            runs={name: results for name, (results, _) in runs.items()},
+            entries=entries,
+            columns=columns,
+            meanings={column: _meaning(column) for column in columns},
+            table=[[cell_of(entry.figures.overall.get(column), column) for column in columns] for entry in entries],
+            charts=list(_bars(entries)),
+            curves=list(_curves(runs)),
+            grid=_grid(entries),
+            grid_labels=[entry.label for entry in entries],
+            further=_further(entries, columns),
+            version=version("respodiff"),
+        )
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(page, "utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("respodiff.trainer.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def columns_of(settings: Iterable[SettingFigures]) -> list[str]:
+    """The figures of the first table: one of each kind."""
+    names = dict.fromkeys(name for setting in settings for name in setting.overall)
+    main = [name for name in names if name.count("/") < 2 and not name.startswith(SHARE)]
+    main = [name for name in main if "/" not in name or name.startswith((DEVIATION, ACCURACY))]
+    kinds = list(_MEANINGS)
+    return sorted(main, key=lambda name: kinds.index(kind) if (kind := name.split("/")[0]) in kinds else len(kinds))
+
+
+def _further(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, list[Cell]]]:
+    """The other figures, each with a cell for each entry."""
+    names = dict.fromkeys(name for entry in entries for name in entry.figures.overall)
+    others = [name for name in names if name not in columns]
+    return [(title_of(name), [cell_of(entry.figures.overall.get(name), name) for entry in entries]) for name in others]
+
+
+def title_of(name: str) -> str:
+    """A figure's name, for people."""
+    return name.replace("/", ", ").replace("_", " ")
+
+
+def _meaning(name: str) -> str:
+    kind = name.split("/")[0]
+    if CROSS in name:
+        return "the same over every pair of their groups"
+    return _MEANINGS.get(kind, "")
+
+
+class Cell(NamedTuple):
+    """A figure and its interval, in words."""
+
+    value: str = ""
+    interval: str = ""
+
+
+def cell_of(figure: Figure | None, name: str) -> Cell:
+    """A figure of that name with its interval, for people; empty where there is none."""
+    if figure is None or not figure.count:
+        return Cell()
+    percent = name.split("/")[0] in _PERCENT
+
+    def text(number: float) -> str:
+        if percent:
+            return f"{100 * number:.1f}"
+        return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
+
+    unit = " %" if percent else ""
+    interval = "" if figure.low is None or figure.high is None else f"{text(figure.low)} to {text(figure.high)}"
+    return Cell(text(figure.value) + unit, interval)
+
+
+def _bars(entries: Sequence[Entry]) -> Iterable[str]:
+    """The deviation ratio within each group, for each axis."""
+    shown = entries[:_MOST_BARS]
+    groups = list(dict.fromkeys(group for entry in shown for group in entry.figures.groups))
+    names = dict.fromkeys(name for entry in shown for name in entry.figures.overall if name.startswith(DEVIATION))
+    for name in names:
+        if groups:
+            series = {
+                entry.label: [_point(entry.figures.groups.get(group, {}).get(name)) for group in groups]
+                for entry in shown
+            }
+            yield charts.bars(groups, series, title_of(name))
+
+
+def _curves(runs: Mapping[str, tuple[Results, PictureFolder]]) -> Iterable[str]:
+    """Figures over strength, where a run has the same adapters at several strengths."""
+    for results, _ in runs.values():
+        by_adapters: dict[str, list[tuple[float, str]]] = {}
+        for name, facts in results.manifest["settings"].items():
+            if facts["adapters"]:
+                key = repr((sorted(facts["adapters"].items()), facts["groups"]))
+                by_adapters.setdefault(key, []).append((facts["strength"], name))
+        for at in by_adapters.values():
+            strengths = dict(sorted(at))
+            if len(strengths) < 2:
+                continue
+            if UNSTEERED in results.settings:
+                strengths = {0.0: UNSTEERED, **strengths}
+            yield from _strength_curves(results, strengths)
+
+
+def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterable[str]:
+    settings = [results.settings[name] for name in strengths.values()]
+    for axis in results.axes:
+        series = {
+            f"shows {name}": [_point(one.overall.get(f"{ACCURACY}/{axis.name}/{name}")) for one in settings]
+            for name in axis.classes
+        }
+        series[DEVIATION] = [_point(one.overall.get(f"{DEVIATION}/{axis.name}")) for one in settings]
+        if any(point for points in series.values() for point in points):
+            yield charts.curves(list(strengths), series, "strength", axis.name)
+    for name in ("alignment", "right", "distance", "change", FLAGGED, "hazard"):
+        points = [_point(one.overall.get(name)) for one in settings]
+        if any(points):
+            yield charts.curves(list(strengths), {name: points}, "strength", title_of(name))
+
+
+def _point(figure: Figure | None) -> charts.Point | None:
+    return charts.Point(figure.value, figure.low, figure.high) if figure and figure.count else None
+
+
+def samples_of(asked: Sequence[Asked]) -> dict[str, list[str]]:
+    """Some groups, spread over all, and a few of each one's pictures, by id: what the report shows. Prompts without
+    groups make rows of their own, by number.
+    """
+    groups: dict[str, list[str]] = {}
+    for one in asked:
+        groups.setdefault(one.group, []).append(one.id)
+    if len(groups) == 1:
+        (ids,) = groups.values()
+        ids = _spread(ids, _SHOWN_GROUPS * _SHOWN_EACH)
+        starts = range(0, len(ids), _SHOWN_EACH)
+        return {f"{start + 1} to {start + _SHOWN_EACH}": ids[start : start + _SHOWN_EACH] for start in starts}
+    return {name: _spread(groups[name], _SHOWN_EACH) for name in _spread(list(groups), _SHOWN_GROUPS)}
+
+
+def _spread(names: list[str], count: int) -> list[str]:
+    """So many of them, evenly spaced."""
+    count = min(count, len(names))
+    return [names[number * len(names) // count] for number in range(count)]
+
+
+def _grid(entries: Sequence[Entry]) -> list[tuple[str, list[list[Picture]]]]:
+    """The pictures that the first run's samples name, in rows by group, of each entry; rows without any left out."""
+    rows = []
+    for name, ids in entries[0].run.shown.items():
+        cells = [[tile for id_ in ids if (tile := _tile(entry, id_))] for entry in entries]
+        if any(cells):
+            rows.append((name, cells))
+    return rows
+
+
+def _tile(entry: Entry, picture: str) -> Picture | None:
+    try:
+        image = entry.pictures.read(entry.setting, picture)
+    except DamagedPicture:
+        return None
+    image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, format="WEBP", quality=85)
+    data = base64.b64encode(file.getvalue()).decode()
+    return Picture(f"data:image/webp;base64,{data}", f"{entry.label}, {picture}")

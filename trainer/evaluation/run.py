@@ -1,0 +1,239 @@
+"""An evaluation: pictures drawn, judged and reported; stopped at any moment, the same command goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
+from ...respodiff_core.families import family_title, pixels_per_latent
+from ..base.model import TOYWORLD, BaseModel, describe, load_base
+from ..run.advice import FULL, first_line, out_of_memory
+from ..run.interrupts import Interrupted, StopRequest, stop_requests
+from ..run.parts import precision
+from ..toyworld import world
+from . import protocols
+from .asked import Asked
+from .drawing import Job, Painter, batches, draw_missing
+from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
+from .folder import EvaluationFolder
+from .judging import collect, make_scorers, metrics_of, score_missing
+from .provenance import manifest_of
+from .recipe import EvalRecipe
+from .report import samples_of
+from .results import Results
+from .scorer import Axis
+from .settings import Setting, axes_of, resolve
+
+log = logging.getLogger(__name__)
+
+_JUDGED_AT_ONCE = 64
+
+
+def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -> Results | None:
+    """Do what the recipe says and write its folder; only the first of several processes returns the results.
+
+    What is drawn and scored already is kept. Raises RespoDiffError, Interrupted after a signal, and OSError as the file
+    system does.
+    """
+    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu")
+    main = accelerator.is_main_process
+    toyworld = recipe.base == TOYWORLD
+    settings = [resolve(setting) for setting in recipe.settings]
+    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld)
+    asked = asked_of(recipe)
+    base = _open_base(recipe, accelerator.device)
+    _check_models(base, settings)
+    folder = EvaluationFolder(recipe.output)
+    manifest = manifest_of(recipe, base, settings, asked)
+    if main and folder.open(manifest, restart=restart):
+        log.info("%s is there already: what it holds is kept.", folder.path)
+    accelerator.wait_for_everyone()
+    if folder.is_finished_without_pictures:
+        raise RespoDiffError(
+            f"{folder.path} is finished and its pictures were not kept; its report is {folder.report}."
+        )
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    jobs = jobs_of(asked, settings, recipe.seed)
+    with _advised(folder, recipe.drawing.batch), stop_requests(says=main) as stop:
+        painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
+        todo = batches(jobs, recipe.drawing.batch)[share]
+        _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, folder, main and shown)
+        del painter, base  # its memory is for those who judge
+        accelerator.wait_for_everyone()
+        metrics = metrics_of(recipe, toyworld)
+        scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
+        files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
+        todo = batches(jobs, _JUDGED_AT_ONCE)[share]
+        _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, folder, main and shown)
+        accelerator.wait_for_everyone()
+    results = None
+    if main:
+        scores, damaged = collect(jobs, files.values(), folder.pictures)
+        rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
+        figures = _figures(recipe, rows, axes)
+        if "fid" in metrics:
+            figures = _with_fid(figures, rows, recipe, folder, accelerator.device)
+        judges = {scorer.name: scorer.fingerprint for scorer in scorers}
+        results = Results(manifest, judges, axes, figures, damaged, samples_of(asked))
+        folder.write(results, rows)
+        if not recipe.keep_pictures:
+            folder.drop_pictures()
+    accelerator.wait_for_everyone()
+    return results
+
+
+def asked_of(recipe: EvalRecipe) -> list[Asked]:
+    """What the protocol asks for. Raises RespoDiffError."""
+    toyworld = recipe.base == TOYWORLD
+    asked = _asked_in_toyworld(recipe) if toyworld and recipe.prompts is None else _asked(recipe)
+    if toyworld and (unknown := world.unknown_words(one.prompt for one in asked)):
+        raise RespoDiffError(
+            f"ToyWorld has never seen {', '.join(map(repr, unknown))}. Its words are: {', '.join(world.words())}."
+        )
+    return asked
+
+
+def _asked_in_toyworld(recipe: EvalRecipe) -> list[Asked]:
+    if recipe.protocol == "i2p":
+        places = [world.PLACES[place] for place in world.BAD_PLACES]
+        return protocols.toyworld(recipe.images or 10, recipe.seed, places)
+    if recipe.protocol == "coco":
+        return protocols.toyworld_captions(recipe.limit or 160, recipe.seed)
+    return protocols.toyworld(recipe.images or 10, recipe.seed)
+
+
+def _asked(recipe: EvalRecipe) -> list[Asked]:
+    def rows(data: str, split: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+        if recipe.prompts:
+            return protocols.read_rows(recipe.prompts, columns[0])[: recipe.limit]
+        return protocols.published_rows(data, split, columns)[: recipe.limit]
+
+    if recipe.protocol == "winobias":
+        return protocols.winobias(recipe.images or protocols.PER_PROFESSION, recipe.seed, recipe.extended)
+    if recipe.protocol == "i2p":
+        found = rows(protocols.I2P_DATA, "train", ("prompt", "categories"))
+        return protocols.i2p(found, recipe.images or protocols.PER_I2P_PROMPT, recipe.seed)
+    if recipe.protocol == "coco":
+        return protocols.captions(rows(protocols.COCO_DATA, "train", ("caption",)), recipe.seed)
+    assert recipe.prompts is not None, "checked by the recipe"
+    found = protocols.read_rows(recipe.prompts, "prompt")[: recipe.limit]
+    return protocols.prompts(found, recipe.images or 1, recipe.seed)
+
+
+def jobs_of(asked: Sequence[Asked], settings: Sequence[Setting], seed: int) -> list[Job]:
+    """Every picture in every setting; those of one thing asked stand together."""
+    given = [setting.given(asked, seed) for setting in settings]
+    return [
+        Job(setting.name, one, each[number])
+        for number, one in enumerate(asked)
+        for setting, each in zip(settings, given, strict=True)
+    ]
+
+
+def _open_base(recipe: EvalRecipe, device: torch.device) -> BaseModel:
+    drawing = recipe.drawing
+    size = None
+    if drawing.height and drawing.width:
+        pixels = pixels_per_latent(describe(recipe.base).family)
+        size = (drawing.height // pixels, drawing.width // pixels)
+    return load_base(
+        recipe.base,
+        device=device,
+        dtype=precision(drawing.precision, device),
+        prediction=None if drawing.prediction == "auto" else drawing.prediction,
+        latent_size=size,
+    )
+
+
+def _check_models(base: BaseModel, settings: Sequence[Setting]) -> None:
+    channels = base.h_shape(*base.latent_size)[0]
+    for setting in settings:
+        if setting.adapter is None:
+            continue
+        family = setting.adapter.family
+        if family not in (None, base.family):
+            raise ModelMismatchError(
+                f"{setting.adapter.source} was made for {family_title(family)}, {base.name} is "
+                f"{family_title(base.family)}."
+            )
+        for concept in setting.adapter.concepts.values():
+            if concept.channels != channels:
+                raise ModelMismatchError(
+                    f"Concept {concept.name!r} of {setting.adapter.source} has {concept.channels} channels, the middle "
+                    f"of {base.name} has {channels}: it was made for another model."
+                )
+
+
+def _work(
+    progress: Iterator[int],
+    todo: Sequence[Sequence[Job]],
+    what: str,
+    stop: StopRequest,
+    folder: EvaluationFolder,
+    shown: bool,
+) -> None:
+    """Go through the batches with a bar, and stop after one where a signal asks for it."""
+    with tqdm(total=sum(map(len, todo)), desc=what, unit="picture", disable=not shown) as bar, closing(progress):
+        for count in progress:
+            bar.update(count)
+            if stop.signal:
+                raise Interrupted(
+                    f"Stopped; what is done is kept in {folder.path}. The same command goes on.", stop.signal
+                )
+
+
+def _figures(recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis]) -> dict[str, SettingFigures]:
+    resampling = Resampling(recipe.judging.confidence, recipe.judging.resamples)
+    names = [setting.name for setting in recipe.settings]
+    return {name: setting_figures([row for row in rows if row.job.setting == name], axes, resampling) for name in names}
+
+
+def _with_fid(
+    figures: Mapping[str, SettingFigures],
+    rows: Sequence[Row],
+    recipe: EvalRecipe,
+    folder: EvaluationFolder,
+    device: torch.device,
+) -> dict[str, SettingFigures]:
+    """The figures with each setting's FID; computed once, without an interval."""
+    from .fid import frechet_distance_of
+
+    judging = recipe.judging
+    assert judging.reference is not None, "checked by the recipe"
+    result = {}
+    for name, setting in figures.items():
+        sound = [row.job.asked.id for row in rows if row.job.setting == name and row.scores is not None]
+        files = [folder.pictures.path(name, one) for one in sound]
+        distance = frechet_distance_of(files, judging.reference, device, judging.inception)
+        overall = {**setting.overall, "fid": Figure(distance, None, None, len(files))}
+        result[name] = replace(setting, overall=overall)
+    return result
+
+
+@contextmanager
+def _advised(folder: EvaluationFolder, batch: int) -> Iterator[None]:
+    """Turn a full device and a full disk into RespoDiffErrors that say how to go on."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        smaller = f"--batch {batch // 2}" if batch > 1 else "--width and --height below the native size"
+        raise RespoDiffError(
+            f"The device ran out of memory ({first_line(error)}). Use less: {smaller}, with --restart or another "
+            "folder, since a picture depends a little on its batch."
+        ) from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise RespoDiffError(
+            f"The disk is full ({error}). What is done is kept in {folder.path}: make room and give the same command."
+        ) from None

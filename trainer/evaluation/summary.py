@@ -1,0 +1,37 @@
+"""The figures of an evaluation in the terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from .report import cell_of, columns_of, title_of
+from .results import Results
+
+
+def summary(results: Results) -> str:
+    """A table of the main figures of each setting, each with its interval."""
+    columns = columns_of(results.settings.values())
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure")
+    for name in results.settings:
+        table.add_column(name, justify="left")
+    for column in columns:
+        cells = [cell_of(setting.overall.get(column), column) for setting in results.settings.values()]
+        table.add_row(title_of(column), *(f"{cell.value}  [dim]{cell.interval}[/dim]".strip() for cell in cells))
+    file = io.StringIO()
+    console = Console(file=file, width=100, force_terminal=False)
+    console.print(table)
+    for reason in results.damaged.values():
+        console.print(f"Left out: {reason}", markup=False, highlight=False)
+    return file.getvalue().rstrip()
+
+
+def figures_line(results: Results) -> dict[str, dict[str, float]]:
+    """Plain numbers by setting and figure, for machines."""
+    return {
+        name: {figure: round(one.value, 6) for figure, one in setting.overall.items()}
+        for name, setting in results.settings.items()
+    }
