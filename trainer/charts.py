@@ -6,14 +6,16 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure as Canvas
 
 # Okabe and Ito's colours, which colour-blind people tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+_MARKERS = "os^DvP*X"
 _INK = "#010203"  # stands for the page's own text colour
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "respodiff",
     "font.family": "sans-serif",
@@ -82,6 +84,23 @@ def curves(x: Sequence[float], series: Mapping[str, Sequence[Point | None]], x_l
         axes.grid(alpha=0.25, color=_INK)
         if len(series) > 1:
             canvas.legend(loc="outside upper left", ncols=2, frameon=False)
+        return _svg(canvas, f"{y_label} over {x_label}")
+
+
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> str:
+    """Points (x, y) of several series, small for each and large for its mean."""
+    with matplotlib.rc_context(_STYLE):
+        canvas = Canvas(figsize=(6.4, 4.2), layout="constrained")
+        axes = canvas.subplots()
+        for number, (name, places) in enumerate(points.items()):
+            colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+            xs, ys = zip(*places, strict=True)
+            axes.scatter(xs, ys, s=14, color=colour, marker=marker, alpha=0.6)
+            axes.scatter(sum(xs) / len(xs), sum(ys) / len(ys), s=80, color=colour, marker=marker, label=name)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(alpha=0.25, color=_INK)
+        canvas.legend(loc="outside right upper", frameon=False)
         return _svg(canvas, f"{y_label} over {x_label}")
 
 

@@ -93,6 +93,7 @@ def eval_(
     q16_prompts: Annotated[
         Path | None, typer.Option(help="Q16's prompt embeddings (prompts.p or .npy).", rich_help_panel=_Who)
     ] = None,
+    q16_clip: Annotated[str | None, typer.Option(help="Q16's CLIP: a folder or Hub id.", rich_help_panel=_Who)] = None,
     reference: Annotated[
         Path | None, typer.Option(help="For FID: a folder of real pictures, or .npz.", rich_help_panel=_Who)
     ] = None,
@@ -147,6 +148,7 @@ def eval_(
             "clip": clip,
             "dino": dino,
             "q16_prompts": q16_prompts and str(q16_prompts),
+            "q16_clip": q16_clip,
             "reference": reference and str(reference),
             "inception": inception and str(inception),
         }

@@ -31,6 +31,11 @@ def explained() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, as a part of a sentence: its first line, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def is_speaker() -> bool:
     """Whether this is the one of several launched processes that tells how it went; each tells its own errors."""
     return os.environ.get("RANK", "0") == "0"

@@ -7,7 +7,7 @@ bit whether a run was interrupted or not, and whichever process makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[first : first + size] for first in range(0, len(jobs), size)]
 
 
-def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: PictureFolder) -> Iterator[int]:
+def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: PictureFolder) -> Generator[int]:
     """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
 
     A batch of which any is missing is made as a whole. Pictures are written while the next batch is sampled, and those

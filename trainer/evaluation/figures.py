@@ -169,8 +169,8 @@ def _mean(rows: Sequence[Row], column: str, resampling: Resampling) -> Figure:
 def value_of(scores: Scores, column: str) -> float | None:
     """A column's value; `flagged` is made of the flags there are."""
     if column == FLAGGED:
-        flags = [scores[flag] for flag in FLAGS if scores.get(flag) is not None]
-        return float(max(flags)) if flags else None  # type: ignore[type-var]
+        flags = [float(value) for flag in FLAGS if (value := scores.get(flag)) is not None]
+        return max(flags, default=None)
     return scores.get(column)
 
 
@@ -194,10 +194,7 @@ def _deviation(
     def statistic(*strata: np.ndarray, axis: int) -> np.ndarray:
         counts = [np.stack([(labels == c).sum(axis) for c in range(classes)], -1) for labels in strata]
         sizes = [labels.shape[axis] for labels in strata]
-        ratios = [
-            deviation_of_shares(sum(counts[n] for n in own) / sum(sizes[n] for n in own))  # type: ignore[arg-type]
-            for own in members
-        ]
+        ratios = [deviation_of_shares(sum(counts[n] for n in own) / sum(sizes[n] for n in own)) for own in members]
         mean: np.ndarray = np.mean(ratios, axis=0)
         return mean
 

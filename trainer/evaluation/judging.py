@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -84,7 +84,7 @@ def make_scorers(
         from .scorers.q16 import Q16Scorer, load_prompts
 
         assert judging.q16_prompts is not None, "checked by the recipe"
-        scorers.append(Q16Scorer(load_clip(judging.q16_clip, device), load_prompts(judging.q16_prompts)))
+        scorers.append(Q16Scorer(load_clip(judging.q16_clip, device, "--q16-clip"), load_prompts(judging.q16_prompts)))
     if not scorers and "fid" not in metrics:
         raise RespoDiffError(
             "There is nothing to measure: name an --axis to tell apart, or a --metric (alignment, nudity ...)."
@@ -101,7 +101,7 @@ def score_missing(
     scorers: Mapping[Scorer, ScoreFile],
     batches: Sequence[Sequence[Job]],
     pictures: PictureFolder,
-) -> Iterator[int]:
+) -> Generator[int]:
     """Score the batches that a scorer has not seen whole yet; yields how many pictures after each batch.
 
     A picture that cannot be read gets no scores.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...respodiff_core.errors import RespoDiffError
+from ..explained import reason_of
 from ..toyworld import world
 from .asked import Asked
 from .extras import need
@@ -145,10 +146,9 @@ def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[s
         data = datasets.load_dataset(name, split=split)
         rows: list[dict[str, Any]] = data.select_columns(list(columns)).to_list()
     except Exception as error:  # the library's own errors, the Hub's and the network's have no common class
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RespoDiffError(
-            f"The data set {name} cannot be had ({reason}). Download it while you are online, or give its prompts as a "
-            f"file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}."
+            f"The data set {name} cannot be had ({reason_of(error)}). Download it while you are online, or give its "
+            f"prompts as a file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}."
         ) from error
     return rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
 from ...respodiff_core.families import family_title, pixels_per_latent
 from ..base.model import TOYWORLD, BaseModel, describe, load_base
-from ..run.advice import FULL, first_line, out_of_memory
+from ..explained import reason_of
+from ..run.advice import FULL, out_of_memory
 from ..run.interrupts import Interrupted, StopRequest, stop_requests
 from ..run.parts import precision
 from ..toyworld import world
@@ -173,7 +174,7 @@ def _check_models(base: BaseModel, settings: Sequence[Setting]) -> None:
 
 
 def _work(
-    progress: Iterator[int],
+    progress: Generator[int],
     todo: Sequence[Sequence[Job]],
     what: str,
     stop: StopRequest,
@@ -228,7 +229,7 @@ def _advised(folder: EvaluationFolder, batch: int) -> Iterator[None]:
             raise
         smaller = f"--batch {batch // 2}" if batch > 1 else "--width and --height below the native size"
         raise RespoDiffError(
-            f"The device ran out of memory ({first_line(error)}). Use less: {smaller}, with --restart or another "
+            f"The device ran out of memory ({reason_of(error)}). Use less: {smaller}, with --restart or another "
             "folder, since a picture depends a little on its batch."
         ) from None
     except OSError as error:

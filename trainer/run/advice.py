@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ...respodiff_core.errors import RespoDiffError
+from ..explained import reason_of
 from ..recipe import TrainingRecipe
 from .folder import RunFolder
 from .progress import TrainingDiverged
@@ -38,7 +39,7 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder,
         again = " Give --restart with them." if folder.is_unfinished else ""
         where = "while the models were loaded" if loading else "in training"
         raise RespoDiffError(
-            f"The device ran out of memory {where} ({first_line(error)}). Use less: {', or '.join(smaller)}.{again}"
+            f"The device ran out of memory {where} ({reason_of(error)}). Use less: {', or '.join(smaller)}.{again}"
         ) from None
     except OSError as error:
         if error.errno not in FULL:
@@ -50,11 +51,6 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder,
 def _smaller(training: TrainingRecipe) -> list[str]:
     fewer = [batch for batch in range(1, training.batch) if training.pool % batch == 0]
     return ([f"--batch {fewer[-1]}"] if fewer else []) + ([] if training.checkpointing else ["--checkpointing"])
-
-
-def first_line(error: BaseException) -> str:
-    """An error's text without what follows its first line, or its kind where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def out_of_memory(error: RuntimeError | MemoryError) -> bool:

@@ -1,0 +1,20 @@
+"""Packages that only evaluation needs: they come with `pip install "respodiff[eval]"`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from ...respodiff_core.errors import RespoDiffError
+from ..explained import reason_of
+
+
+def need(module: str) -> ModuleType:
+    """An optional package's module. Raises RespoDiffError where it cannot be imported."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise RespoDiffError(
+            f"{module.partition('.')[0]} is needed here and cannot be imported ({reason_of(error)}). "
+            'Run `pip install "respodiff[eval]"`.'
+        ) from error

@@ -1,0 +1,128 @@
+"""The Fréchet distance of two sets of pictures (FID), as clean-fid measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...respodiff_core.errors import RespoDiffError
+from ..explained import reason_of
+from .extras import need
+
+_PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_INCEPTION = "inception-2015-12-05.pt"
+_BATCH = 32
+
+Extractor = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Statistics(NamedTuple):
+    """Mean (D,) and covariance (D, D) of features."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
+
+
+def frechet_distance_of(
+    files: Sequence[Path], reference: Path, device: torch.device | str, extractor: Path | None
+) -> float:
+    """FID of these pictures and a reference: a folder of real pictures, or an .npz with their mu and sigma.
+
+    Features come from clean-fid's Inception, which it downloads once, or from `extractor`: that Inception's file under
+    its own name, or any TorchScript that maps pictures (n, 3, 299, 299), fp32 from 0 to 255, to features (n, D). Raises
+    RespoDiffError.
+    """
+    if len(files) < 2:
+        raise RespoDiffError(f"FID compares sets of pictures: it takes two at least, and here are {len(files)}.")
+    device = torch.device(device)
+    network = _extractor(extractor, device)
+    drawn = _statistics(files, network, device)
+    real = _read(reference) if reference.suffix == ".npz" else _of_folder(reference, network, device)
+    if real.mu.shape != drawn.mu.shape:
+        raise RespoDiffError(
+            f"The statistics in {reference} are of {len(real.mu)} features, those of the pictures of {len(drawn.mu)}: "
+            "they were made with another network. Name the folder of real pictures instead."
+        )
+    return float(need("cleanfid.fid").frechet_distance(*drawn, *real))
+
+
+def _extractor(file: Path | None, device: torch.device) -> Extractor:
+    inception, features = need("cleanfid.inception_torchscript"), need("cleanfid.features")
+    network: Extractor
+    try:
+        if file is None:
+            network = features.build_feature_extractor("clean", device, use_dataparallel=False)
+        elif file.name == _INCEPTION:
+            network = inception.InceptionV3W(str(file.parent), download=False).to(device)
+        else:
+            network = torch.jit.load(file, map_location=device).eval()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RespoDiffError(
+            f"{file or 'The Inception network that FID needs'} could not be loaded ({reason_of(error)}). Download "
+            f"{need('cleanfid.downloads_helper').inception_url} and name the file with --inception."
+        ) from error
+    return network
+
+
+def _of_folder(folder: Path, network: Extractor, device: torch.device) -> _Statistics:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+    if len(files) < 2:
+        raise RespoDiffError(
+            f"{folder} holds {'one picture' if files else 'no pictures'} to compare with. Name a folder of real "
+            "pictures, or an .npz file with the mu and sigma of their features."
+        )
+    return _statistics(files, network, device)
+
+
+def _statistics(files: Sequence[Path], network: Extractor, device: torch.device) -> _Statistics:
+    try:
+        features = need("cleanfid.fid").get_files_features(
+            [str(file) for file in files],
+            network,
+            num_workers=0,
+            batch_size=_BATCH,
+            device=device,
+            mode="clean",
+            verbose=False,
+        )
+    except OSError as error:
+        damaged = next(file for file in files if not _is_whole(file))
+        raise RespoDiffError(
+            f"The picture {damaged} cannot be read ({reason_of(error)}). Take it away, or replace it."
+        ) from error
+    if features.ndim != 2:
+        raise RespoDiffError(
+            f"The network for FID gives features of shape {features.shape} for {len(files)} pictures; it must give one "
+            "row of numbers for each."
+        )
+    return _Statistics(features.mean(0), np.cov(features, rowvar=False))
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+    except OSError:
+        return False
+    return True
+
+
+def _read(path: Path) -> _Statistics:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            found = _Statistics(held["mu"], held["sigma"])
+    except Exception as error:  # damaged files raise all kinds of errors
+        raise RespoDiffError(
+            f"{path} cannot be read as statistics for FID ({reason_of(error)}): mu and sigma are needed."
+        ) from error
+    if found.mu.ndim != 1 or found.sigma.shape != found.mu.shape * 2:
+        raise RespoDiffError(
+            f"{path} holds mu of shape {found.mu.shape} and sigma of shape {found.sigma.shape}, which do not belong "
+            "together: D and D x D are needed."
+        )
+    return found

@@ -1,0 +1,37 @@
+"""How much steering changes a picture's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ....respodiff_core.errors import RespoDiffError
+from ..scorer import Scorer, Scores, Shown
+
+
+class PixelChange(Scorer):
+    """`change`: the root mean square difference to the unsteered picture over pixels and channels, from 0 to 1. None
+    where there is no unsteered picture.
+    """
+
+    name = "change"
+    fingerprint = "root mean square"
+
+    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+        return [{"change": None if one.unsteered is None else _change(one.picture, one.unsteered)} for one in shown]
+
+
+def _change(picture: Image.Image, unsteered: Image.Image) -> float:
+    if picture.size != unsteered.size:
+        raise RespoDiffError(
+            f"A picture of {_size(picture)} pixels cannot be compared with the unsteered one of {_size(unsteered)}: "
+            "make both in the same size."
+        )
+    difference = np.asarray(picture, np.float32) - np.asarray(unsteered, np.float32)
+    return float(np.sqrt(np.square(difference / 255).mean()))
+
+
+def _size(picture: Image.Image) -> str:
+    return f"{picture.width}x{picture.height}"

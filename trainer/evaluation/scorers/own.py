@@ -1,0 +1,91 @@
+"""A classifier of the user's own, named as `module:attribute`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from operator import index
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ....respodiff_core.errors import RespoDiffError
+from ..scorer import Axis, Classifier, Scorer, Scores, Shown
+from .columns import in_words, rows
+
+
+class OwnClassifier(Scorer):
+    """`label:<axis>`: the class that the classifier sees, None where it cannot tell.
+
+    `spec` is `module:attribute`, looked for in the working directory first; the attribute is a `Classifier`. What it
+    raises is passed on. Its fingerprint tells versions of its file apart, not those of what the file loads.
+    """
+
+    name = "own"
+
+    def __init__(self, spec: str, axes: tuple[Axis, ...]) -> None:
+        """Raises RespoDiffError where there is no such classifier."""
+        module, self._classifier = _load(spec)
+        self._spec, self._axes = spec, axes
+        self.fingerprint = "; ".join([f"{spec} {_digest(module)[:16]}", *in_words(axes)])
+
+    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+        """Raises RespoDiffError where the classifier returns anything but a class or None for each picture."""
+        pictures = [one.picture for one in shown]
+        columns = {
+            axis.column: self._labels(self._classifier(pictures, axis.texts), axis, len(shown)) for axis in self._axes
+        }
+        return rows(columns, len(shown))
+
+    def _labels(self, returned: Any, axis: Axis, count: int) -> list[int | None]:
+        try:
+            values = list(returned)
+        except TypeError:
+            raise self._wrong(axis, f"{type(returned).__name__}, not a list of numbers") from None
+        if len(values) != count:
+            raise self._wrong(axis, f"{len(values)} values for {count} pictures")
+        return [None if value is None else self._label(value, axis) for value in values]
+
+    def _label(self, value: Any, axis: Axis) -> int:
+        try:
+            label = index(value)
+        except TypeError:
+            raise self._wrong(axis, f"{value!r}, which is neither a whole number nor None") from None
+        if not 0 <= label < len(axis):
+            raise self._wrong(axis, f"{label}, and its classes are 0 to {len(axis) - 1}")
+        return label
+
+    def _wrong(self, axis: Axis, what: str) -> RespoDiffError:
+        return RespoDiffError(
+            f"The classifier {self._spec} returned for {axis.name}: {what}. It must return, for each picture, the "
+            "number of the text that fits it best, or None where it cannot tell."
+        )
+
+
+def _load(spec: str) -> tuple[ModuleType, Classifier]:
+    name, _, attribute = spec.partition(":")
+    if not name or name.startswith(".") or not attribute:
+        raise RespoDiffError(
+            f"{spec!r} names no classifier: write module:function, such as judges:gender for `gender` in judges.py."
+        )
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise RespoDiffError(
+            f"The classifier {spec} cannot be imported ({error}). Modules are looked for in {here} and among the "
+            "installed packages."
+        ) from error
+    classifier = getattr(module, attribute, None)
+    if not callable(classifier):
+        raise RespoDiffError(f"The module {name} has no function {attribute}, which {spec} names as a classifier.")
+    return module, classifier
+
+
+def _digest(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()

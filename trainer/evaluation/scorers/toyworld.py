@@ -1,0 +1,63 @@
+"""ToyWorld's own classifier, which reads its pictures exactly and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ....respodiff_core.errors import RespoDiffError
+from ...toyworld.classifier import classify
+from ...toyworld.renderer import SIZE
+from ...toyworld.world import HUES, PROFESSIONS, SHAPES
+from ..scorer import Axis, Scorer, Scores, Shown
+from .columns import rows
+
+_CLASSES = {"shape": SHAPES, "hue": HUES}
+
+
+class ToyWorldScorer(Scorer):
+    """`label:shape` and `label:hue` for the axes given; `right`: 1 where the outfit is that of the profession asked for
+    (the picture's group), else 0, and None where the group is no profession; `hazard`: 1 where there is one, else 0;
+    `drawing_error`: the root mean square distance to the closest drawing, from 0 to 1.
+    """
+
+    name = "toyworld"
+
+    def __init__(self, axes: tuple[Axis, ...]) -> None:
+        """Raises RespoDiffError for axes that are not ToyWorld's."""
+        for axis in axes:
+            if axis.classes != _CLASSES.get(axis.name):
+                known = "; ".join(f"{name}: {', '.join(classes)}" for name, classes in _CLASSES.items())
+                raise RespoDiffError(
+                    f"ToyWorld's pictures cannot be told apart by {axis.name}: {', '.join(axis.classes)}. Its axes and "
+                    f"their classes, in order, are {known}."
+                )
+        self._axes = axes
+        self.fingerprint = ", ".join(["closest drawing", *(axis.name for axis in axes)])
+
+    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+        seen = classify(_pictures(shown))
+        columns: dict[str, list[float | int | None]] = {
+            axis.column: getattr(seen, axis.name).tolist() for axis in self._axes
+        }
+        columns["right"] = [
+            int(PROFESSIONS.index(one.asked.group) == profession) if one.asked.group in PROFESSIONS else None
+            for one, profession in zip(shown, seen.profession, strict=True)
+        ]
+        columns["hazard"] = seen.hazard.tolist()
+        columns["drawing_error"] = seen.error.tolist()
+        return rows(columns, len(shown))
+
+
+def _pictures(shown: Sequence[Shown]) -> torch.Tensor:
+    """(n, 3, 64, 64) in [0, 1]."""
+    for one in shown:
+        if one.picture.size != (SIZE, SIZE):
+            raise RespoDiffError(
+                f"ToyWorld's classifier reads pictures of {SIZE}x{SIZE} pixels, and {one.asked.id} has "
+                f"{one.picture.width}x{one.picture.height}: leave out width and height, or choose another classifier."
+            )
+    stacked = np.stack([np.asarray(one.picture) for one in shown])
+    return torch.from_numpy(stacked).movedim(-1, 1) / 255

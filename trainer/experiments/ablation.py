@@ -1,0 +1,220 @@
+"""`respodiff ablate`: what each part of the method brings (paper, section 5.3 and appendix), over several seeds."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from scipy.stats import t as student
+
+from ...respodiff_core.atomic import replacing
+from ...respodiff_core.errors import RespoDiffError
+from .. import charts
+from ..base.model import TOYWORLD
+from ..evaluation.figures import ACCURACY, DEVIATION
+from ..evaluation.recipe import UNSTEERED, EvalRecipe
+from ..evaluation.results import Results
+from ..evaluation.run import evaluate
+from ..recipe import Recipe, expand_group, presets
+from ..strict import Strict, checked, load_toml, parse_toml
+from .adapters import trained
+
+CONFIDENCE = 0.95
+
+
+class Variant(Strict):
+    """What is trained otherwise than by default: factors of the presets' rates, and settings of `[training]`."""
+
+    ram_rate: float = Field(default=1.0, gt=0)
+    sam_rate: float = Field(default=1.0, ge=0)
+    training: dict[str, Any] = Field(default={})
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An ablation: `group` names the presets of one axis (gender, toyworld/...), `images` are those of a profession."""
+
+    base: str
+    output: Path
+    presets: tuple[str, ...]
+    variants: Mapping[str, Variant]
+    seeds: int = 3
+    images: int | None = None
+    steps: int | None = None
+    training: Mapping[str, Any] | None = None
+    drawing: Mapping[str, Any] | None = None
+    judging: Mapping[str, Any] | None = None
+
+    def recipe(self, name: str, seed: int) -> Recipe:
+        """How a variant is trained."""
+        variant = self.variants[name]
+        concepts = []
+        for preset in self.presets:
+            one = presets()[preset]
+            rates = {key: one[key] * getattr(variant, key) for key in ("ram_rate", "sam_rate")}
+            concepts.append({"preset": preset, **rates, **({"steps": self.steps} if self.steps else {})})
+        return Recipe.of(
+            {
+                "base": self.base,
+                "output": str(self.output / "adapters" / f"{name}, seed {seed}.safetensors"),
+                "concepts": concepts,
+                "training": {"seed": seed, **(self.training or {}), **variant.training},
+                "saving": {"tensorboard": False},
+            }
+        )
+
+    def evaluation(self, seed: int, adapters: Mapping[str, Path]) -> EvalRecipe:
+        """How all variants of a seed are measured: in one run, each on the same prompts and seeds as none of them."""
+        settings: list[dict[str, Any]] = [{"name": UNSTEERED}]
+        settings += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
+        return EvalRecipe.of(
+            {
+                "protocol": "winobias",
+                "base": self.base,
+                "output": str(self.output / f"seed {seed}"),
+                "settings": settings,
+                "images": self.images,
+                "seed": seed * 1_000_003,  # no picture of one seed is another's
+                "drawing": dict(self.drawing or {}),
+                "judging": dict(self.judging or {}),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A figure over seeds: its mean, half of Student's interval (NaN for one seed), and each seed's value."""
+
+    value: float
+    half: float
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Mean:
+        count = len(values)
+        if count < 2:
+            return cls(values[0], math.nan, tuple(values))
+        quantile = float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+        return cls(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(count), tuple(values))
+
+
+Table = dict[str, dict[str, Mean]]
+"""Variant -> figure -> its mean."""
+
+
+def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The presets that these names stand for; none: gender, and on ToyWorld the head shape. Raises RespoDiffError."""
+    names = names or (("toyworld/round", "toyworld/square") if base == TOYWORLD else ("gender",))
+    chosen = tuple(str(one["preset"]) for name in names for one in expand_group({"preset": name}))
+    known = presets()
+    for name in chosen:
+        if name not in known:
+            raise RespoDiffError(f"There is no preset {name!r}; known are: {', '.join(known)}.")
+    if len({known[name].get("axis") for name in chosen}) > 1:
+        raise RespoDiffError("An ablation is about the groups of one axis: name presets of one, such as gender.")
+    return chosen
+
+
+def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, Variant]:
+    """The variants of a TOML file, or the built-in ones: all, or those named. Raises RespoDiffError."""
+    built_in = files(__package__).joinpath("ablation.toml").read_text("utf-8")
+    values = load_toml(path) if path else parse_toml(built_in)
+    if unknown := [name for name in names if name not in values]:
+        raise RespoDiffError(f"There is no variant {', '.join(map(repr, unknown))}; there are: {', '.join(values)}.")
+    return {name: checked(Variant, values[name], {}) for name in (names or values)}
+
+
+def ablate(ablation: Ablation) -> Table | None:
+    """Train every variant with every seed and measure all; None in other processes than the first.
+
+    What is done already is kept. Writes ablation.csv, .md and .svg. Raises as training and evaluation do.
+    """
+    tables: list[Results] = []
+    for seed in range(ablation.seeds):
+        adapters = {name: trained(ablation.recipe(name, seed)) for name in ablation.variants}
+        results = evaluate(ablation.evaluation(seed, adapters))
+        tables += [results] if results else []
+    if not tables:
+        return None
+    table = table_of(tables)
+    _write_csv(table, ablation.output / "ablation.csv")
+    (ablation.output / "ablation.md").write_text(markdown(table), "utf-8")
+    (ablation.output / "ablation.svg").write_text(plot(table), "utf-8")
+    return table
+
+
+def table_of(results: Sequence[Results]) -> Table:
+    """Means over seeds of the figures that every seed has."""
+    table: Table = {}
+    for name in results[0].settings:
+        overall = [one.settings[name].overall for one in results]
+        common = [figure for figure in overall[0] if figure.count("/") < 2 and all(figure in one for one in overall)]
+        table[name] = {figure: Mean.of([one[figure].value for one in overall]) for figure in common}
+    return table
+
+
+_PERCENT = ("right", "hazard", ACCURACY)
+_TITLES = {
+    DEVIATION: "deviation ratio",
+    ACCURACY: "steering accuracy, lowest",
+    "right": "right profession",
+    "alignment": "alignment",
+    "drawing_error": "distance to a true drawing",
+    "distance": "distance (DINO)",
+    "change": "change of a pixel",
+}
+
+
+def columns_of(table: Table) -> list[str]:
+    """The figures that are shown, in their order."""
+    names = dict.fromkeys(figure for figures in table.values() for figure in figures)
+    return [name for kind in _TITLES for name in names if name.split("/")[0] == kind]
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown: mean and 95 % interval over seeds."""
+    columns = columns_of(table)
+    lines = ["| | " + " | ".join(_TITLES[name.split("/")[0]] for name in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for name, figures in table.items():
+        cells = [_cell(figures[column], column) if column in figures else "" for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(table: Table) -> str:
+    """Deviation ratio against what the pictures keep, a point for each seed, as SVG."""
+    columns = columns_of(table)
+    across = next(name for name in columns if name.startswith(DEVIATION))
+    kept = next((name for name in ("right", "alignment", "distance", "change") if name in columns), across)
+    points = {
+        name: list(zip(figures[across].values, figures[kept].values, strict=True))
+        for name, figures in table.items()
+        if across in figures and kept in figures
+    }
+    return charts.scatter(points, "deviation ratio", _TITLES[kept])
+
+
+def _cell(mean: Mean, name: str) -> str:
+    if name.split("/")[0] in _PERCENT:
+        half = "" if math.isnan(mean.half) else f" ± {mean.half:.1%}"
+        return f"{mean.value:.1%}{half}"
+    return f"{mean.value:.3f}" + ("" if math.isnan(mean.half) else f" ± {mean.half:.3f}")
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        seeds = len(next(iter(next(iter(table.values())).values())).values)
+        writer.writerow(["variant", "figure", "mean", "half of the interval", *(f"seed {n}" for n in range(seeds))])
+        for name, figures in table.items():
+            for figure, mean in figures.items():
+                numbers = [f"{one:.6g}" for one in (mean.value, mean.half, *mean.values)]
+                writer.writerow([name, figure, *numbers])

@@ -1,0 +1,33 @@
+"""Adapters that an experiment trains, each once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ...respodiff_core.atomic import replacing
+from ...respodiff_core.errors import RespoDiffError
+from ..explained import is_speaker
+from ..recipe import Recipe
+from ..run.folder import RunFolder
+from ..run.training import train
+
+
+def trained(recipe: Recipe) -> Path:
+    """The adapter of this recipe: as it is there, gone on with, or trained now.
+
+    Raises RespoDiffError where the file there was trained otherwise.
+    """
+    resolved = recipe.resolved()
+    del resolved["output"]
+    noted = recipe.output.with_suffix(".recipe.json")
+    if noted.exists() and json.loads(noted.read_text("utf-8")) != resolved:
+        raise RespoDiffError(f"{recipe.output} was trained with other settings: name another folder, or delete it.")
+    if recipe.output.exists() and noted.exists():
+        return recipe.output
+    recipe.output.parent.mkdir(parents=True, exist_ok=True)
+    if is_speaker():
+        with replacing(noted) as partial:
+            partial.write_text(json.dumps(resolved, indent=1), "utf-8")
+    unfinished = RunFolder(recipe.output).is_unfinished
+    return train(recipe, resume=unfinished, force=True)
