@@ -21,7 +21,7 @@ class ConceptMixer(SliderNode):
                 "nothing, and with all at 0 the model is passed on unchanged."
             ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "concept sliders", "mixer"],
-            inputs=[model_input(), file_input(cls.wanted, lambda concept: 0.0)],
+            inputs=[model_input(), file_input(cls.wanted, 0.0)],
             outputs=[model_output()],
         )
 

@@ -22,7 +22,7 @@ Wanted = Callable[[ConceptHeader], bool]
 """Which concepts of a file get a slider."""
 
 
-def file_input(wanted: Wanted, default: Callable[[ConceptHeader], float]) -> io.Input:
+def file_input(wanted: Wanted, default: float) -> io.Input:
     """The files that hold a wanted concept; choosing one shows its sliders, which begin at `default`."""
     options = [
         io.DynamicCombo.Option(name, _sliders(header, wanted, default))
@@ -65,7 +65,7 @@ def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
     named = [name for name, strength in strengths.items() if strength]
     loaded = read(path, named)
     attach.check(loaded, model)
-    terms = (Term(loaded.concept(name), strengths[name], strengths[name]) for name in named)
+    terms = (Term.of(loaded.concept(name), strengths[name]) for name in named)
     return attach.attach(model, Steering(tuple(terms)))
 
 
@@ -83,7 +83,7 @@ def _listed(header: AdapterHeader, wanted: Wanted) -> str:
     return " | ".join(name for name, concept in header.concepts.items() if wanted(concept))
 
 
-def _sliders(header: AdapterHeader, wanted: Wanted, default: Callable[[ConceptHeader], float]) -> list[io.Input]:
+def _sliders(header: AdapterHeader, wanted: Wanted, default: float) -> list[io.Input]:
     """First the concepts they are for, saved with the workflow, then one slider for each."""
     concepts = io.String.Input(
         _CONCEPTS,
@@ -95,9 +95,9 @@ def _sliders(header: AdapterHeader, wanted: Wanted, default: Callable[[ConceptHe
     strengths = [
         strength_slider(
             _SLIDER + name,
-            f"Strength of {name!r}: 1 as trained, 0 not at all.",
+            f"Strength of {name!r}: 1 as the file recommends, 0 not at all.",
             display_name=name,
-            default=default(concept),
+            default=default,
             least=0.0 if concept.info.category == "safety" else -2.0,
             step=0.05,  # the node is so wide that a pixel is more than 0.01: 0 could not be dragged
         )

@@ -41,7 +41,7 @@ class FairGroupNode(io.ComfyNode):
                     step=0.01,
                     tooltip="How many images, in proportion to the other groups: 2 and 1 are two thirds and one third.",
                 ),
-                strength_slider("strength", "How strongly: 1 as trained, 0 not at all."),
+                strength_slider("strength", "How strongly: 1 as the file recommends, 0 not at all."),
             ],
             outputs=[GroupsType.Output("GROUPS", tooltip="For Fair Batch or Cross Groups.")],
         )
@@ -55,7 +55,7 @@ class FairGroupNode(io.ComfyNode):
     def execute(cls, adapter: Adapter, concept: str, share: float, strength: float) -> io.NodeOutput:
         concepts = _fairness(adapter) if concept == ALL_CONCEPTS else [adapter.concept(concept)]
         active = [one for one in concepts if one.name not in adapter.muted]
-        groups = tuple(FairGroup(one.name, (Term(one, strength, strength),), share) for one in active)
+        groups = tuple(FairGroup(one.name, (Term.of(one, strength),), share) for one in active)
         # Where the prompt says who is shown, the images are left as it says.
         groups = groups or (FairGroup.unsteered(share * len(concepts)),)
         return io.NodeOutput(Groups(groups, (adapter,)))

@@ -21,15 +21,10 @@ class Safety(SliderNode):
                 "Fair Batch and Steer in any order. It lowers how often unsafe content appears; it is not a filter."
             ),
             search_aliases=["respodiff", "safety", "nsfw", "violence", "safe", "harm"],
-            inputs=[model_input(), file_input(cls.wanted, _recommended)],
+            inputs=[model_input(), file_input(cls.wanted, 1.0)],
             outputs=[model_output()],
         )
 
     @staticmethod
     def wanted(concept: ConceptHeader) -> bool:
         return concept.info.category == "safety"
-
-
-def _recommended(concept: ConceptHeader) -> float:
-    """The file's strength, on the slider's steps."""
-    return min(max(round(20 * concept.info.strength) / 20, 0.0), 2.0)

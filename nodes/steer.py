@@ -40,7 +40,8 @@ class Steer(io.ComfyNode):
                 adapter_input(),
                 concept_input(),
                 strength_slider(
-                    "strength", "How strongly: 1 as trained, 0 not at all, negative the other way (fairness only)."
+                    "strength",
+                    "How strongly: 1 as the file recommends, 0 not at all, negative the other way (fairness only).",
                 ),
                 strength_slider("ram_strength", "Times strength: the module that brings the concept.", advanced=True),
                 strength_slider(
@@ -100,13 +101,14 @@ class Steer(io.ComfyNode):
         steered = chosen(adapter, concept)
         if steered.name in adapter.muted:
             return io.NodeOutput(model)
-        term = Term(
+        term = Term.of(
             steered,
-            strength * ram_strength,
-            strength * sam_strength,
-            Window(start_percent, end_percent, curve),
-            prompt,
-            None if mask is None else Mask.of(mask),
+            strength,
+            ram_strength,
+            sam_strength,
+            window=Window(start_percent, end_percent, curve),
+            prompt=prompt,
+            mask=None if mask is None else Mask.of(mask),
         )
         return io.NodeOutput(attach.attach(model, Steering((term,))))
 

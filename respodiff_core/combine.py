@@ -22,7 +22,7 @@ def scaled(adapter: Adapter, strength: float) -> Adapter:
 
 
 def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
-    """An adapter with one concept of that name, which adds what all concepts of these adapters add together.
+    """An adapter with one concept of that name, which adds what all concepts of these adapters add together at 1.
 
     Where sizes differ, constants are resampled to the largest. Where one of them is a safety concept, the sum is one
     too. Raises AdapterFileError for mlp and conv concepts, which do not add up to one of their kind.
@@ -49,7 +49,8 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
         latent_width=largest.latent_width,
         training={"combined_from": [dict(one.training) | {"concept": one.name} for one in infos]},
     )
-    ram, sam = _sum([one.ram for one in concepts]), _sum([one.sam for one in concepts])
+    recommended = [_scaled(one, one.info.strength) for one in concepts]
+    ram, sam = _sum([one.ram for one in recommended]), _sum([one.sam for one in recommended])
     first = adapters[0]
     return Adapter(first.family, {name: Concept(info, ram, sam)}, first.prediction, source=name)
 

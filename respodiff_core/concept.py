@@ -48,7 +48,7 @@ class ConceptInfo:
     other, parted by " | "), `latent_height` and `latent_width` the latent size it was trained at, `strength` the
     recommended strength, `training` how it was trained (base model's name and hash, steps, rates, seed, tool version).
     `axis` names what groups of one kind have in common ("gender"), `synonyms` are other words for this one; both are
-    for the prompt guard.
+    for the prompt guard. `scales` multiply the strength where the concept is crossed with one of another axis.
     """
 
     name: str
@@ -62,6 +62,7 @@ class ConceptInfo:
     training: Mapping[str, Any] = field(default_factory=dict)
     axis: str = ""
     synonyms: tuple[str, ...] = ()
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -87,6 +88,7 @@ class ConceptInfo:
             "training": (dict,),
             "axis": (str,),
             "synonyms": (list,),
+            "scales": (dict,),
         }
         known = {}
         for key, types in expected.items():
@@ -103,13 +105,22 @@ class ConceptInfo:
             )
         if not all(isinstance(word, str) for word in known.get("synonyms", ())):
             raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {_short(entry['synonyms'])}.")
+        if not all(_is_factor(factor) for factor in known.get("scales", {}).values()):
+            raise AdapterFileError(
+                f"Concept {name!r} has scales that are not numbers from 0 to {_STRONGEST:g}: {_short(entry['scales'])}."
+            )
         known["synonyms"] = tuple(known.get("synonyms", ()))
         return cls(name=name, **known)
 
     def to_metadata(self, kind: str) -> dict[str, Any]:
         """The entry of `respodiff.concepts`; `kind` is told by the tensors."""
         entry = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"name": entry.pop("name"), "kind": kind, **entry, "training": dict(self.training)}
+        mappings = {"training": dict(self.training), "scales": dict(self.scales)}
+        return {"name": entry.pop("name"), "kind": kind, **entry, **mappings}
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _STRONGEST
 
 
 @dataclass(frozen=True)

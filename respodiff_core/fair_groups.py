@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from .allocation import balanced, drawn
 from .errors import ShareError
+from .prompt_guard import axis_of
 from .steering import Steering, Term
 
 Allocation = Literal["balanced", "random"]
@@ -39,12 +41,12 @@ def crossed(
     """Every group of one axis with every one of the other, shares multiplied.
 
     The scales multiply each axis' strengths: two vectors added to one h interfere (the paper found 1.1 for gender
-    and 0.9 for race better than 1 and 1).
+    and 0.9 for race better than 1 and 1). Scales of 1 are those that a concept's file recommends for that other axis.
     """
     return tuple(
         FairGroup(
             AND.join(group.name for group in (a, b) if group.terms) or NONE,
-            _scaled(a.terms, first_scale) + _scaled(b.terms, second_scale),
+            _scaled(a.terms, first_scale, b.terms) + _scaled(b.terms, second_scale, a.terms),
             a.share * b.share,
         )
         for a in first
@@ -70,7 +72,11 @@ def plan(given: Sequence[FairGroup]) -> Steering:
     return Steering(tuple(replace(term, images=images[id(group)]) for group in distinct for term in group.terms))
 
 
-def _scaled(terms: tuple[Term, ...], scale: float) -> tuple[Term, ...]:
-    return tuple(
-        replace(term, ram_strength=term.ram_strength * scale, sam_strength=term.sam_strength * scale) for term in terms
-    )
+def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The terms at `scale` times what their files recommend beside these others."""
+    axes = {axis_of(other.concept.info) for other in others}
+    scaled = []
+    for term in terms:
+        factor = scale * prod(value for axis, value in term.concept.info.scales.items() if axis.casefold() in axes)
+        scaled.append(replace(term, ram_strength=term.ram_strength * factor, sam_strength=term.sam_strength * factor))
+    return tuple(scaled)

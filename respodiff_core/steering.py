@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -71,6 +71,12 @@ class Term:
                 f"{self.concept.name!r} is a safety concept: its vector already points away from the unsafe "
                 "content, and a negative strength would steer towards it. Use a strength of 0 or more."
             )
+
+    @classmethod
+    def of(cls, concept: Concept, strength: float, ram: float = 1.0, sam: float = 1.0, **rest: Any) -> Term:
+        """A concept at `strength` times the one its file recommends; `ram` and `sam` multiply the halves."""
+        strength *= concept.info.strength
+        return cls(concept, strength * ram, strength * sam, **rest)
 
     @property
     def adds_nothing(self) -> bool:

@@ -52,10 +52,10 @@ class Sweep:
 
     def plan(self) -> Steering:
         """The steering of all images. Raises StrengthError for a safety concept with a negative strength."""
-        terms = [Term(self.x.concept, 1.0, 1.0, images=self.x.strengths * self.rows)]
+        terms = [Term.of(self.x.concept, 1.0, images=self.x.strengths * self.rows)]
         if self.y:
             strengths = tuple(strength for strength in self.y.strengths for _ in range(self.columns))
-            terms.append(Term(self.y.concept, 1.0, 1.0, images=strengths))
+            terms.append(Term.of(self.y.concept, 1.0, images=strengths))
         return Steering(tuple(terms))
 
 

@@ -199,6 +199,8 @@ class TestRefusals:
             ({"respodiff.concepts": '[{"name": "woman", "strength": 1e999}]'}, "strength inf, which is out of range"),
             ({"respodiff.concepts": f'[{{"name": "woman", "strength": 1{"0" * 400}}}]'}, "which is out of range"),
             ({"respodiff.concepts": '[{"name": "woman", "synonyms": [1]}]'}, "synonyms that are not text"),
+            ({"respodiff.concepts": '[{"name": "woman", "scales": {"race": -1}}]'}, "scales that are not numbers"),
+            ({"respodiff.concepts": '[{"name": "woman", "scales": {"race": NaN}}]'}, "scales that are not numbers"),
             ({"respodiff.concepts": '[{"name": "../x"}]'}, "which names may not"),
             ({"respodiff.concepts": '[{"name": "woman"}, {"name": "woman"}]'}, "lists a concept twice"),
             ({"respodiff.concepts": '[{"name": "man"}]'}, "the file is damaged"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from adapters import SIZES, random_adapter, random_concept
@@ -40,6 +42,15 @@ def test_concepts_summed_into_one_add_what_all_added(kinds, tmp_path):
     one = read(write(as_one(parts, "both"), tmp_path / "both.safetensors"))
     torch.testing.assert_close(added(one.concept("both")), added(parts[0].concept("a")) + added(parts[1].concept("b")))
     assert (one.family, one.prediction) == ("sd15", "epsilon")
+
+
+def test_a_sum_has_the_recommended_strengths_in_it():
+    concept = random_concept("a")
+    half = Concept(replace(concept.info, strength=0.5), concept.ram, concept.sam)
+    other = random_concept("b", seed=5)
+    one = as_one([Adapter("sd15", {"a": half}), Adapter("sd15", {"b": other})], "both").concept("both")
+    torch.testing.assert_close(added(one), 0.5 * added(concept) + added(other))
+    assert one.info.strength == 1.0
 
 
 def test_constants_of_other_sizes_are_resampled_to_the_largest():

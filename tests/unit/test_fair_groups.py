@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from adapters import SIZES, random_concept
+from respodiff.respodiff_core.concept import Concept
 from respodiff.respodiff_core.errors import ShareError
 from respodiff.respodiff_core.fair_groups import NONE, FairGroup, allocate, crossed, plan
 from respodiff.respodiff_core.steering import Term
@@ -86,3 +89,31 @@ class TestCrossed:
         both = crossed((FairGroup.unsteered(2),), self.races)
         assert [one.name for one in both] == ["asian", "black"]
         assert crossed((FairGroup.unsteered(),), (FairGroup.unsteered(),))[0].name == NONE
+
+
+def test_crossing_uses_the_scales_that_a_file_recommends_for_that_axis():
+    """0.5 beside race, 3 beside age; times the node's own scale."""
+    info = replace(WOMAN.terms[0].concept.info, axis="gender", scales={"race": 0.5, "age": 3.0})
+    woman = FairGroup("woman", (Term.of(replace(WOMAN.terms[0].concept, info=info), 1.0),))
+    black = FairGroup("black", (Term.of(concept_of("black", axis="race"), 1.0),))
+    unknown = FairGroup("tall", (Term.of(concept_of("tall", axis="height"), 1.0),))
+
+    (crossed_one,) = crossed([woman], [black], first_scale=2.0)
+    assert [term.ram_strength for term in crossed_one.terms] == [1.0, 1.0]
+    (crossed_one,) = crossed([black], [woman], second_scale=2.0)
+    assert [term.ram_strength for term in crossed_one.terms] == [1.0, 1.0]
+    (crossed_one,) = crossed([woman], [unknown])
+    assert [term.ram_strength for term in crossed_one.terms] == [1.0, 1.0]
+    (crossed_one,) = crossed([woman], [FairGroup.unsteered()])
+    assert [term.ram_strength for term in crossed_one.terms] == [1.0]
+
+
+def test_strength_one_is_what_the_file_recommends():
+    concept = concept_of("woman", strength=0.4)
+    term = Term.of(concept, 0.5, ram=2.0)
+    assert (term.ram_strength, term.sam_strength) == (0.4, 0.2)
+
+
+def concept_of(name: str, **facts: Any) -> Concept:
+    concept = random_concept(name)
+    return replace(concept, info=replace(concept.info, category="fairness", **facts))

@@ -23,7 +23,7 @@ _NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 class SettingRecipe(Strict):
     """One way of steering that is measured: adapters, and how strongly their concepts act.
 
-    `strength` is in units of each concept's recommended strength; `strengths` are a concept's own, as they are;
+    Strengths are in units of each concept's recommended one: `strength` for all, `strengths` for some by name;
     `scales` multiply all strengths of an axis (gender x race). `concepts` chooses some of the files' (empty: all).
     """
 

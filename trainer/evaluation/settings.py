@@ -139,10 +139,10 @@ def _read(paths: Sequence[Path]) -> Adapter:
 
 
 def _term(concept: Concept, recipe: SettingRecipe) -> Term:
-    strength = recipe.strengths.get(concept.name, recipe.strength * concept.info.strength)
+    strength = recipe.strengths.get(concept.name, recipe.strength)
     if concept.info.category == "fairness":
         strength *= recipe.scales.get(axis_of(concept.info), 1.0)
-    return Term(concept, strength, strength)
+    return Term.of(concept, strength)
 
 
 def _known_axes(infos: Sequence[ConceptInfo]) -> dict[str, Axis]:
