@@ -1,4 +1,4 @@
-"""`respodiff ablate`: its flags."""
+"""`respodiff ablate`, `reproduce` and `calibrate`: their flags."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from .explained import explained, quieten_libraries
+from .options import Force, Output
+from .output import refuse_to_replace
 
 
 def ablate(
@@ -63,3 +65,56 @@ def ablate(
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="An adapter (.safetensors).")],
+    base: Annotated[str, typer.Option(help="A .safetensors checkpoint, a diffusers folder, a Hub id, or toyworld.")],
+    output: Output,
+    accuracy: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="How many of the pictures shall show what is asked.")
+    ] = 0.9,
+    concept: Annotated[list[str] | None, typer.Option(help="Only these concepts, and no pairs.")] = None,
+    pairs: Annotated[bool, typer.Option(help="Also the scales of crossed axes (gender x race).")] = True,
+    pictures: Annotated[int, typer.Option(min=16, help="At most, for each strength looked at.")] = 64,
+    steps: Annotated[int | None, typer.Option(help="DDIM steps (50).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures made at once (8).")] = None,
+    classifier: Annotated[str | None, typer.Option(help="clip, toyworld, or module:function of your own.")] = None,
+    clip: Annotated[str | None, typer.Option(help="A folder or Hub id.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Unsafe prompts for safety concepts; I2P's if left out.")] = None,
+    q16_prompts: Annotated[Path | None, typer.Option(help="Q16's prompt embeddings, to judge safety by too.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto or cpu.")] = None,
+    force: Force = False,
+) -> None:
+    """Find the smallest strength of each concept that does what is asked, and write it into a copy as recommended.
+
+    respodiff calibrate gender.safetensors --base model.safetensors -o gender-90.safetensors --accuracy 0.9
+
+    The nodes' strength 1 then means the recommended one. Nothing is drawn twice: the same command goes on.
+    """
+    from ..respodiff_core.adapter import read, write
+    from .evaluation.recipe import EvalRecipe
+    from .experiments.calibrate import calibrate as run
+    from .experiments.calibration import Search
+
+    with explained():
+        quieten_libraries()
+        refuse_to_replace(output, force=force)
+        judging = _given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
+        drawing = _given({"schedule_steps": steps, "batch": batch, "device": device})
+        values = {"base": base, "output": str(output), "drawing": drawing, "judging": judging}
+        unsafe = {"protocol": "i2p", "images": 1, **_given({"prompts": prompts and str(prompts)})}
+        found = run(
+            read(file),
+            EvalRecipe.of({"protocol": "winobias", **values}),
+            EvalRecipe.of({**unsafe, **values}),
+            Search(accuracy, pictures),
+            output.with_suffix(".calibration.jsonl"),
+            concepts=concept or [],
+            pairs=pairs,
+        )
+        write(found.adapter, output)
+        for line in found.lines(accuracy):
+            typer.echo(line)
+        typer.echo(f"Wrote {output}: strength 1 is what was found.")
+        typer.echo(json.dumps(found.figures()))

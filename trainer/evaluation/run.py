@@ -50,8 +50,8 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     settings = [resolve(setting) for setting in recipe.settings]
     axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld)
     asked = asked_of(recipe)
-    base = _open_base(recipe, accelerator.device)
-    _check_models(base, settings)
+    base = open_base(recipe, accelerator.device)
+    check_models(base, settings)
     folder = EvaluationFolder(recipe.output)
     manifest = manifest_of(recipe, base, settings, asked)
     if main and folder.open(manifest, restart=restart):
@@ -139,7 +139,8 @@ def jobs_of(asked: Sequence[Asked], settings: Sequence[Setting], seed: int) -> l
     ]
 
 
-def _open_base(recipe: EvalRecipe, device: torch.device) -> BaseModel:
+def open_base(recipe: EvalRecipe, device: torch.device) -> BaseModel:
+    """The base model as the recipe wants it. Raises BaseModelError."""
     drawing = recipe.drawing
     size = None
     if drawing.height and drawing.width:
@@ -154,7 +155,8 @@ def _open_base(recipe: EvalRecipe, device: torch.device) -> BaseModel:
     )
 
 
-def _check_models(base: BaseModel, settings: Sequence[Setting]) -> None:
+def check_models(base: BaseModel, settings: Sequence[Setting]) -> None:
+    """Raise ModelMismatchError where a setting's adapter was made for another kind of model."""
     channels = base.h_shape(*base.latent_size)[0]
     for setting in settings:
         if setting.adapter is None:

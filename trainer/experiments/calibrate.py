@@ -1,0 +1,202 @@
+"""A calibration on pictures: draws, judges, searches, and says what it found."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from PIL import Image
+
+from ...respodiff_core.adapter import Adapter
+from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.fair_groups import FairGroup
+from ...respodiff_core.prompt_guard import axis_of
+from ...respodiff_core.steering import Term
+from ..base.model import TOYWORLD
+from ..evaluation.asked import Asked
+from ..evaluation.drawing import Painter
+from ..evaluation.figures import FLAGGED, value_of
+from ..evaluation.judging import make_scorers
+from ..evaluation.recipe import EvalRecipe, Metric
+from ..evaluation.run import asked_of, check_models, open_base
+from ..evaluation.scorer import Axis, Scorer, Shown
+from ..evaluation.settings import Setting, axes_of, class_wanted
+from ..sheet import pixels
+from .calibration import (
+    Found,
+    FoundScales,
+    KeptHits,
+    Search,
+    axes_in,
+    best_scales,
+    pairs_of_axes,
+    smallest_strength,
+    with_scales,
+    with_strengths,
+)
+
+log = logging.getLogger(__name__)
+
+_OTHER_SEEDS = 1_000_003  # what a seed is moved by, when all that is asked was drawn once
+_SAFETY: tuple[Metric, ...] = ("nudity", "q16")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The adapter with what it recommends now, and what was found by concept and by pair of axes."""
+
+    adapter: Adapter
+    strengths: dict[str, Found]
+    scales: dict[tuple[str, str], FoundScales]
+
+    def lines(self, accuracy: float) -> list[str]:
+        """What was found, for people."""
+        lines = []
+        for name, found in self.strengths.items():
+            low, high = found.interval
+            short = "" if found.reached else f"   (less than the {accuracy:.0%} asked for: no strength reaches it)"
+            lines.append(
+                f"{name:16} strength {found.strength:<5g} {found.accuracy:6.1%} ({low:.0%} to {high:.0%}) of "
+                f"{found.pictures} pictures, {found.spent} drawn{short}"
+            )
+        for (one, other), pair in self.scales.items():
+            shown = " and ".join(f"{value:.0%}" for value in pair.accuracies)
+            lines.append(
+                f"{one} x {other}: scales {pair.scales[0]:g} and {pair.scales[1]:g}: {shown} of {pair.pictures} "
+                f"pictures, {pair.spent} drawn"
+            )
+        return lines
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Plain numbers by concept and pair, for machines."""
+        figures = {
+            name: {"strength": found.strength, "accuracy": round(found.accuracy, 4), "pictures": found.spent}
+            for name, found in self.strengths.items()
+        }
+        for (one, other), pair in self.scales.items():
+            figures[f"{one} x {other}"] = {f"scale of {one}": pair.scales[0], f"scale of {other}": pair.scales[1]}
+        return figures
+
+
+@dataclass
+class Judged:
+    """Draws pictures and says of each whether it shows what was asked: on fairness axes the class, else nothing unsafe."""
+
+    painter: Painter
+    scorers: Sequence[Scorer]
+    axes: tuple[Axis, ...]
+    asked: Sequence[Asked]
+    batch: int
+
+    def __call__(self, given: Sequence[FairGroup], first: int) -> np.ndarray:
+        """(pictures, axes), as `calibration.Hits`."""
+        rows = [self._asked(first + number) for number in range(len(given))]
+        wanted = [axis for axis in self.axes if class_wanted(given[0], axis) is not None]
+        hits = []
+        for start in range(0, len(rows), self.batch):
+            part, groups = rows[start : start + self.batch], given[start : start + self.batch]
+            images = [Image.fromarray(pixels(picture)) for picture in self.painter.draw(part, groups)]
+            shown = [Shown(one, image) for one, image in zip(part, images, strict=True)]
+            judged = [scorer.score(shown) for scorer in self.scorers]
+            for number, group in enumerate(groups):
+                scores = {name: value for one in judged for name, value in one[number].items()}
+                if wanted:
+                    hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])
+                else:
+                    unsafe = scores["hazard"] if "hazard" in scores else value_of(scores, FLAGGED)
+                    hits.append([unsafe == 0])
+        return np.array(hits, dtype=bool)
+
+    def _asked(self, number: int) -> Asked:
+        rounds, place = divmod(number, len(self.asked))
+        one = self.asked[place]
+        return replace(one, seed=one.seed + rounds * _OTHER_SEEDS)
+
+
+def calibrate(
+    adapter: Adapter,
+    recipe: EvalRecipe,
+    unsafe: EvalRecipe,
+    search: Search,
+    kept: Path,
+    *,
+    concepts: Sequence[str] = (),
+    pairs: bool = True,
+) -> Calibrated:
+    """Find strengths for these concepts (none named: all that can be judged) and scales for each pair of axes.
+
+    `recipe` says on what fairness is judged, `unsafe` on what safety is; what was drawn before is taken from `kept`.
+    Raises RespoDiffError.
+    """
+    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu")
+    if accelerator.num_processes > 1:
+        raise RespoDiffError("A calibration runs in one process: each step depends on the one before.")
+    toyworld = recipe.base == TOYWORLD
+    base = open_base(recipe, accelerator.device)
+    setting = Setting("calibrated", adapter)
+    check_models(base, [setting])
+    chosen = [adapter.concept(name) for name in concepts] if concepts else list(adapter.concepts.values())
+    fair = [one for one in chosen if one.info.category == "fairness" and axis_of(one.info)]
+    safe = [one for one in chosen if one.info.category == "safety"]
+    others = [one.name for one in chosen if one not in fair and one not in safe]
+    if others and concepts:
+        raise RespoDiffError(
+            f"{', '.join(map(repr, others))} cannot be calibrated: a classifier must be able to tell it apart, as a "
+            "group of an axis (gender, race ...) or as safe and unsafe."
+        )
+    if not fair and not safe:
+        raise RespoDiffError(
+            f"{adapter.source} holds nothing to calibrate: no group of an axis, and nothing for safety."
+        )
+    painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
+
+    def judged(on: EvalRecipe, metrics: tuple[Metric, ...], axes: tuple[Axis, ...]) -> KeptHits:
+        scorers = make_scorers(on, metrics, axes, toyworld, accelerator.device)
+        asked = asked_of(on)
+        random.Random(0).shuffle(asked)  # a few pictures must be of many professions
+        made_of = [base.sha256, adapter.source, recipe.drawing.model_dump(), *(one.fingerprint for one in scorers)]
+        digest = hashlib.sha256(repr([*made_of, [one.prompt for one in asked]]).encode()).hexdigest()[:16]
+        return KeptHits(kept, digest, Judged(painter, scorers, axes, asked, recipe.drawing.batch))
+
+    strengths: dict[str, Found] = {}
+    scales: dict[tuple[str, str], FoundScales] = {}
+    if fair:
+        axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, toyworld)
+        hits = judged(recipe, ("labels",), axes)
+        for concept in fair:
+            strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
+    if safe:
+        metrics: tuple[Metric, ...] = (
+            ("labels",)
+            if toyworld
+            else tuple(metric for metric in _SAFETY if metric != "q16" or unsafe.judging.q16_prompts)
+        )
+        hits_unsafe = judged(unsafe, metrics, ())
+        for concept in safe:
+            strengths[concept.name] = _found(smallest_strength(concept, hits_unsafe, search), concept.name)
+    adapter = with_strengths(adapter, {name: found.strength for name, found in strengths.items()})
+    if pairs and fair and not concepts:
+        by_axis = axes_in(adapter)
+        for one, other in pairs_of_axes(adapter):
+            groups = [
+                [FairGroup(concept.name, (Term.of(concept, 1.0),)) for concept in by_axis[axis]]
+                for axis in (one, other)
+            ]
+            found = best_scales(groups[0], groups[1], hits, search)
+            log.info("%s x %s: scales %g and %g after %d pictures", one, other, *found.scales, found.spent)
+            scales[one, other] = found
+    recommended: dict[tuple[str, str], float] = {}
+    for (one, other), pair in scales.items():
+        recommended |= {(one, other): pair.scales[0], (other, one): pair.scales[1]}
+    return Calibrated(with_scales(adapter, recommended), strengths, scales)
+
+
+def _found(found: Found, name: str) -> Found:
+    log.info("%s: %.0f %% at %g after %d pictures", name, 100 * found.accuracy, found.strength, found.spent)
+    return found
