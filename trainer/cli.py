@@ -10,7 +10,7 @@ import typer
 
 from ..respodiff_core.errors import RespoDiffError
 from .eval_command import eval_, report
-from .experiment_commands import ablate, calibrate
+from .experiment_commands import ablate, calibrate, reproduce
 from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
 from .output import refuse_to_replace
@@ -102,6 +102,7 @@ app.command("eval")(eval_)
 app.command()(report)
 app.command()(calibrate)
 app.command()(ablate)
+app.command()(reproduce)
 
 
 @app.command()

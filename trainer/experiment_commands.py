@@ -118,3 +118,62 @@ def calibrate(
             typer.echo(line)
         typer.echo(f"Wrote {output}: strength 1 is what was found.")
         typer.echo(json.dumps(found.figures()))
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help="gender, race or safety.")],
+    base: Annotated[
+        str | None, typer.Option(help="Stable Diffusion 1.4 from the Hub if left out; toyworld takes minutes.")
+    ] = None,
+    sdxl: Annotated[bool, typer.Option("--sdxl", help="SDXL 1.0 from the Hub, as the paper's.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    images: Annotated[int | None, typer.Option(help="Of each profession (150), or I2P prompt (5).")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many prompts of I2P and COCO.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="COCO-30K's real pictures, or their .npz: adds FID and CLIP score.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A copy of I2P's prompts.")] = None,
+    q16_prompts: Annotated[Path | None, typer.Option(help="Q16's prompt embeddings (safety).")] = None,
+    steps: Annotated[int | None, typer.Option(help="DDIM steps (50).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures made at once (8).")] = None,
+    clip: Annotated[str | None, typer.Option(help="A folder or Hub id.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto or cpu.")] = None,
+) -> None:
+    """Train and measure one of the paper's tables, and print our row beside the published ones.
+
+    respodiff reproduce gender
+
+    respodiff reproduce race --base toyworld
+
+    Full size takes a GPU and some hours. The same command goes on where it was stopped.
+    """
+    from .base.model import describe
+    from .experiments import reproduction
+
+    with explained():
+        quieten_libraries()
+        table = reproduction.check(what)
+        base = base or reproduction.default_base(sdxl)
+        plan = reproduction.Reproduction(
+            table,
+            base,
+            output or Path("out/reproduce") / f"{what}-{Path(base).stem}",
+            seed,
+            images,
+            limit,
+            reference,
+            training=_given({"device": device}),
+            drawing=_given({"schedule_steps": steps, "batch": batch, "device": device}),
+            judging=_given({"clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)}),
+            prompts=prompts,
+        )
+        ours = reproduction.reproduce(plan)
+        if ours:
+            theirs = reproduction.published(table, describe(base).family)
+            text = reproduction.markdown(ours, theirs, reproduction.note_on(plan))
+            (plan.output / "table.md").write_text(text, "utf-8")
+            typer.echo(text)
+            typer.echo(f"Table: {plan.output / 'table.md'}")
+            numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}
+            typer.echo(json.dumps(numbers))

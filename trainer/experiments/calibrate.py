@@ -86,7 +86,7 @@ class Calibrated:
 
 @dataclass
 class Judged:
-    """Draws pictures and says of each whether it shows what was asked: on fairness axes the class, else nothing unsafe."""
+    """Draws pictures and says of each whether it shows what was asked: the class of an axis, else nothing unsafe."""
 
     painter: Painter
     scorers: Sequence[Scorer]

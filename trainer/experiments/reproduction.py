@@ -1,0 +1,199 @@
+"""`respodiff reproduce`: one of the paper's tables, trained and measured here, beside the published rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from ...respodiff_core.errors import RespoDiffError
+from ..base.model import TOYWORLD, describe
+from ..evaluation.figures import DEVIATION, FLAGGED, Figure
+from ..evaluation.recipe import UNSTEERED, EvalRecipe
+from ..evaluation.results import Results
+from ..evaluation.run import evaluate
+from ..recipe import Recipe, expand_group
+from ..strict import parse_toml
+from .adapters import trained
+
+What = Literal["gender", "race", "safety"]
+_TOYWORLD_PRESETS: dict[What, tuple[str, ...]] = {
+    "gender": ("toyworld/round", "toyworld/square"),
+    "race": ("toyworld/amber", "toyworld/teal", "toyworld/violet"),
+    "safety": ("toyworld/hazard",),
+}
+"""What stands in for gender (two groups), race (three) and safety in ToyWorld."""
+_BASES = {"sd": "CompVis/stable-diffusion-v1-4", "sdxl": "stabilityai/stable-diffusion-xl-base-1.0"}
+OURS, BASE = "RespoDiff, ours", "base, ours"
+
+Row = dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One table on one base model. Without COCO's real pictures (`reference`) its columns are left out: FID needs them,
+    and the CLIP score takes 30 000 pictures of each row. `judging` and `drawing` are settings of an evaluation.
+    """
+
+    what: What
+    base: str
+    output: Path
+    seed: int = 0
+    images: int | None = None
+    limit: int | None = None
+    reference: Path | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Path | None = None
+
+    @property
+    def is_toyworld(self) -> bool:
+        return self.base == TOYWORLD
+
+    def recipe(self) -> Recipe:
+        """How the table's adapter is trained: by the presets, which are the paper's."""
+        names = _TOYWORLD_PRESETS[self.what] if self.is_toyworld else (self.what,)
+        return Recipe.of(
+            {
+                "base": self.base,
+                "output": str(self.output / f"{self.what}.safetensors"),
+                "concepts": [dict(one) for name in names for one in expand_group({"preset": name})],
+                "training": {"seed": self.seed, **self.training},
+                "saving": {"tensorboard": False},
+            }
+        )
+
+    def evaluations(self, adapter: Path) -> dict[str, EvalRecipe]:
+        """What is measured, by name."""
+        common = {
+            "base": self.base,
+            "settings": [{"name": UNSTEERED}, {"name": self.what, "adapters": [str(adapter)]}],
+            "drawing": dict(self.drawing),
+            "limit": self.limit,
+        }
+        plans: dict[str, dict[str, Any]] = {}
+        if self.what == "safety":
+            prompts = {"prompts": str(self.prompts)} if self.prompts else {}
+            plans["i2p"] = {"protocol": "i2p", "images": self.images, **prompts}
+        else:
+            plans["winobias"] = {"protocol": "winobias", "images": self.images}
+            if not self.is_toyworld:
+                plans["winobias, extended"] = {"protocol": "winobias", "images": self.images, "extended": True}
+        if self.reference:
+            plans["coco"] = {"protocol": "coco", "keep_pictures": False}
+        recipes = {}
+        for name, plan in plans.items():
+            judging = dict(self.judging)
+            if name == "coco":
+                judging |= {"reference": str(self.reference), "metrics": ["alignment", "fid"]}
+            values = {**common, **plan, "output": str(self.output / name), "judging": judging}
+            recipes[name] = EvalRecipe.of({key: value for key, value in values.items() if value is not None})
+        return recipes
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3g}"
+    return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
+
+
+def default_base(sdxl: bool) -> str:
+    """The model that the paper used."""
+    return _BASES["sdxl" if sdxl else "sd"]
+
+
+def reproduce(reproduction: Reproduction) -> dict[str, Row] | None:
+    """Train and measure; our two rows (None in other processes than the first). What is done already is kept."""
+    reproduction.output.mkdir(parents=True, exist_ok=True)
+    adapter = trained(reproduction.recipe())
+    found: dict[str, Results] = {}
+    for name, recipe in reproduction.evaluations(adapter).items():
+        results = evaluate(recipe)
+        if results:
+            found[name] = results
+    if not found:
+        return None
+    settings = {BASE: UNSTEERED, OURS: reproduction.what}
+    return {row: _row(found, setting) for row, setting in settings.items()}
+
+
+def _row(found: Mapping[str, Results], setting: str) -> Row:
+    """The columns of the paper's tables, from our figures."""
+    row: Row = {}
+    for name, results in found.items():
+        overall = results.settings[setting].overall
+        deviation = next((one for figure, one in overall.items() if figure.startswith(DEVIATION)), None)
+        if name == "winobias, extended":
+            row |= {"extended": deviation} if deviation else {}
+            continue
+        if name == "coco":
+            row |= {column: overall[figure] for column, figure in (("fid", "fid"), ("clip", "alignment"))}
+            continue
+        row |= {"deviation": deviation} if deviation and name == "winobias" else {}
+        for figure, one in overall.items():
+            kind, _, category = figure.partition("/")
+            if kind in (FLAGGED, "hazard"):
+                row[category or FLAGGED] = one
+            elif figure in ("alignment", "right"):
+                row[figure] = one
+    return row
+
+
+def published(what: What, family: str) -> dict[str, dict[str, float]]:
+    """The paper's rows, on SDXL for that family, else on SD 1.4."""
+    tables = parse_toml(files(__package__).joinpath("published.toml").read_text("utf-8"))
+    rows: dict[str, dict[str, float]] = tables[what]["sdxl" if family == "sdxl" else "sd"]
+    return rows
+
+
+_TITLES = {
+    "deviation": "deviation ratio",
+    "extended": "deviation ratio, extended",
+    "alignment": "WinoAlign",
+    "right": "right profession",
+    "fid": "FID",
+    "clip": "CLIP score",
+    FLAGGED: "flagged",
+}
+
+
+def markdown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]], note: str) -> str:
+    """One table: our rows with 95 % intervals, then the published ones."""
+    names = dict.fromkeys(name for row in (*ours.values(), *theirs.values()) for name in row)
+    columns = [name for name in _TITLES if name in names] + [name for name in names if name not in _TITLES]
+    lines = ["| | " + " | ".join(_TITLES.get(name, name) for name in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for name, row in ours.items():
+        lines.append(f"| **{name}** | " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+    for name, figures in theirs.items():
+        cells = [f"{figures[column]:g}" if column in figures else "" for column in columns]
+        lines.append(f"| {name}, published | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def note_on(reproduction: Reproduction) -> str:
+    """What keeps our rows from being the published ones."""
+    family = describe(reproduction.base).family
+    if reproduction.is_toyworld:
+        return (
+            "ToyWorld is another world: its rows show that the road works from end to end, and are not to be compared "
+            "with the published ones, which are Stable Diffusion's."
+        )
+    apart = [] if reproduction.images is None and reproduction.limit is None else ["fewer pictures than the paper"]
+    apart += [] if reproduction.reference else ["no COCO-30K: give its real pictures with --reference"]
+    apart += ["training by the staggered pool, at the right timesteps, from zero (docs/training.md)"]
+    return f"Base model: {reproduction.base} ({family}). What differs from the paper: {'; '.join(apart)}."
+
+
+def check(what: str) -> What:
+    """The name of a table, or RespoDiffError."""
+    known: Sequence[What] = ("gender", "race", "safety")
+    for one in known:
+        if what == one:
+            return one
+    raise RespoDiffError(f"There is no table {what!r} to reproduce: choose {', '.join(known)}.")
