@@ -55,6 +55,12 @@ class UNetDenoiser:
         self._alphas = alphas_cumprod.float().to(unet.device)
         self._up_factor = 2**unet.num_upsamplers
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        # Not the UNet's own property: it goes through all of its modules, four times a step.
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype
+        return dtype
+
     @torch.no_grad()
     def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Carry]:
         """h (rows, C, H, W) in the UNet's dtype and the carry, both without a graph.
@@ -62,8 +68,8 @@ class UNetDenoiser:
         z (rows, 4, height, width) in fp32, of any size; t (rows,) long.
         """
         unet = self.unet
-        context = condition.context.to(unet.dtype)
-        h = z.to(unet.dtype)
+        context = condition.context.to(self._dtype)
+        h = z.to(self._dtype)
         embedding = unet.time_embedding(unet.get_time_embed(h, t))
         added = unet.get_aug_embed(
             embedding, context, {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
@@ -84,8 +90,8 @@ class UNetDenoiser:
     def decode(self, h: torch.Tensor, carry: Carry, condition: Condition) -> torch.Tensor:
         """The predicted noise (rows, 4, height, width) in fp32; differentiable with respect to h alone."""
         unet = self.unet
-        context = condition.context.to(unet.dtype)
-        h = h.to(unet.dtype)
+        context = condition.context.to(self._dtype)
+        h = h.to(self._dtype)
         # Sizes that do not halve evenly must come back as they were; the others need not be told.
         odd = any(size % self._up_factor for size in carry.z.shape[-2:])
         skips = carry.skips

@@ -1,4 +1,4 @@
-"""Test-only nodes: known conditions, a look at h before and after steering, and a reference by hand.
+"""Test-only nodes: known conditions, a look at h before and after steering, a reference by hand, half a CLIP.
 
 Nothing here uses the pack under test, so that it can be measured against them.
 """
@@ -221,6 +221,57 @@ class ProbeDescribe(FreshProbe):
         return {"ui": {"text": [json.dumps({"id": id(model), "patches": patches, "wrappers": wrappers})]}}
 
 
+class ProbeClipVision(Probe):
+    """The vision half of a CLIP of any width: the colours of 4 x 4 places, mapped at random."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"width": ("INT", {"default": 768}), "model_type": ("STRING", {"default": ""})}}
+
+    RETURN_TYPES = ("CLIP_VISION",)
+
+    def run(self, width, model_type):
+        class Vision:
+            def encode_image(self, image):
+                colours = torch.nn.functional.adaptive_avg_pool2d(image.movedim(-1, 1), 4).flatten(1) - 0.5
+                return {"image_embeds": colours @ torch.randn(48, width, generator=torch.Generator().manual_seed(0))}
+
+        vision = Vision()
+        vision.model_type = model_type
+        return (vision,)
+
+
+class ProbePooled(FreshProbe):
+    """Saves the pooled text embedding that ComfyUI itself makes."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"conditioning": ("CONDITIONING",), "name": ("STRING", {"default": "pooled"})}}
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    def run(self, conditioning, name):
+        path = os.path.join(folder_paths.get_output_directory(), name + ".safetensors")
+        save_file({"pooled": conditioning[0][1]["pooled_output"].float().contiguous()}, path)
+        return {}
+
+
+class ProbeBrokenImage(Probe):
+    """The second picture of a batch as a VAE in fp16 may give it: all NaN."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"images": ("IMAGE",)}}
+
+    RETURN_TYPES = ("IMAGE",)
+
+    def run(self, images):
+        images = images.clone()
+        images[1] = float("nan")
+        return (images,)
+
+
 NODE_CLASS_MAPPINGS = {
     cls.__name__: cls
     for cls in (
@@ -231,5 +282,8 @@ NODE_CLASS_MAPPINGS = {
         ProbeOperations,
         ProbeAlive,
         ProbeDescribe,
+        ProbeClipVision,
+        ProbePooled,
+        ProbeBrokenImage,
     )
 }
