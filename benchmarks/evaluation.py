@@ -1,0 +1,105 @@
+"""Pictures a second of `respodiff eval` against a plain diffusers pipeline in a loop, the same settings side by side.
+
+    python benchmarks/evaluation.py [--base toyworld] [--steps 50] [--images 16] [--turns 5]
+
+Both draw the same prompts with DDIM, guidance 7.5 and a noise for each seed, and write PNG files; the pipeline's order
+is the usual one: a call for each batch, its pictures saved after it. Judging is not timed. `--base` may be a diffusers
+folder; ToyWorld is so small that everything around the UNet counts most in it. A ratio above 1: ours is faster. The last
+line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, load_base
+from respodiff.trainer.evaluation.asked import Asked
+from respodiff.trainer.evaluation.drawing import Job, Painter, batches, draw_missing
+from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.evaluation.protocols import toyworld, winobias
+from respodiff.trainer.explained import quieten_libraries
+from respodiff.trainer.sampling import noise_of_seeds
+
+GUIDANCE = 7.5
+NOBODY = FairGroup("", ())
+
+
+def ours(painter: Painter, asked: Sequence[Asked], batch: int, folder: Path) -> None:
+    jobs = [Job("all", one, NOBODY) for one in asked]
+    for _ in draw_missing(painter, batches(jobs, batch), PictureFolder(folder)):
+        pass
+
+
+def plain(pipeline: StableDiffusionPipeline, asked: Sequence[Asked], batch: int, folder: Path, steps: int) -> None:
+    latent = pipeline.unet.config.sample_size
+    for start in range(0, len(asked), batch):
+        part = asked[start : start + batch]
+        noise = noise_of_seeds([one.seed for one in part], (latent, latent)).to(pipeline.device, pipeline.dtype)
+        images = pipeline(
+            [one.prompt for one in part], latents=noise, num_inference_steps=steps, guidance_scale=GUIDANCE
+        ).images
+        for one, image in zip(part, images, strict=True):
+            image.save(folder / f"{one.id}.png", compress_level=4)
+
+
+def seconds(work: Callable[[Path], None]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        work(Path(folder))
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default=TOYWORLD, help="toyworld, or a diffusers folder of Stable Diffusion 1.x")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=5)
+    arguments = parser.parse_args()
+    quieten_libraries()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    folder = TOYWORLD_FOLDER if arguments.base == TOYWORLD else Path(arguments.base)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None).to(device)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    painter = Painter(load_base(arguments.base, device=device, dtype=dtype), arguments.steps, GUIDANCE)
+    protocol = toyworld(5) if arguments.base == TOYWORLD else winobias(5)
+    asked = protocol[:: max(len(protocol) // arguments.images, 1)][: arguments.images]
+
+    figures: dict[str, float] = {}
+    for batch in (1, 8):
+
+        def draw_ours(folder: Path, batch: int = batch) -> None:
+            ours(painter, asked, batch, folder)
+
+        def draw_plain(folder: Path, batch: int = batch) -> None:
+            plain(pipeline, asked, batch, folder, arguments.steps)
+
+        for work in (draw_ours, draw_plain):
+            seconds(work)  # once to warm up
+        ratios, speeds = [], []
+        for turn in range(arguments.turns):
+            order = (draw_ours, draw_plain) if turn % 2 else (draw_plain, draw_ours)
+            took = {work: seconds(work) for work in order}
+            ratios.append(took[draw_plain] / took[draw_ours])
+            speeds.append(len(asked) / took[draw_ours])
+        figures[f"ratio_batch_{batch}"] = round(statistics.median(ratios), 3)
+        print(
+            f"batch {batch}: {statistics.median(speeds):6.2f} pictures a second, {statistics.median(ratios):.3f} times "
+            f"the plain loop (median of {arguments.turns} turns; {min(ratios):.3f} to {max(ratios):.3f})"
+        )
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
