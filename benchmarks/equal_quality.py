@@ -15,11 +15,18 @@ import json
 import math
 import statistics
 import sys
+from typing import NamedTuple
 
+from respodiff.respodiff_core.concept import Concept
+from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.respodiff_core.steering import Term
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.toyworld.classifier import classify
-from respodiff.trainer.toyworld.evaluate import Fairness, fair_pictures, fairness, sampler
-from respodiff.trainer.toyworld.world import SHAPES
+from respodiff.trainer.evaluation.drawing import Painter
+from respodiff.trainer.evaluation.figures import SHARE
+from respodiff.trainer.evaluation.in_memory import draw, figures_of
+from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
+from respodiff.trainer.evaluation.settings import TOYWORLD_AXES
 from training import CONCEPT, POOL, REFERENCE, Side
 
 RATES = (0.32, 0.16, 0.08, 0.04)  # of RAM; SAM's is a tenth
@@ -31,32 +38,47 @@ _PICTURES, _STEPS = 5, 25  # looking: of each profession, DDIM steps
 _FIRST_LOOK = {POOL: 8, REFERENCE: 4}  # samples; then after a fifth more, and so on
 
 
+class Look(NamedTuple):
+    """Of pictures of all professions: the shares of the concept and of right outfits, and the distance to drawings."""
+
+    steering: float
+    profession: float
+    drawing_error: float
+
+
+def look(base: BaseModel, concept: Concept | None = None) -> Look:
+    """Draw all professions, steered or not, and count."""
+    asked = toyworld(_PICTURES)
+    given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(asked)
+    pictures = draw(Painter(base, _STEPS), asked, given)
+    axes = TOYWORLD_AXES[:1]
+    overall = figures_of(pictures, asked, given, [ToyWorldScorer(axes)], axes).overall
+    return Look(*(overall[name].value for name in (f"{SHARE}/shape/{CONCEPT}", "right", "drawing_error")))
+
+
 def way_to_quality(
-    base: BaseModel, name: str, rate: float, seed: int, unsteered: Fairness, seconds_at_most: float
+    base: BaseModel, name: str, rate: float, seed: int, unsteered: Look, seconds_at_most: float
 ) -> float | None:
     """Seconds of training until good enough; None once too far from true drawings, or out of time."""
     side = Side(base, name, rate, seed)
-    asked = fair_pictures(_PICTURES, 1)
     wanted = _FIRST_LOOK[name]
     while True:
         side.train(wanted - side.samples)
         wanted = max(side.samples + side.batch, math.ceil(1.2 * side.samples))
-        seen = classify(sampler(base, [side.concept()], steps=_STEPS, shown=False)(asked))
-        steering = float((seen.shape == SHAPES.index(CONCEPT)).mean())
-        profession = float((seen.profession == asked.profession).mean())
-        distance = float(seen.error.mean()) - unsteered.drawing_error
+        seen = look(base, side.concept())
+        distance = seen.drawing_error - unsteered.drawing_error
         print(
             f"  {name} rate {rate:<5g} seed {seed} {side.samples:5} samples {side.seconds:6.1f} s   shows {CONCEPT} "
-            f"{steering:6.1%}   right profession {profession:6.1%}   further by {distance:.4f}",
+            f"{seen.steering:6.1%}   right profession {seen.profession:6.1%}   further by {distance:.4f}",
             flush=True,
         )
         if distance > FURTHER or side.seconds > seconds_at_most:
             return None
-        if steering >= GOOD_STEERING and profession >= unsteered.profession_accuracy - PROFESSION_LOSS:
+        if seen.steering >= GOOD_STEERING and seen.profession >= unsteered.profession - PROFESSION_LOSS:
             return side.seconds
 
 
-def best_time(base: BaseModel, name: str, unsteered: Fairness) -> tuple[float, float]:
+def best_time(base: BaseModel, name: str, unsteered: Look) -> tuple[float, float]:
     """Mean seconds over seeds at the best rate, and that rate; infinite where at no rate all seeds are good enough."""
     best = (math.inf, math.nan)
     for rate in RATES:
@@ -77,10 +99,9 @@ def best_time(base: BaseModel, name: str, unsteered: Fairness) -> tuple[float, f
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     base = load_base("toyworld")
-    asked = fair_pictures(_PICTURES, 1).unsteered()
-    unsteered = fairness(asked, sampler(base, steps=_STEPS, shown=False)(asked), "shape")
+    unsteered = look(base)
     print(
-        f"Without adapter: right profession {unsteered.profession_accuracy:.1%}, distance to a true drawing "
+        f"Without adapter: right profession {unsteered.profession:.1%}, distance to a true drawing "
         f"{unsteered.drawing_error:.4f}"
     )
     best = {name: best_time(base, name, unsteered) for name in (POOL, REFERENCE)}

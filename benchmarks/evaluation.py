@@ -4,8 +4,8 @@
 
 Both draw the same prompts with DDIM, guidance 7.5 and a noise for each seed, and write PNG files; the pipeline's order
 is the usual one: a call for each batch, its pictures saved after it. Judging is not timed. `--base` may be a diffusers
-folder; ToyWorld is so small that everything around the UNet counts most in it. A ratio above 1: ours is faster. The last
-line is JSON.
+folder; ToyWorld is so small that everything around the UNet counts most in it. A ratio above 1: ours is faster. The
+last line is JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`respodiff demo`: the whole road on two CPU cores. Train two adapters on ToyWorld, look at what they do to
+"""`respodiff demo`: the whole road on two CPU cores. Train two adapters on ToyWorld, measure what they do to
 professions they were not trained on, and load the same file in a real ComfyUI, where its own sampler must agree.
 """
 
@@ -14,30 +14,41 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
-from ..respodiff_core.adapter import read
+from ..respodiff_core.fair_groups import FairGroup
 from .base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
 from .comfyui.source import fetch, users_own
+from .evaluation.asked import Asked
+from .evaluation.figures import ACCURACY, DEVIATION, SettingFigures
+from .evaluation.folder import EvaluationFolder
+from .evaluation.in_memory import figures_of
+from .evaluation.pictures import PictureFolder
+from .evaluation.recipe import UNSTEERED, EvalRecipe
+from .evaluation.run import asked_of, evaluate
+from .evaluation.scorers.toyworld import ToyWorldScorer
+from .evaluation.settings import TOYWORLD_AXES, Setting, resolve
 from .recipe import Recipe
 from .run.interrupts import Interrupted
 from .run.training import train
 from .sheet import draw as draw_sheet
-from .sheet import pixels, save_picture
-from .toyworld.evaluate import UNSTEERED, Asked, Fairness, Sampler, by_concept, fair_pictures, fairness, sampler
+from .sheet import save_picture
 from .toyworld.host import Steered, ToyWorldInComfyUI
-from .toyworld.world import PROFESSIONS, SHAPES
+from .toyworld.world import SHAPES
 
 log = logging.getLogger(__name__)
 
-AXIS = "shape"
-PER_PROFESSION = 12
+PER_PROFESSION = 10
 STEPS, GUIDANCE = 50, 7.5  # DDIM steps and guidance, as the paper's protocol has them
+STEERED = "shape"
+_SHAPE = next(axis for axis in TOYWORLD_AXES if axis.name == "shape")
 _SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
 _EACH = 4  # pictures of each shown profession, before and after
+_ROWS = 32
 
 
 def run(out: Path, version: str) -> None:
-    """Write adapters and a picture to `out`, print a table and, as the last line, the figures as JSON.
+    """Write adapters, an evaluation and a picture to `out`, print a table and, as the last line, the figures as JSON.
 
     Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
     """
@@ -49,30 +60,28 @@ def run(out: Path, version: str) -> None:
     except Interrupted as stop:
         raise Interrupted("The demo was stopped.", stop.signal) from None
     trained = time.monotonic() - began
-    concepts = list(read(adapter).concepts.values())
 
-    asked = fair_pictures(PER_PROFESSION, len(SHAPES))
-    log.info("2/3  Drawing %d pictures of professions before and after.", len(asked.prompts))
-    base = load_base(TOYWORLD)
-    before = sampler(base, steps=STEPS, guidance=GUIDANCE)(asked.unsteered())
-    after = sampler(base, concepts, steps=STEPS, guidance=GUIDANCE)(asked)
+    recipe = demo_evaluation(out / "eval", adapter)
+    log.info("2/3  Measuring %d pictures of each profession before and after.", PER_PROFESSION)
+    results = evaluate(recipe, restart=True)
+    assert results is not None, "one process"
+    folder = EvaluationFolder(recipe.output)
     picture = out / "before-after.png"
-    save_picture(before_after(asked, before, after), picture)
+    asked, setting = asked_of(recipe), resolve(recipe.settings[1])
+    save_picture(before_after(asked, setting.given(asked, recipe.seed), folder.pictures), picture)
 
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
-    with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as folder:
-        server = ToyWorldInComfyUI(source, Path(folder), TOYWORLD_FOLDER)
+    with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as place:
+        server = ToyWorldInComfyUI(source, Path(place), TOYWORLD_FOLDER)
         with server:
-            make = comfyui_sampler(server, base, adapter, [concept.name for concept in concepts])
-            in_host = make(asked)
-            in_host_before = make(asked.unsteered())
+            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, setting, adapter)
     figures = {
-        "before": fairness(asked.unsteered(), before, AXIS),
-        "after": fairness(asked, after, AXIS),
-        "before, in ComfyUI": fairness(asked.unsteered(), in_host_before, AXIS),
-        "after, in ComfyUI": fairness(asked, in_host, AXIS),
+        "before": results.settings[UNSTEERED],
+        "after": results.settings[STEERED],
+        "before, in ComfyUI": in_host[UNSTEERED],
+        "after, in ComfyUI": in_host[STEERED],
     }
-    _report(figures, adapter, picture, trained, time.monotonic() - began)
+    _report(figures, adapter, picture, folder.report, trained, time.monotonic() - began)
 
 
 def demo_recipe(output: Path, seed: int = 0) -> Recipe:
@@ -83,54 +92,91 @@ def demo_recipe(output: Path, seed: int = 0) -> Recipe:
     )
 
 
-def comfyui_sampler(server: ToyWorldInComfyUI, base: BaseModel, adapter: Path, names: Sequence[str]) -> Sampler:
-    """Sampling by ComfyUI; only the finished latents are decoded here."""
-
-    def draw(asked: Asked, number: int) -> torch.Tensor:
-        latents = server.sample(
-            asked.prompts,
-            seed=int(asked.seeds[0]),
-            steered=None if number == UNSTEERED else Steered(adapter, names[number]),
-            steps=STEPS,
-            cfg=GUIDANCE,
-        )
-        return base.decode_latents(latents * base.latent_scale)
-
-    return by_concept(draw)
+def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
+    """Professions without and with the adapter, as `respodiff eval winobias --base toyworld` measures them."""
+    return EvalRecipe.of(
+        {
+            "protocol": "winobias",
+            "base": TOYWORLD,
+            "output": str(output),
+            "images": PER_PROFESSION,
+            "settings": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
+            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _ROWS},
+        }
+    )
 
 
-def before_after(asked: Asked, before: torch.Tensor, after: torch.Tensor) -> Image.Image:
-    """A sheet: some professions, the same seeds without and with the adapters, asked for in turn."""
+def before_after(asked: Sequence[Asked], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
+    """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
     rows = []
     for name in _SHOWN:
-        (mine,) = np.nonzero(asked.profession == PROFESSIONS.index(name))
-        chosen = mine[:_EACH]
-        rows.append((name, [pixels(picture) for picture in (*before[chosen], *after[chosen])]))
-    columns = ["before"] * _EACH + [SHAPES[number] for number in asked.concept[:_EACH]]
+        chosen = [
+            one.id
+            for shape in SHAPES
+            for one, group in zip(asked, given, strict=True)
+            if one.group == name and group.name == shape
+        ]
+        chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
+        shown = [pictures.read(setting, id_) for setting in (UNSTEERED, STEERED) for id_ in chosen]
+        rows.append((name, [np.asarray(picture) for picture in shown]))
+    columns = ["before"] * _EACH + [shape for shape in SHAPES for _ in range(_EACH // 2)]
     return draw_sheet(
         rows, columns, 96, "ToyWorld, the same seeds before and after; the adapters never saw a profession"
     )
 
 
-def _report(figures: dict[str, Fairness], adapter: Path, picture: Path, trained: float, seconds: float) -> None:
+def _in_comfyui(
+    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[Asked], steered: Setting, adapter: Path
+) -> dict[str, SettingFigures]:
+    """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
+    figures = {}
+    scorers = [ToyWorldScorer((_SHAPE,))]
+    for setting in (Setting(UNSTEERED, None), steered):
+        given = setting.given(asked, seed=0)
+        pictures = torch.empty(len(asked), 3, 64, 64)
+        with tqdm(total=len(asked), desc=f"in ComfyUI, {setting.name}", unit="picture", leave=False) as bar:
+            for name in dict.fromkeys(group.name for group in given):
+                mine = [number for number, group in enumerate(given) if group.name == name]
+                for start in range(0, len(mine), _ROWS):
+                    rows = mine[start : start + _ROWS]
+                    latents = server.sample(
+                        [asked[row].prompt for row in rows],
+                        seed=asked[rows[0]].seed,
+                        steered=Steered(adapter, name) if name else None,
+                        steps=STEPS,
+                        cfg=GUIDANCE,
+                    )
+                    pictures[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
+                    bar.update(len(rows))
+        figures[setting.name] = figures_of(pictures, asked, given, scorers, (_SHAPE,))
+    return figures
+
+
+def _report(
+    figures: dict[str, SettingFigures], adapter: Path, picture: Path, report: Path, trained: float, seconds: float
+) -> None:
+    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
     print(f"\n{'':22} deviation ratio   {'   '.join(f'{shape} asked, shown' for shape in SHAPES)}   right profession")
     for name, one in figures.items():
-        steered = [f"{one.steering_accuracy[c]:.1%}" if one.steering_accuracy else "" for c in range(len(SHAPES))]
-        cells = "   ".join(f"{cell:>{len(shape) + 13}}" for cell, shape in zip(steered, SHAPES, strict=True))
-        print(f"{name:22} {one.deviation_ratio:15.3f}   {cells}   {one.profession_accuracy:16.1%}")
-    print(f"\nAdapter: {adapter}   (trained in {trained:.0f} s)\nPicture: {picture}")
-    before, after, host = figures["before"], figures["after"], figures["after, in ComfyUI"]
+        shown = [one.overall.get(f"{accuracy}/{shape}") for shape in SHAPES]
+        cells = "   ".join(
+            f"{f'{figure.value:.1%}' if figure else '':>{len(shape) + 13}}"
+            for figure, shape in zip(shown, SHAPES, strict=True)
+        )
+        print(f"{name:22} {one.overall[deviation].value:15.3f}   {cells}   {one.overall['right'].value:16.1%}")
+    print(f"\nAdapter: {adapter}   (trained in {trained:.0f} s)\nPicture: {picture}\nReport:  {report}")
+    before, after, host = (figures[name].overall for name in ("before", "after", "after, in ComfyUI"))
     print(
         json.dumps(
             {
-                "deviation_ratio_base": round(before.deviation_ratio, 4),
-                "deviation_ratio": round(after.deviation_ratio, 4),
-                "steering_accuracy": round(after.lowest_steering_accuracy, 4),
-                "profession_accuracy_base": round(before.profession_accuracy, 4),
-                "profession_accuracy": round(after.profession_accuracy, 4),
-                "host_deviation_ratio": round(host.deviation_ratio, 4),
-                "host_steering_accuracy": round(host.lowest_steering_accuracy, 4),
-                "host_profession_accuracy": round(host.profession_accuracy, 4),
+                "deviation_ratio_base": round(before[deviation].value, 4),
+                "deviation_ratio": round(after[deviation].value, 4),
+                "steering_accuracy": round(after[accuracy].value, 4),
+                "profession_accuracy_base": round(before["right"].value, 4),
+                "profession_accuracy": round(after["right"].value, 4),
+                "host_deviation_ratio": round(host[deviation].value, 4),
+                "host_steering_accuracy": round(host[accuracy].value, 4),
+                "host_profession_accuracy": round(host["right"].value, 4),
                 "training_seconds": round(trained, 1),
                 "seconds": round(seconds, 1),
             }

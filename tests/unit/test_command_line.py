@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from adapters import random_adapter
+from PIL import Image
 from respodiff.respodiff_core.adapter import peek, read, write
+from respodiff.respodiff_core.fair_groups import FairGroup
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.cli import app
 from respodiff.trainer.demo import before_after
-from respodiff.trainer.toyworld.evaluate import fair_pictures
+from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.toyworld.world import SHAPES
 from typer.testing import CliRunner
 
 
@@ -81,10 +85,15 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch):
         entry.main()
 
 
-def test_the_demos_picture_shows_the_same_seeds_before_and_after():
-    asked = fair_pictures(per_profession=4, classes=2)
-    before, after = torch.zeros(len(asked.prompts), 3, 64, 64), torch.ones(len(asked.prompts), 3, 64, 64)
-    sheet = np.asarray(before_after(asked, before, after))
+def test_the_demos_picture_shows_the_same_seeds_before_and_after(tmp_path):
+    """Black before, white after; under each shape's name a picture that was steered to it."""
+    asked = toyworld(per_profession=10)
+    shapes = {name: FairGroup(name, ()) for name in SHAPES}
+    given = [shapes[SHAPES[one.turn]] for one in asked]
+    folder = PictureFolder(tmp_path)
+    for setting, colour in (("unsteered", "black"), ("shape", "white")):
+        folder.write([(setting, one, Image.new("RGB", (64, 64), colour)) for one in asked])
+    sheet = np.asarray(before_after(asked, given, folder))
     assert (sheet[:, sheet.shape[1] // 3] == 0).all(axis=-1).any()
     assert (sheet[:, -50] == 255).all(axis=-1).any()
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
-from PIL import Image
 
 from ...respodiff_core.adapter import Adapter
 from ...respodiff_core.errors import RespoDiffError
@@ -22,12 +21,12 @@ from ..base.model import TOYWORLD
 from ..evaluation.asked import Asked
 from ..evaluation.drawing import Painter
 from ..evaluation.figures import FLAGGED, value_of
+from ..evaluation.in_memory import scores_of
 from ..evaluation.judging import make_scorers
 from ..evaluation.recipe import EvalRecipe, Metric
 from ..evaluation.run import asked_of, check_models, open_base
-from ..evaluation.scorer import Axis, Scorer, Shown
+from ..evaluation.scorer import Axis, Scorer
 from ..evaluation.settings import Setting, axes_of, class_wanted
-from ..sheet import pixels
 from .calibration import (
     Found,
     FoundScales,
@@ -101,11 +100,8 @@ class Judged:
         hits = []
         for start in range(0, len(rows), self.batch):
             part, groups = rows[start : start + self.batch], given[start : start + self.batch]
-            images = [Image.fromarray(pixels(picture)) for picture in self.painter.draw(part, groups)]
-            shown = [Shown(one, image) for one, image in zip(part, images, strict=True)]
-            judged = [scorer.score(shown) for scorer in self.scorers]
-            for number, group in enumerate(groups):
-                scores = {name: value for one in judged for name, value in one[number].items()}
+            judged = scores_of(self.painter.draw(part, groups), part, self.scorers)
+            for scores, group in zip(judged, groups, strict=True):
                 if wanted:
                     hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])
                 else:

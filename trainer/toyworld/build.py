@@ -18,11 +18,17 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from ...respodiff_core.fair_groups import FairGroup
 from ..base.model import load_base
+from ..evaluation.drawing import Painter
+from ..evaluation.figures import DEVIATION
+from ..evaluation.in_memory import draw, figures_of
+from ..evaluation.protocols import toyworld
+from ..evaluation.scorers.toyworld import ToyWorldScorer
+from ..evaluation.settings import TOYWORLD_AXES
 from . import networks
-from .evaluate import fair_pictures, fairness, safety, sampler, unsafe_pictures
 from .renderer import render
-from .world import SHAPES, Scenes, sample
+from .world import BAD_PLACES, PLACES, Scenes, sample
 
 PICTURES = 24_000
 CAPTION_DROPOUT = 0.1  # so that the empty prompt is known, as guidance needs it
@@ -53,24 +59,22 @@ def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None
 
 def verify(folder: Path) -> dict[str, float]:
     """What the model draws without adapters. Raises RuntimeError unless it is biased, and draws what is asked for."""
-    base = load_base(folder)
-    make = sampler(base)
-    people, unsafe = fair_pictures(6, len(SHAPES)).unsteered(), unsafe_pictures(4).unsteered()
-    pictures, in_danger = make(people), safety(unsafe, make(unsafe))
-    shape, hue = (fairness(people, pictures, axis) for axis in ("shape", "hue"))
-    figures = {
-        "deviation_ratio_shape": shape.deviation_ratio,
-        "deviation_ratio_hue": hue.deviation_ratio,
-        "profession_accuracy": shape.profession_accuracy,
-        "hazard_rate": in_danger.hazard_rate,
-    }
-    low = {name: value for name, value in figures.items() if value < _LEAST[name]}
+    painter, judge = Painter(load_base(folder)), ToyWorldScorer(TOYWORLD_AXES)
+    figures: dict[str, float] = {}
+    for places in (("",), [PLACES[place] for place in BAD_PLACES]):
+        asked = toyworld(10, places=places)
+        nobody = [FairGroup("", ())] * len(asked)
+        overall = figures_of(draw(painter, asked, nobody), asked, nobody, [judge], TOYWORLD_AXES).overall
+        # Biases and outfits are those of plain prompts, the hazard's that of bad places.
+        figures = {**{name: one.value for name, one in overall.items()}, **figures}
+        figures["hazard"] = overall["hazard"].value
+    low = {name: figures[name] for name, least in _LEAST.items() if figures[name] < least}
     if low:
         raise RuntimeError(f"{folder} is not ToyWorld as it should be: {low}, at least {_LEAST}")
-    return figures
+    return {name: figures[name] for name in _LEAST}
 
 
-_LEAST = {"deviation_ratio_shape": 0.6, "deviation_ratio_hue": 0.6, "profession_accuracy": 0.95, "hazard_rate": 0.6}
+_LEAST = {f"{DEVIATION}/shape": 0.6, f"{DEVIATION}/hue": 0.6, "right": 0.95, "hazard": 0.6}
 
 
 def _train_autoencoder(scenes: Scenes, steps: int, rng: np.random.Generator) -> AutoencoderKL:

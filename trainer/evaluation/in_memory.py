@@ -1,0 +1,48 @@
+"""Drawing and judging pictures that are never files: for demonstrations, searches and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from ...respodiff_core.fair_groups import FairGroup
+from ..sheet import pixels
+from .asked import Asked
+from .drawing import Job, Painter
+from .figures import Resampling, Row, SettingFigures, setting_figures, wanted_of
+from .scorer import Axis, Scorer, Scores, Shown
+
+_AT_ONCE = 48
+
+
+def draw(painter: Painter, asked: Sequence[Asked], given: Sequence[FairGroup]) -> torch.Tensor:
+    """Pictures (count, 3, height, width) in [0, 1], on the CPU; picture i steered by group i."""
+    parts = [
+        painter.draw(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
+        for start in range(0, len(asked), _AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def scores_of(pictures: torch.Tensor, asked: Sequence[Asked], scorers: Sequence[Scorer]) -> list[Scores]:
+    """What the scorers say of pictures (count, 3, height, width) in [0, 1], rounded to bytes as files have them."""
+    images = [Image.fromarray(pixels(picture)) for picture in pictures]
+    shown = [Shown(one, image) for one, image in zip(asked, images, strict=True)]
+    judged = [scorer.score(shown) for scorer in scorers]
+    return [{name: value for scores in each for name, value in scores.items()} for each in zip(*judged, strict=True)]
+
+
+def figures_of(
+    pictures: torch.Tensor,
+    asked: Sequence[Asked],
+    given: Sequence[FairGroup],
+    scorers: Sequence[Scorer],
+    axes: Sequence[Axis],
+) -> SettingFigures:
+    """The figures of pictures (count, 3, height, width) in [0, 1], as an evaluation has them."""
+    jobs = [Job("", one, group) for one, group in zip(asked, given, strict=True)]
+    scores = scores_of(pictures, asked, scorers)
+    rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
+    return setting_figures(rows, axes, Resampling())
