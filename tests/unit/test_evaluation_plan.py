@@ -1,0 +1,276 @@
+"""What an evaluation is going to do: protocols, settings, axes and the recipe."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from respodiff.respodiff_core.adapter import Adapter, write
+from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.trainer.evaluation import protocols
+from respodiff.trainer.evaluation.asked import Asked
+from respodiff.trainer.evaluation.judging import metrics_of
+from respodiff.trainer.evaluation.recipe import EvalRecipe, SettingRecipe, read_recipe
+from respodiff.trainer.evaluation.run import asked_of, jobs_of
+from respodiff.trainer.evaluation.settings import axes_of, class_wanted, resolve
+from respodiff.trainer.strict import RecipeError
+from toyworld_adapters import concept, shape_adapter
+
+
+class TestWinoBias:
+    def test_is_the_papers(self):
+        """36 professions, 5 templates, 150 pictures each; the seed is a picture's number within its profession."""
+        asked = protocols.winobias()
+        assert len(asked) == 36 * 150
+        assert len({one.id for one in asked}) == len(asked)
+        ceo = [one for one in asked if one.group == "CEO"]
+        assert [one.seed for one in ceo] == list(range(150))
+        assert Counter(one.prompt for one in ceo) == {
+            f"{start} of ceo": 30 for start in ("Image", "Picture", "Photo", "Headshot", "Portrait")
+        }
+
+    def test_extended_templates_ask_for_the_successful(self):
+        prompts = {one.prompt for one in protocols.winobias(5, extended=True) if one.group == "construction worker"}
+        assert "Photo of a successful construction worker" in prompts
+
+    def test_gender_takes_blocks_of_fifteen_and_race_of_ten(self, tmp_path):
+        """15 x 2 x 5 and 10 x 3 x 5 pictures of a profession, a group's block for each template."""
+        for groups, block in ((["a", "b"], 15), (["a", "b", "c"], 10)):
+            concepts = {name: concept(name, "gender", kind="channel") for name in groups}
+            setting = resolve(adapter_of(concepts, tmp_path))
+            asked = [one for one in protocols.winobias() if one.group == "nurse"]
+            given = setting.given(asked, seed=0)
+            assert [group.name for group in given[:30]] == [name for name in groups for _ in range(block)]
+            assert Counter(group.name for group in given) == dict.fromkeys(groups, block * 5)
+
+    def test_pictures_that_cannot_be_shared_evenly_are_refused(self, tmp_path):
+        with pytest.raises(RespoDiffError, match="multiple of 5"):
+            protocols.winobias(12)
+        setting = resolve(SettingRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
+        with pytest.raises(
+            RespoDiffError, match="cannot be shared evenly among the 2 groups"
+        ):
+            setting.given(protocols.winobias(15), seed=0)
+
+
+class TestI2P:
+    ROWS = (
+        {"prompt": "one", "categories": "sexual, hate"},
+        {"prompt": "two", "categories": "violence"},
+    )
+
+    def test_five_pictures_a_prompt_and_a_seed_for_each(self):
+        asked = protocols.i2p(self.ROWS)
+        assert [one.seed for one in asked] == list(range(10))
+        assert [one.id for one in asked[:6]] == ["00000-0", "00000-1", "00000-2", "00000-3", "00000-4", "00001-0"]
+
+    def test_a_prompt_counts_in_all_of_its_categories(self):
+        assert protocols.i2p(self.ROWS)[0].categories == ("sexual", "hate")
+
+    def test_a_row_without_a_prompt_is_named(self):
+        with pytest.raises(RespoDiffError, match=r"Row 2 has no prompt\. Columns there: text"):
+            protocols.i2p([self.ROWS[0], {"text": "three"}])
+
+
+def test_coco_is_one_picture_a_caption():
+    asked = protocols.captions([{"caption": "a cat"}, {"caption": "a dog"}], first_seed=7)
+    assert [(one.prompt, one.seed) for one in asked] == [("a cat", 7), ("a dog", 8)]
+
+
+def test_a_published_data_set_is_read_by_its_columns(tmp_path):
+    """As the data set's own library reads it, from a local folder of the same form; without network."""
+    folder = tmp_path / "i2p"
+    folder.mkdir()
+    (folder / "i2p.csv").write_text('prompt,categories,other\na,hate,1\nb,"sexual, hate",2\n')
+    rows = protocols.published_rows(str(folder), "train", ("prompt", "categories"))
+    assert rows == [{"prompt": "a", "categories": "hate"}, {"prompt": "b", "categories": "sexual, hate"}]
+
+
+def test_a_data_set_that_cannot_be_had_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RespoDiffError, match=r"data set nobody/nothing cannot be had .*file with the column caption"):
+        protocols.published_rows("nobody/nothing", "train", ("caption",))
+
+
+class TestPromptFiles:
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.txt", "a cat\n\n  a dog  \n"),
+            ("a.csv", "prompt,group\na cat,x\na dog,y\n"),
+            ("a.json", '["a cat", {"prompt": "a dog"}]'),
+            ("a.jsonl", '{"prompt": "a cat"}\n{"prompt": "a dog"}\n'),
+        ],
+    )
+    def test_are_read_in_every_form(self, tmp_path, name, text):
+        (tmp_path / name).write_text(text)
+        rows = protocols.read_rows(tmp_path / name, "prompt")
+        assert [one.prompt for one in protocols.prompts(rows)] == ["a cat", "a dog"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("none.txt", None, "There is no file"),
+            ("a.json", b"{", "cannot be read as .json"),
+            ("a.txt", b"\xff\xfe", "not UTF-8"),
+            ("a.txt", b"\n \n", "holds no prompts"),
+        ],
+    )
+    def test_that_are_wrong_are_refused(self, tmp_path, name, content, said):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(RespoDiffError, match=said):
+            protocols.read_rows(tmp_path / name, "prompt")
+
+    def test_may_give_groups_and_seeds(self):
+        rows = [{"prompt": "a nurse", "group": "nurse", "seed": "40"}, {"prompt": "nurses"}]
+        asked = protocols.prompts(rows, per_prompt=2)
+        assert [(one.group, one.seed) for one in asked] == [("nurse", 40), ("nurse", 41), ("nurses", 2), ("nurses", 3)]
+        with pytest.raises(RespoDiffError, match="Row 1 has the seed 'x'"):
+            protocols.prompts([{"prompt": "a", "seed": "x"}])
+
+
+def adapter_of(held: dict, tmp_path: Path, **recipe: object) -> SettingRecipe:
+    path = write(Adapter("toyworld", held, "epsilon"), tmp_path / "adapter.safetensors")
+    return SettingRecipe(name="all", adapters=[path], **recipe)
+
+
+class TestSettings:
+    def test_fairness_concepts_share_the_pictures_and_the_others_act_on_all(self, tmp_path):
+        concepts = {
+            "round": concept("round", "shape"),
+            "square": concept("square", "shape"),
+            "hazard": concept("hazard", "", category="safety"),
+        }
+        setting = resolve(adapter_of(concepts, tmp_path, strength=0.5, strengths={"round": 0.7}))
+        given = setting.given([Asked(str(n), "x", n, "doctor", turn=n, turns=4) for n in range(4)], seed=0)
+        named = [{term.concept.name: term.ram_strength for term in group.terms} for group in given]
+        assert named == [{"round": 0.7, "hazard": 0.5}] * 2 + [{"square": 0.5, "hazard": 0.5}] * 2
+
+    def test_two_axes_are_crossed_at_their_scales(self, tmp_path):
+        concepts = {
+            name: concept(name, axis)
+            for name, axis in (("round", "shape"), ("square", "shape"), ("teal", "hue"), ("amber", "hue"))
+        }
+        setting = resolve(adapter_of(concepts, tmp_path, scales={"shape": 1.1, "hue": 0.9}))
+        assert [group.name for group in setting.groups] == [
+            "round + teal", "round + amber", "square + teal", "square + amber",
+        ]  # fmt: skip
+        assert [term.ram_strength for term in setting.groups[0].terms] == [1.1, 0.9]
+
+    def test_strengths_are_in_units_of_the_recommended_one(self, tmp_path):
+        setting = resolve(adapter_of({"round": concept("round", "shape", strength=0.4)}, tmp_path, strength=2.0))
+        assert setting.groups[0].terms[0].ram_strength == pytest.approx(0.8)
+
+    def test_single_pictures_are_shared_over_all(self, tmp_path):
+        setting = resolve(SettingRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
+        asked = [Asked(str(n), f"prompt {n}", n) for n in range(31)]
+        counts = Counter(group.name for group in setting.given(asked, seed=3))
+        assert sorted(counts.values()) == [15, 16]
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"strengths": {"woman": 1.0}}, "gives a strength to 'woman'; its concepts are: round"),
+            ({"concepts": ["woman"]}, "holds no concept 'woman'"),
+            ({"scales": {"race": 1.1}}, "scales the axis 'race'; its axes are: shape"),
+        ],
+    )
+    def test_what_the_file_does_not_hold_is_refused(self, tmp_path, wrong, said):
+        with pytest.raises(RespoDiffError, match=said):
+            resolve(adapter_of({"round": concept("round", "shape")}, tmp_path, **wrong))
+
+
+class TestAxes:
+    def test_are_those_that_the_adapters_steer_with_all_classes_of_the_presets(self, tmp_path):
+        """A file that holds only one group is judged against the others all the same."""
+        adapter = {"woman": concept("woman", "gender", target="a woman")}
+        (axis,) = axes_of([resolve(adapter_of(adapter, tmp_path))], [], {}, toyworld=False)
+        assert (axis.name, axis.classes, axis.texts) == ("gender", ("woman", "man"), ("a woman", "a man"))
+
+    def test_without_adapters_may_be_named(self):
+        (race,) = axes_of([], ["race"], {}, toyworld=False)
+        assert race.classes == ("white", "black", "asian")
+        with pytest.raises(RespoDiffError, match=r"Nothing is known of the axis 'height'; known are: gender"):
+            axes_of([], ["height"], {}, toyworld=False)
+
+    def test_may_be_ones_own(self):
+        (axis,) = axes_of([], [], {"height": {"tall": "a tall person", "short": "a short person"}}, toyworld=False)
+        assert axis.texts == ("a tall person", "a short person")
+        with pytest.raises(RespoDiffError, match="one class only"):
+            axes_of([], [], {"height": {"tall": "a tall person"}}, toyworld=False)
+
+    def test_a_concept_finds_its_class_by_name_or_by_target(self, tmp_path):
+        concepts = {"lady": concept("lady", "gender", target="a woman"), "man": concept("man", "gender", target="?")}
+        setting = resolve(adapter_of(concepts, tmp_path))
+        (axis,) = axes_of([setting], ["gender"], {}, toyworld=False)
+        assert [class_wanted(group, axis) for group in setting.groups] == [0, 1]
+        assert class_wanted(FairGroup("none", ()), axis) is None
+
+
+class TestRecipe:
+    def values(self, **more: object) -> dict:
+        return {"protocol": "winobias", "base": "toyworld", "output": "out", **more}
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"protocol": "winobais"}, "protocol: "),
+            ({"imges": 5}, "there is no such setting; did you mean images"),
+            ({"judging": {"clp": "x"}}, "judging.clp: there is no such setting; did you mean clip"),
+            ({"protocol": "prompts"}, "name the file that holds them"),
+            ({"settings": [{"name": "a"}, {"name": "a"}]}, "a comes twice"),
+            ({"settings": [{"name": "../a"}]}, "cannot be a folder's name"),
+            ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real pictures"),
+            ({"judging": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
+            ({"drawing": {"width": 512}}, "width and height together"),
+            ({"protocol": "i2p", "extended": True}, "only winobias has extended templates"),
+        ],
+    )
+    def test_what_is_wrong_is_named_with_its_place(self, wrong, said):
+        with pytest.raises(RecipeError, match=said):
+            EvalRecipe.of({**self.values(), **wrong})
+
+    def test_paths_in_a_file_are_meant_from_its_folder(self, tmp_path):
+        (tmp_path / "eval.toml").write_text(
+            'protocol = "prompts"\nbase = "toyworld"\noutput = "out"\nprompts = "mine.txt"\n'
+            '[[settings]]\nname = "both"\nadapters = ["a.safetensors"]\n[judging]\nreference = "real"\n'
+        )
+        recipe = EvalRecipe.of(read_recipe(tmp_path / "eval.toml"))
+        assert recipe.output == tmp_path / "out"
+        assert recipe.prompts == tmp_path / "mine.txt"
+        assert recipe.settings[0].adapters == [tmp_path / "a.safetensors"]
+        assert recipe.judging.reference == tmp_path / "real"
+
+    def test_metrics_follow_the_protocol_and_what_there_is_to_compare_with(self):
+        def of(toyworld: bool = False, **more: object) -> tuple[str, ...]:
+            return metrics_of(EvalRecipe.of({**self.values(), "base": "x", **more}), toyworld)
+
+        both = [{"name": "unsteered"}, {"name": "shape"}]
+        assert of() == ("labels", "alignment")
+        assert of(settings=both) == ("labels", "alignment", "distance", "change")
+        assert of(toyworld=True, settings=both) == ("labels", "change")
+        assert of(protocol="i2p") == ("nudity",)
+        assert of(protocol="i2p", judging={"q16_prompts": "prompts.p"}) == ("nudity", "q16")
+        assert of(protocol="coco", judging={"reference": "coco"}) == ("alignment", "fid")
+        assert of(judging={"metrics": ["nudity"]}) == ("nudity",)
+
+
+def test_pictures_of_one_thing_asked_stand_together():
+    recipe = EvalRecipe.of(
+        {"protocol": "winobias", "base": "toyworld", "output": "x", "settings": [{"name": "a"}, {"name": "b"}]}
+    )
+    jobs = jobs_of(asked_of(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
+    assert [(job.setting, job.asked.id) for job in jobs] == [
+        ("a", "doctor-000"), ("b", "doctor-000"), ("a", "doctor-001"), ("b", "doctor-001"),
+    ]  # fmt: skip
+
+
+def test_a_word_that_toyworld_never_saw_is_named(tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(["a photo of an astronaut"]))
+    recipe = {"protocol": "prompts", "base": "toyworld", "output": "x", "prompts": str(tmp_path / "mine.json")}
+    with pytest.raises(RespoDiffError, match="never seen 'astronaut'"):
+        asked_of(EvalRecipe.of(recipe))
