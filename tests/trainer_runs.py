@@ -1,18 +1,29 @@
-"""Real training runs of `respodiff train` on ToyWorld, in processes of their own."""
+"""Real runs of `respodiff` on ToyWorld, in processes of their own."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "respodiff.trainer", "train"]
+RESPODIFF = [sys.executable, "-m", "respodiff.trainer"]
+COMMAND = [*RESPODIFF, "train"]
+
+
+def two_processes(command: str) -> list[str]:
+    """A command of `respodiff` as launched on two devices."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    return [sys.executable, *launch, "-m", "respodiff.trainer", command]
 
 
 class Trainer:
-    """Runs `respodiff train` in a folder. One thread: results are compared bit for bit."""
+    """Runs `respodiff train`, or another command, in a folder. One thread: results are compared bit for bit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from respodiff.respodiff_core.adapter import read
 from respodiff.trainer.run.folder import RunFolder
 from safetensors import SafetensorError, safe_open
-from trainer_runs import Trainer
+from trainer_runs import Trainer, two_processes
 
 SETTINGS = (
     "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square",
@@ -105,17 +103,8 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
 TWO = ("--base", "toyworld", "--preset", "toyworld/square", "--steps", 12, "--save-every", 4, "--no-tensorboard")
 
 
-def two_processes() -> list[str]:
-    """What `accelerate launch` does for GPUs and machines; on a CPU alone it would start one process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
-    return [*launcher, "-m", "respodiff.trainer", "train"]
-
-
 def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
-    two = trainer.run(*TWO, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=two_processes())
+    two = trainer.run(*TWO, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=two_processes("train"))
     assert two.returncode == 0, two.stderr[-3000:]
     assert two.stdout.count("Wrote") == 1
     one = trainer.run(*TWO, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
@@ -131,23 +120,23 @@ def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
 def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
     output = trainer.path("two.safetensors")
     settings = (*TWO, "--batch", 2, "--pool", 4, "-o", output)
-    whole = trainer.run(*settings, launcher=two_processes())
+    whole = trainer.run(*settings, launcher=two_processes("train"))
     assert whole.returncode == 0, whole.stderr[-3000:]
     expected = output.read_bytes()
     output.unlink()
-    process = trainer.start(*settings, launcher=two_processes())
+    process = trainer.start(*settings, launcher=two_processes("train"))
     while progress(output) is None and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert "Go on with --resume" in err, err[-3000:]
-    done = trainer.run(*settings, "--resume", launcher=two_processes())
+    done = trainer.run(*settings, "--resume", launcher=two_processes("train"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert output.read_bytes() == expected
 
 
 def test_two_processes_give_up_together(trainer):
-    wild = trainer.run(*TWO, "--ram-rate", 1e30, "-o", "a.safetensors", launcher=two_processes())
+    wild = trainer.run(*TWO, "--ram-rate", 1e30, "-o", "a.safetensors", launcher=two_processes("train"))
     assert wild.returncode != 0
     assert "diverged" in wild.stderr
     assert "Connection closed" not in wild.stderr

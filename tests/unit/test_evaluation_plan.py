@@ -50,9 +50,7 @@ class TestWinoBias:
         with pytest.raises(RespoDiffError, match="multiple of 5"):
             protocols.winobias(12)
         setting = resolve(SettingRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
-        with pytest.raises(
-            RespoDiffError, match="cannot be shared evenly among the 2 groups"
-        ):
+        with pytest.raises(RespoDiffError, match="cannot be shared evenly among the 2 groups"):
             setting.given(protocols.winobias(15), seed=0)
 
 

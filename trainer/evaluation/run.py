@@ -48,10 +48,10 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     main = accelerator.is_main_process
     toyworld = recipe.base == TOYWORLD
     settings = [resolve(setting) for setting in recipe.settings]
-    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld)
-    asked = asked_of(recipe)
     base = open_base(recipe, accelerator.device)
     check_models(base, settings)
+    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld)
+    asked = asked_of(recipe)
     folder = EvaluationFolder(recipe.output)
     manifest = manifest_of(recipe, base, settings, asked)
     if main and folder.open(manifest, restart=restart):
