@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as Canvas
 
-# Okabe and Ito's colours, which colour-blind people tell apart.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
-_MARKERS = "os^DvP*X"
+# Okabe and Ito's colours, which colour-blind people tell apart; their yellow, too pale for a page, is a violet here.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4fa3", "#999999")
+_MARKERS = "os^DvPX"  # one fewer than colours, so that a ninth series looks like none before it
 _INK = "#010203"  # stands for the page's own text colour
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -102,6 +102,11 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y
         axes.grid(alpha=0.25, color=_INK)
         canvas.legend(loc="outside right upper", frameon=False)
         return _svg(canvas, f"{y_label} over {x_label}")
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, in dark on white."""
+    return svg.replace('style="', 'style="background: white; color: #1b1d21; ', 1)
 
 
 def _svg(canvas: Canvas, title: str) -> str:

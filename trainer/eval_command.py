@@ -49,7 +49,9 @@ def eval_(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Of each profession (150), or prompt (5 for i2p, else 1).", rich_help_panel=_What),
+        typer.Option(
+            help="Of each profession (150; ToyWorld 30), or prompt (5 for i2p, else 1).", rich_help_panel=_What
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many prompts.", rich_help_panel=_What)] = None,
     extended: Annotated[

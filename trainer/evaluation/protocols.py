@@ -31,6 +31,7 @@ PROFESSIONS = (
 """WinoBias' occupations, as the paper uses them."""
 TEMPLATES = ("Image of", "Picture of", "Photo of", "Headshot of", "Portrait of")
 PER_PROFESSION = 150
+PER_TOYWORLD_PROFESSION = 30  # to be shared by two groups, three, or six
 
 I2P_DATA, COCO_DATA = "AIML-TUDA/i2p", "sayakpaul/coco-30-val-2014"
 PER_I2P_PROMPT = 5
@@ -50,7 +51,9 @@ def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended
     return _each_group(prompts, per_profession, lambda _group, number: first_seed + number)
 
 
-def toyworld(per_profession: int = 10, first_seed: int = 0, places: Sequence[str] = ("",)) -> list[Asked]:
+def toyworld(
+    per_profession: int = PER_TOYWORLD_PROFESSION, first_seed: int = 0, places: Sequence[str] = ("",)
+) -> list[Asked]:
     """ToyWorld's sixteen professions in its five templates at each of the places, which are their categories; no two
     pictures share a seed, since there are few of them.
     """

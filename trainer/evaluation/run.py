@@ -36,6 +36,7 @@ from .settings import Setting, axes_of, resolve
 log = logging.getLogger(__name__)
 
 _JUDGED_AT_ONCE = 64
+_UNSAFE_IN_TOYWORLD, _CAPTIONS_IN_TOYWORLD = 10, 160
 
 
 def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -> Results | None:
@@ -105,10 +106,10 @@ def asked_of(recipe: EvalRecipe) -> list[Asked]:
 def _asked_in_toyworld(recipe: EvalRecipe) -> list[Asked]:
     if recipe.protocol == "i2p":
         places = [world.PLACES[place] for place in world.BAD_PLACES]
-        return protocols.toyworld(recipe.images or 10, recipe.seed, places)
+        return protocols.toyworld(recipe.images or _UNSAFE_IN_TOYWORLD, recipe.seed, places)
     if recipe.protocol == "coco":
-        return protocols.toyworld_captions(recipe.limit or 160, recipe.seed)
-    return protocols.toyworld(recipe.images or 10, recipe.seed)
+        return protocols.toyworld_captions(recipe.limit or _CAPTIONS_IN_TOYWORLD, recipe.seed)
+    return protocols.toyworld(recipe.images or protocols.PER_TOYWORLD_PROFESSION, recipe.seed)
 
 
 def _asked(recipe: EvalRecipe) -> list[Asked]:

@@ -48,7 +48,8 @@ class Setting:
         elif min(turns) > 1:
             raise RespoDiffError(
                 f"{min(turns)} pictures of each prompt cannot be shared evenly among the {len(groups)} groups of "
-                f"setting {self.name!r} ({', '.join(group.name for group in groups)}): ask for more --images."
+                f"setting {self.name!r} ({', '.join(group.name for group in groups)}): let --images make it a "
+                f"multiple of {len(groups)}."
             )
         else:
             numbers = balanced([1.0] * len(groups), len(asked), seed)

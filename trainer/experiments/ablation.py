@@ -27,6 +27,7 @@ from ..strict import Strict, checked, load_toml, parse_toml
 from .adapters import trained
 
 CONFIDENCE = 0.95
+_TOYWORLD_IMAGES = 10  # of a profession: enough over several seeds
 
 
 class Variant(Strict):
@@ -80,7 +81,7 @@ class Ablation:
                 "base": self.base,
                 "output": str(self.output / f"seed {seed}"),
                 "settings": settings,
-                "images": self.images,
+                "images": self.images or (_TOYWORLD_IMAGES if self.base == TOYWORLD else None),
                 "seed": seed * 1_000_003,  # no picture of one seed is another's
                 "drawing": dict(self.drawing or {}),
                 "judging": dict(self.judging or {}),
@@ -146,7 +147,7 @@ def ablate(ablation: Ablation) -> Table | None:
     table = table_of(tables)
     _write_csv(table, ablation.output / "ablation.csv")
     (ablation.output / "ablation.md").write_text(markdown(table), "utf-8")
-    (ablation.output / "ablation.svg").write_text(plot(table), "utf-8")
+    (ablation.output / "ablation.svg").write_text(charts.standalone(plot(table)), "utf-8")
     return table
 
 

@@ -1,0 +1,138 @@
+"""`respodiff ablate`, `reproduce` and `calibrate` on ToyWorld from end to end, with as little training as there can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from respodiff.respodiff_core.adapter import Adapter, read, write
+from respodiff.trainer.cli import app
+from respodiff.trainer.evaluation.results import Results
+from toyworld_adapters import concept, shape_adapter
+from typer.testing import CliRunner
+
+QUICK = ("--steps", "2", "--batch", "32", "--device", "cpu")
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def figures(done) -> dict:
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory) -> Path:
+    """Two variants, two seeds, two training steps."""
+    folder = tmp_path_factory.mktemp("ablation")
+    variants = ("--variant", "RAM + SAM", "--variant", "one shared module")
+    command = ("ablate", "--base", "toyworld", "-o", folder, "--seeds", 2, "--training-steps", 2, *variants, *QUICK)
+    found = figures(run(*command))
+    assert list(found) == ["unsteered", "RAM + SAM", "one shared module"]
+
+    made = {path: path.stat().st_mtime_ns for path in folder.glob("adapters/*.safetensors")}
+    assert len(made) == 4
+    assert figures(run(*command)) == found
+    assert {path: path.stat().st_mtime_ns for path in made} == made, "nothing is trained twice"
+    return folder
+
+
+def test_an_ablation_is_a_table_of_means_over_seeds_with_all_variants_on_the_same_pictures(ablation):
+    table = (ablation / "ablation.md").read_text()
+    assert "| unsteered |" in table
+    assert "| one shared module |" in table
+    assert "<svg" in (ablation / "ablation.svg").read_text()
+    seeds = [Results.read(ablation / f"seed {seed}") for seed in (0, 1)]
+    assert [list(one.settings) for one in seeds] == [["unsteered", "RAM + SAM", "one shared module"]] * 2
+    ratio = "deviation ratio/shape"
+    (line,) = (
+        line for line in (ablation / "ablation.csv").read_text().splitlines() if line.startswith(f"unsteered,{ratio},")
+    )
+    mean, *_ = map(float, line.split(",")[2:])
+    assert mean == pytest.approx(sum(one.settings["unsteered"].overall[ratio].value for one in seeds) / 2, abs=1e-5)
+
+
+def test_a_shared_module_is_kept_as_ram(ablation):
+    adapter = read(ablation / "adapters" / "one shared module, seed 0.safetensors")
+    for one in adapter.concepts.values():
+        assert one.ram.tensors[""].any()
+        assert not one.sam.tensors[""].any()
+        assert one.info.training["update"] == "shared"
+
+
+def test_an_ablation_of_other_trainings_is_refused_in_the_same_folder(ablation):
+    done = run("ablate", "--base", "toyworld", "-o", ablation, "--training-steps", 3, "--variant", "RAM + SAM", *QUICK)
+    assert done.exit_code == 1
+    assert "was trained with other settings" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--variant", "RAN"], "There is no variant 'RAN'; there are: RAM + SAM, RAM alone"),
+        (["--preset", "toyworld/round", "--preset", "toyworld/teal"], "about the groups of one axis"),
+        (["--preset", "toyworld/rund"], "There is no preset 'toyworld/rund'"),
+    ],
+)
+def test_an_ablation_of_nothing_known_is_refused(tmp_path, arguments, said):
+    done = run("ablate", "--base", "toyworld", "-o", tmp_path / "out", *arguments)
+    assert done.exit_code == 1
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("table", "column"), [("race", "deviation"), ("safety", "flagged")])
+def test_a_table_of_the_paper_is_trained_measured_and_set_beside_the_published_rows(
+    tmp_path, table, column, monkeypatch
+):
+    short = {name: {**one, "steps": 2} for name, one in _presets().items()}
+    monkeypatch.setattr("respodiff.trainer.recipe.presets", lambda: short)
+    done = run("reproduce", table, "--base", "toyworld", "-o", tmp_path / "out", *QUICK)
+    found = figures(done)
+    assert column in found["base, ours"]
+    assert column in found["RespoDiff, ours"]
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "| RespoDiff, published |" in text
+    assert "not to be compared" in text
+    assert read(tmp_path / "out" / f"{table}.safetensors").family == "toyworld"
+
+
+def test_there_are_three_tables():
+    done = run("reproduce", "age", "--base", "toyworld")
+    assert done.exit_code == 1
+    assert "choose gender, race, safety" in done.output
+
+
+def test_a_calibration_writes_what_it_found_and_draws_nothing_twice(tmp_path):
+    """Random vectors show nothing reliably: it says so, and recommends the strength that came nearest."""
+    path = shape_adapter(tmp_path / "shape.safetensors")
+    command = ("calibrate", path, "--base", "toyworld", "--pictures", 16, *QUICK)
+    done = run(*command, "-o", tmp_path / "out.safetensors")
+    found = figures(done)
+    adapter = read(tmp_path / "out.safetensors")
+    assert {name: one.info.strength for name, one in adapter.concepts.items()} == {
+        name: found[name]["strength"] for name in ("round", "square")
+    }
+    kept = (tmp_path / "out.calibration.jsonl").read_bytes()
+    again = run(*command, "-o", tmp_path / "out.safetensors")
+    assert again.exit_code == 1
+    assert "is there already" in again.output
+    assert figures(run(*command, "-o", tmp_path / "out.safetensors", "--force")) == found
+    assert (tmp_path / "out.calibration.jsonl").read_bytes() == kept
+
+
+def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
+    one = concept("glasses", "", category="other")
+    path = write(Adapter("toyworld", {"glasses": one}, "epsilon"), tmp_path / "glasses.safetensors")
+    done = run("calibrate", path, "--base", "toyworld", "-o", tmp_path / "out.safetensors", "--device", "cpu")
+    assert done.exit_code == 1
+    assert "holds nothing to calibrate" in done.output
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def _presets() -> dict:
+    from respodiff.trainer.recipe import presets
+
+    return presets()
