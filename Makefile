@@ -38,6 +38,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/patch_overhead.py
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/evaluation.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""`respodiff ablate`, `reproduce` and `calibrate` on ToyWorld from end to end, with as little training as there can be."""
+"""`respodiff ablate`, `reproduce` and `calibrate` on ToyWorld from end to end, with as little training as can be."""
 
 from __future__ import annotations
 
