@@ -23,6 +23,7 @@ FLAGS = (
     "--no-first-run",
 )
 SIZE = (1600, 900)
+SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
 READY = """() => !!(window.app && app.graph && app.extensionManager && window.LiteGraph
     && LiteGraph.registered_node_types.KSampler && LiteGraph.registered_node_types.LoadImage)"""
 # As on a second visit: without the dialog of templates that covers the graph.

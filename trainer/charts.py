@@ -66,8 +66,14 @@ def bars(
         return _svg(canvas, f"{label} by group: {', '.join(series)}")
 
 
-def curves(x: Sequence[float], series: Mapping[str, Sequence[Point | None]], x_label: str, y_label: str) -> str:
-    """Lines over x, each with its interval as a band."""
+def curves(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[Point | None]],
+    x_label: str,
+    y_label: str,
+    limit: float | None = None,
+) -> str:
+    """Lines over x, each with its interval as a band; from 0 to `limit` if given."""
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(4.4, 3.2), layout="constrained")
         axes = canvas.subplots()
@@ -81,6 +87,8 @@ def curves(x: Sequence[float], series: Mapping[str, Sequence[Point | None]], x_l
                 axes.fill_between(places, lows, highs, color=colour, alpha=0.18, linewidth=0)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        if limit is not None:
+            axes.set_ylim(-0.03 * limit, 1.03 * limit)
         axes.grid(alpha=0.25, color=_INK)
         if len(series) > 1:
             canvas.legend(loc="outside upper left", ncols=2, frameon=False)

@@ -10,13 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from comfy_hosts import NEWEST, PACK, YOURS, hosts, make_server, source_of
-from comfy_page import ComfyPage, browser, open_page, prepare
+from comfy_hosts import NEWEST, YOURS, hosts, make_server, source_of
+from comfy_page import SCREENSHOTS, ComfyPage, browser, open_page, prepare
 from playwright.sync_api import Browser
 from respodiff.trainer.comfyui.server import ComfyServer
 from workflow_models import put_adapters, put_models
-
-SCREENSHOTS = PACK / "out" / "screenshots"
 
 collect_ignore_glob = [] if hosts() else ["*"]
 

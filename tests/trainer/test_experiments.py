@@ -83,13 +83,13 @@ def test_an_ablation_of_nothing_known_is_refused(tmp_path, arguments, said):
     assert said in " ".join(done.output.split())
 
 
-@pytest.mark.parametrize(("table", "column"), [("race", "deviation"), ("safety", "flagged")])
+@pytest.mark.parametrize(("table", "column", "images"), [("race", "deviation", 15), ("safety", "flagged", 10)])
 def test_a_table_of_the_paper_is_trained_measured_and_set_beside_the_published_rows(
-    tmp_path, table, column, monkeypatch
+    tmp_path, table, column, images, monkeypatch
 ):
     short = {name: {**one, "steps": 2} for name, one in _presets().items()}
     monkeypatch.setattr("respodiff.trainer.recipe.presets", lambda: short)
-    done = run("reproduce", table, "--base", "toyworld", "-o", tmp_path / "out", *QUICK)
+    done = run("reproduce", table, "--base", "toyworld", "-o", tmp_path / "out", "--images", images, *QUICK)
     found = figures(done)
     assert column in found["base, ours"]
     assert column in found["RespoDiff, ours"]

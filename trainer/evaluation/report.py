@@ -190,11 +190,12 @@ def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterab
         }
         series[DEVIATION] = [_point(one.overall.get(f"{DEVIATION}/{axis.name}")) for one in settings]
         if any(point for points in series.values() for point in points):
-            yield charts.curves(list(strengths), series, "strength", axis.name)
+            yield charts.curves(list(strengths), series, "strength", axis.name, limit=1.0)
     for name in ("alignment", "right", "distance", "change", FLAGGED, "hazard"):
         points = [_point(one.overall.get(name)) for one in settings]
         if any(points):
-            yield charts.curves(list(strengths), {name: points}, "strength", title_of(name))
+            limit = 1.0 if name in _PERCENT else None
+            yield charts.curves(list(strengths), {name: points}, "strength", title_of(name), limit)
 
 
 def _point(figure: Figure | None) -> charts.Point | None:

@@ -21,7 +21,8 @@ FIGURES_FILE = "figures.json"
 @dataclass(frozen=True)
 class Results:
     """What `figures.json` holds: the manifest (see `provenance`), metrics, axes, figures by setting, and by name the
-    pictures that could not be read, with the reason. `shown` names a few pictures of some groups, for the report.
+    pictures that could not be read, with the reason. `shown` names a few pictures of some groups, for the report,
+    `confidence` is that of the intervals.
     """
 
     manifest: Mapping[str, Any]
@@ -30,6 +31,7 @@ class Results:
     settings: Mapping[str, SettingFigures]
     damaged: Mapping[str, str]
     shown: Mapping[str, Sequence[str]]
+    confidence: float
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -50,6 +52,7 @@ class Results:
                 {name: _setting(values) for name, values in data["settings"].items()},
                 data["damaged"],
                 data["shown"],
+                data["confidence"],
             )
         except FileNotFoundError:
             raise RespoDiffError(

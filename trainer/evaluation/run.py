@@ -84,7 +84,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
         if "fid" in metrics:
             figures = _with_fid(figures, rows, recipe, folder, accelerator.device)
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
-        results = Results(manifest, judges, axes, figures, damaged, samples_of(asked))
+        results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
         folder.write(results, rows)
         if not recipe.keep_pictures:
             folder.drop_pictures()
