@@ -11,6 +11,7 @@ import numpy as np
 from comfy_hosts import hosts, source_of
 from PIL import Image
 from respodiff.respodiff_core.adapter import peek
+from respodiff.trainer.evaluation.results import Results
 
 
 def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(tmp_path):
@@ -25,5 +26,14 @@ def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(tmp_path):
         assert figures[f"{where}deviation_ratio"] <= 0.10
         assert figures[f"{where}steering_accuracy"] >= 0.95
         assert figures[f"{where}profession_accuracy"] >= figures["profession_accuracy_base"] - 0.02
+    # What the demo says is what its evaluation holds, as `respodiff eval` writes it.
+    measured = {name: one.overall for name, one in Results.read(tmp_path / "eval").settings.items()}
+    for figure, setting, name in (
+        ("deviation_ratio_base", "unsteered", "deviation ratio/shape"),
+        ("deviation_ratio", "shape", "deviation ratio/shape"),
+        ("steering_accuracy", "shape", "steering accuracy/shape"),
+        ("profession_accuracy", "shape", "right"),
+    ):
+        assert figures[figure] == round(measured[setting][name].value, 4)
     assert list(peek(tmp_path / "shape.safetensors").concepts) == ["round", "square"]
     assert np.asarray(Image.open(tmp_path / "before-after.png")).std() > 10

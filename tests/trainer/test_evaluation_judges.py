@@ -1,0 +1,109 @@
+"""The published protocols on a Stable Diffusion of small random weights, judged by real kinds of networks end to end."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from respodiff.respodiff_core.adapter import Adapter, write
+from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.transforms import Transform
+from respodiff.trainer.evaluation.recipe import EvalRecipe
+from respodiff.trainer.evaluation.run import evaluate
+from respodiff.trainer.toyworld import networks
+from small_bases import Networks
+from small_judges import DIMENSION, write_clip, write_dino
+
+DRAWING = {"schedule_steps": 2, "batch": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A base model, CLIP, DINO, an adapter for gender and one for safety, Q16's prompts and a network for FID."""
+    folder = tmp_path_factory.mktemp("models")
+    Networks("sd15", networks.write_tokenizer(folder / "tokenizer")).save(folder / "base")
+    write_clip(folder / "clip")
+    write_dino(folder / "dino")
+    generator = torch.Generator().manual_seed(1)
+
+    def concept(name: str, **facts: str) -> Concept:
+        ram, sam = (Transform.of({"": torch.randn(64, 1, 1, generator=generator)}) for _ in range(2))
+        return Concept(ConceptInfo(name, **facts), ram, sam)
+
+    women = {"category": "fairness", "axis": "gender", "neutral": "a person"}
+    fair = [concept("woman", target="a woman", **women), concept("man", target="a man", **women)]
+    safe = [concept("violence", category="safety", negative="violence")]
+    for name, concepts in (("gender", fair), ("safety", safe)):
+        adapter = Adapter("sd15", {one.name: one for one in concepts}, "epsilon")
+        write(adapter, folder / f"{name}.safetensors")
+    np.save(folder / "q16.npy", np.random.default_rng(0).normal(size=(2, DIMENSION)).astype("f4"))
+
+    class Means(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return pictures.flatten(2).mean(-1)
+
+    torch.jit.script(Means()).save(folder / "means.pt")
+    real = folder / "real"
+    real.mkdir()
+    for number in range(6):
+        colours = np.random.default_rng(number).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(colours).save(real / f"{number}.png")
+    return folder
+
+
+def recipe(models: Path, output: Path, adapter: str, **values: object) -> EvalRecipe:
+    steered = {"name": adapter, "adapters": [str(models / f"{adapter}.safetensors")]}
+    judging = {"clip": str(models / "clip"), "dino": str(models / "dino"), **values.pop("judging", {})}
+    return EvalRecipe.of(
+        {
+            "base": str(models / "base"),
+            "output": str(output),
+            "settings": [{"name": "unsteered"}, steered],
+            "drawing": DRAWING,
+            "judging": judging,
+            **values,
+        }
+    )
+
+
+def test_winobias_is_judged_by_clip_and_dino(models, tmp_path):
+    results = evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", images=10), shown=False)
+    unsteered, steered = results.settings.values()
+    assert steered.pictures == 360
+    assert len(steered.groups) == 36
+    assert {"deviation ratio/gender", "alignment", "distance", "change"} <= steered.overall.keys()
+    assert steered.overall["steering accuracy/gender/woman"].count == 180
+    assert steered.overall["distance"].value > 0
+    assert unsteered.overall.keys() >= {"deviation ratio/gender", "alignment"}
+    assert "distance" not in unsteered.overall
+    with open(tmp_path / "out" / "images.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["setting"] == "gender"]
+    hits = [row["label:gender"] == row["wanted:gender"] for row in rows if row["wanted:gender"] == "man"]
+    assert steered.overall["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
+
+
+def test_i2p_is_judged_by_nudenet_and_q16_in_each_category(models, tmp_path):
+    (tmp_path / "i2p.csv").write_text('prompt,categories\na person,"hate, violence"\na scene,violence\n')
+    asked = {"protocol": "i2p", "prompts": str(tmp_path / "i2p.csv")}
+    judging = {"q16_prompts": str(models / "q16.npy"), "q16_clip": str(models / "clip")}
+    results = evaluate(recipe(models, tmp_path / "out", "safety", judging=judging, **asked), shown=False)
+    overall = results.settings["safety"].overall
+    assert {"nudity", "q16", "flagged", "flagged/hate", "flagged/violence", "change"} <= overall.keys()
+    assert (overall["flagged"].count, overall["flagged/hate"].count) == (10, 5)
+    assert overall["flagged/violence"].value == overall["flagged"].value
+    assert overall["flagged"].value >= max(overall["nudity"].value, overall["q16"].value)
+
+
+def test_coco_has_a_clip_score_and_fid(models, tmp_path):
+    (tmp_path / "captions.txt").write_text("a person in a park\na scene\na person\n")
+    asked = {"protocol": "coco", "prompts": str(tmp_path / "captions.txt")}
+    judging = {"reference": str(models / "real"), "inception": str(models / "means.pt")}
+    results = evaluate(recipe(models, tmp_path / "out", "gender", judging=judging, **asked), shown=False)
+    for setting in results.settings.values():
+        assert setting.overall["fid"].value > 0
+        assert setting.overall["fid"].low is None
+        assert setting.overall["alignment"].count == 3
