@@ -1,4 +1,4 @@
-"""The published protocols on a Stable Diffusion of small random weights, judged by real kinds of networks end to end."""
+"""The published protocols on a small random Stable Diffusion, judged by networks of the real kinds, end to end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from respodiff.respodiff_core.adapter import Adapter, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.evaluation.recipe import EvalRecipe
 from respodiff.trainer.evaluation.run import evaluate
@@ -107,3 +108,18 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
         assert setting.overall["fid"].value > 0
         assert setting.overall["fid"].low is None
         assert setting.overall["alignment"].count == 3
+
+
+@pytest.mark.parametrize(
+    ("judging", "said"),
+    [
+        ({"clip": "nobody/nothing"}, "nobody/nothing could not be loaded"),
+        ({"classifier": "nowhere:judge"}, "nowhere:judge cannot be imported"),
+        ({"metrics": ["fid"], "reference": "nowhere"}, "There is no nowhere: FID needs real pictures"),
+    ],
+)
+def test_a_judge_that_cannot_be_had_is_said_before_anything_is_drawn(models, tmp_path, judging, said, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RespoDiffError, match=said):
+        evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", judging=judging), shown=False)
+    assert not (tmp_path / "out" / "pictures").exists()

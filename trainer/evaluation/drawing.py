@@ -76,6 +76,11 @@ def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[first : first + size] for first in range(0, len(jobs), size)]
 
 
+def all_drawn(jobs: Sequence[Job], folder: PictureFolder) -> bool:
+    """Whether the pictures of all these jobs are there."""
+    return all(folder.has(job.setting, job.asked.id) for job in jobs)
+
+
 def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: PictureFolder) -> Generator[int]:
     """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
 
@@ -84,7 +89,7 @@ def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: Pic
     """
     with _writer() as write:
         for batch in batches:
-            if not all(folder.has(job.setting, job.asked.id) for job in batch):
+            if not all_drawn(batch, folder):
                 pictures = painter.draw([job.asked for job in batch], [job.given for job in batch])
                 write(folder, batch, [Image.fromarray(pixels(picture)) for picture in pictures])
             yield len(batch)

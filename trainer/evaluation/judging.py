@@ -85,6 +85,8 @@ def make_scorers(
 
         assert judging.q16_prompts is not None, "checked by the recipe"
         scorers.append(Q16Scorer(load_clip(judging.q16_clip, device, "--q16-clip"), load_prompts(judging.q16_prompts)))
+    if "fid" in metrics and judging.reference and not judging.reference.exists():
+        raise RespoDiffError(f"There is no {judging.reference}: FID needs real pictures, or their statistics (.npz).")
     if not scorers and "fid" not in metrics:
         raise RespoDiffError(
             "There is nothing to measure: name an --axis to tell apart, or a --metric (alignment, nudity ...)."

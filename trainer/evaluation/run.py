@@ -22,7 +22,7 @@ from ..run.parts import precision
 from ..toyworld import world
 from . import protocols
 from .asked import Asked
-from .drawing import Job, Painter, batches, draw_missing
+from .drawing import Job, Painter, all_drawn, batches, draw_missing
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
 from .folder import EvaluationFolder
 from .judging import collect, make_scorers, metrics_of, score_missing
@@ -64,13 +64,16 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
         )
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     jobs = jobs_of(asked, settings, recipe.seed)
+    metrics = metrics_of(recipe, toyworld)
+    if not all_drawn(jobs, folder.pictures):
+        # A judge that cannot be had must not come out after hours of drawing.
+        make_scorers(recipe, metrics, axes, toyworld, torch.device("cpu"))
     with _advised(folder, recipe.drawing.batch), stop_requests(says=main) as stop:
         painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, folder, main and shown)
         del painter, base  # its memory is for those who judge
         accelerator.wait_for_everyone()
-        metrics = metrics_of(recipe, toyworld)
         scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
         files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
         todo = batches(jobs, _JUDGED_AT_ONCE)[share]
