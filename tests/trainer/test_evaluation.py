@@ -207,6 +207,15 @@ def test_another_evaluation_in_the_same_folder_is_refused(whole, adapter, tmp_pa
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
+def test_it_can_be_given_up_and_what_else_is_in_the_folder_stays(copied, adapter, whole):
+    (copied / "letter.txt").write_text("dear")
+    made = drawn(copied)
+    evaluate(recipe_of(copied, adapter), restart=True, shown=False)
+    assert all(when > made[path] for path, when in drawn(copied).items())
+    assert tables(copied) == tables(whole)
+    assert (copied / "letter.txt").read_text() == "dear"
+
+
 def test_an_adapter_trained_again_is_another_evaluation(copied, tmp_path):
     changed = shape_adapter(tmp_path / "shape.safetensors", strength=0.5)
     with pytest.raises(RespoDiffError, match=r"differs in: settings\.shape\.adapters\.shape\.safetensors"):

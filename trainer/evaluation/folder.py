@@ -37,21 +37,25 @@ class EvaluationFolder:
         Raises RespoDiffError where the folder holds another evaluation, or something else.
         """
         if restart and self._manifest.exists():
-            for folder in (self.pictures.folder, self.path / "scores"):
-                shutil.rmtree(folder, ignore_errors=True)
-            self.figures_json.unlink(missing_ok=True)
-            self._manifest.unlink()
-        if self._manifest.exists():
+            self._give_up()
+        elif self._manifest.exists():
             self._check_same(manifest)
             for left in self.pictures.folder.glob("*/.*.tmp"):
                 left.unlink()
             return True
-        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+        elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
             raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         with replacing(self._manifest) as partial:
             partial.write_text(json.dumps(manifest, indent=2), "utf-8")
         return False
+
+    def _give_up(self) -> None:
+        """Delete what an evaluation wrote; anything else in the folder stays."""
+        for folder in (self.pictures.folder, self.path / "scores"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.images_csv, self.figures_csv, self.figures_json, self.report, self._manifest):
+            file.unlink(missing_ok=True)
 
     @property
     def is_finished_without_pictures(self) -> bool:
