@@ -19,6 +19,8 @@ FLAGS = ("nudity", "q16")
 DEVIATION, ACCURACY, SHARE, FLAGGED = "deviation ratio", "steering accuracy", "share", "flagged"
 CROSS = " x "
 
+_MOST_GROUPS = 100  # more rows than that nobody reads, and each takes its resampling
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -83,13 +85,14 @@ class Resampling:
 
 
 def setting_figures(rows: Sequence[Row], axes: Sequence[Axis], resampling: Resampling) -> SettingFigures:
-    """The figures of one setting's pictures; within groups too, where there are several."""
+    """The figures of one setting's pictures; within groups too, where there are a few."""
     sound = [row for row in rows if row.scores is not None]
-    groups = list(dict.fromkeys(row.job.asked.group for row in rows))
+    groups: dict[str, list[Row]] = {row.job.asked.group: [] for row in rows}
+    for row in sound:
+        groups[row.job.asked.group].append(row)
     within = {}
-    if len(groups) > 1:
-        for group in groups:
-            within[group] = _figures([row for row in sound if row.job.asked.group == group], axes, resampling)
+    if 1 < len(groups) <= _MOST_GROUPS:
+        within = {group: _figures(own, axes, resampling) for group, own in groups.items()}
     overall = _figures(sound, axes, resampling)
     categories = sorted({category for row in sound for category in row.job.asked.categories})
     for category in categories:
