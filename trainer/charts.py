@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def bars(
         thickness = 0.8 / len(series)
         for number, (name, points) in enumerate(series.items()):
             places = [row - 0.4 + (number + 0.5) * thickness for row in range(len(rows))]
-            values = [point.value if point else 0.0 for point in points]
+            values = [point.value if point else math.nan for point in points]  # no bar, which is not a bar of 0
             axes.barh(places, values, thickness * 0.9, color=COLOURS[number % len(COLOURS)], label=name)
             for place, point in zip(places, points, strict=True):
                 if point and point.low is not None and point.high is not None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..respodiff_core.errors import RespoDiffError
 from .eval_command import eval_, report
 from .experiment_commands import ablate, calibrate, reproduce
 from .explained import explained, quieten_libraries
@@ -121,10 +120,10 @@ def demo(
 def _write(adapter: Adapter, output: Path, force: bool, dtype: DType = DType.float32) -> None:
     import torch
 
-    from ..respodiff_core.adapter import SUFFIX, write
+    from ..respodiff_core.adapter import write
+    from .output import check_suffix
 
-    if output.suffix != SUFFIX:
-        raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
+    check_suffix(output)
     refuse_to_replace(output, force=force)
     write(adapter, output, getattr(torch, dtype.value))
     typer.echo(f"Wrote {output}: {', '.join(adapter.concepts)}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .explained import explained, is_speaker, quieten_libraries
-from .strict import RecipeError
+from .strict import RecipeError, check_tables
 
 _What = "What to measure"
 _How = "How pictures are made"
@@ -95,6 +95,9 @@ def eval_(
     q16_prompts: Annotated[
         Path | None, typer.Option(help="Q16's prompt embeddings (prompts.p or .npy).", rich_help_panel=_Who)
     ] = None,
+    judging_batch: Annotated[
+        int | None, typer.Option(help="Pictures judged at once (64).", rich_help_panel=_Who)
+    ] = None,
     q16_clip: Annotated[str | None, typer.Option(help="Q16's CLIP: a folder or Hub id.", rich_help_panel=_Who)] = None,
     reference: Annotated[
         Path | None, typer.Option(help="For FID: a folder of real pictures, or .npz.", rich_help_panel=_Who)
@@ -150,14 +153,17 @@ def eval_(
             "clip": clip,
             "dino": dino,
             "q16_prompts": q16_prompts and str(q16_prompts),
+            "batch": judging_batch,
             "q16_clip": q16_clip,
             "reference": reference and str(reference),
             "inception": inception and str(inception),
         }
         values |= _given(given)
+        check_tables(values, ("drawing", "judging"), ("settings",))
         for name, flags in (("drawing", drawing), ("judging", judging)):
             values[name] = {**values.get(name, {}), **_given(flags)}
-        values.setdefault("output", f"out/eval/{_run_name(protocol, values)}")
+        if "output" not in values:
+            values["output"] = f"out/eval/{_run_name(protocol, values)}"
         plan = EvalRecipe.of(values)
         results = evaluate(plan, restart=restart)
         if results and is_speaker():
@@ -188,7 +194,7 @@ def _settings(adapters: Sequence[Path], strengths: Sequence[float], unsteered: b
 
     if strengths and not adapters:
         raise RecipeError("--strength says how strongly adapters act: name one with --adapter.")
-    name = " + ".join(path.stem for path in adapters)
+    name = " + ".join(path.stem for path in adapters)[:40].strip(" .")
     settings: list[dict[str, Any]] = [{"name": UNSTEERED}] if adapters and unsteered else []
     for strength in (strengths or [1.0]) if adapters else []:
         label = name if len(strengths) < 2 else f"{name} at {strength:g}"
@@ -202,7 +208,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run_name(protocol: str, values: Mapping[str, Any]) -> str:
     """What a run is called if nobody says: what is measured, of what."""
-    settings = [str(one["name"]) for one in values.get("settings", []) if one.get("adapters")]
+    settings = [str(one.get("name", "")) for one in values.get("settings", []) if one.get("adapters")]
     return " ".join([protocol, Path(str(values.get("base", "model"))).stem, *settings[:1]]).replace("/", "-")
 
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ..respodiff_core.errors import RespoDiffError
 from .explained import explained, quieten_libraries
 from .options import Force, Output
-from .output import refuse_to_replace
+from .output import check_suffix, refuse_to_replace
 
 
 def ablate(
@@ -99,6 +100,7 @@ def calibrate(
 
     with explained():
         quieten_libraries()
+        check_suffix(output)
         refuse_to_replace(output, force=force)
         judging = _given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
         drawing = _given({"schedule_steps": steps, "batch": batch, "device": device})
@@ -154,6 +156,8 @@ def reproduce(
     with explained():
         quieten_libraries()
         table = reproduction.check(what)
+        if base and sdxl:
+            raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
         base = base or reproduction.default_base(sdxl)
         plan = reproduction.Reproduction(
             table,

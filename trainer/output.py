@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..respodiff_core.adapter import SUFFIX
 from ..respodiff_core.errors import RespoDiffError
+
+
+def check_suffix(output: Path) -> None:
+    """Raise RespoDiffError unless the name is an adapter's."""
+    if output.suffix != SUFFIX:
+        raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
 
 
 def refuse_to_replace(output: Path, *, force: bool) -> None:

@@ -15,7 +15,7 @@ from ..respodiff_core.concept import Category, check_name
 from ..respodiff_core.families import pixels_per_latent
 from ..respodiff_core.learner import Update
 from ..respodiff_core.transforms import Kind
-from .strict import RecipeError, Strict, as_list, at_home, checked, load_toml, parse_toml
+from .strict import Strict, as_list, at_home, check_tables, checked, load_toml, parse_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
@@ -161,7 +161,7 @@ class Recipe(Strict):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
         """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
-        _check_tables(values)
+        check_tables(values, [name for name in _SECTIONS if name != "concepts"], ["concepts"])
         values = dict(values)
         concepts = [one for concept in values.get("concepts", ()) for one in expand_group(concept)]
         training = dict(values.get("training", {}))
@@ -193,23 +193,13 @@ _SECTIONS: dict[str, type[Strict]] = {
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a recipe file; a relative base or output is meant from the file's folder. Raises RecipeError."""
     values = load_toml(path)
-    _check_tables(values)
+    check_tables(values, [name for name in _SECTIONS if name != "concepts"], ["concepts"])
     for key in ("base", "output"):
         if isinstance(values.get(key), str):
             beside = path.parent / Path(values[key]).expanduser()
             if key == "output" or beside.exists():
                 values[key] = str(beside)
     return values
-
-
-def _check_tables(values: Mapping[str, Any]) -> None:
-    """Raise RecipeError unless concepts are a list of tables and sections are tables."""
-    concepts = values.get("concepts", [])
-    if not isinstance(concepts, list) or not all(isinstance(concept, Mapping) for concept in concepts):
-        raise RecipeError("The recipe's concepts are no list of tables: begin each with a line [[concepts]].")
-    for name, model in _SECTIONS.items():
-        if name != "concepts" and not isinstance(values.get(name, {}), (Mapping, model)):
-            raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
 
 
 def presets() -> dict[str, dict[str, Any]]:

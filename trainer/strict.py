@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,17 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"There is no recipe {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}.") from None
+
+
+def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequence[str]) -> None:
+    """Raise RecipeError unless these sections are tables, and these lists are lists of tables."""
+    for name in lists:
+        given = values.get(name, [])
+        if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
+            raise RecipeError(f"The recipe's {name} are no list of tables: begin each with a line [[{name}]].")
+    for name in sections:
+        if not isinstance(values.get(name, {}), (Mapping, Strict)):
+            raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
 
 
 def as_list(value: object) -> object:

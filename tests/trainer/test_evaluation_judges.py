@@ -87,6 +87,18 @@ def test_winobias_is_judged_by_clip_and_dino(models, tmp_path):
     assert steered.overall["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
 
 
+def test_scores_do_not_depend_on_where_a_run_was_stopped(models, tmp_path):
+    """CLIP's texts are encoded by themselves: with half of the scores gone the tables come out the same."""
+    plan = recipe(models, tmp_path / "out", "gender", protocol="winobias", images=10)
+    evaluate(plan, shown=False)
+    tables = [(tmp_path / "out" / name).read_text() for name in ("images.csv", "figures.json")]
+    for scores in (tmp_path / "out" / "scores").iterdir():
+        lines = scores.read_bytes().split(b"\n")
+        scores.write_bytes(b"\n".join(lines[: len(lines) // 2]))
+    evaluate(plan, shown=False)
+    assert [(tmp_path / "out" / name).read_text() for name in ("images.csv", "figures.json")] == tables
+
+
 def test_i2p_is_judged_by_nudenet_and_q16_in_each_category(models, tmp_path):
     (tmp_path / "i2p.csv").write_text('prompt,categories\na person,"hate, violence"\na scene,violence\n')
     asked = {"protocol": "i2p", "prompts": str(tmp_path / "i2p.csv")}

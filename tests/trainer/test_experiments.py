@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from respodiff.respodiff_core.adapter import Adapter, read, write
+from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.cli import app
 from respodiff.trainer.evaluation.results import Results
 from toyworld_adapters import concept, shape_adapter
@@ -69,12 +72,23 @@ def test_an_ablation_of_other_trainings_is_refused_in_the_same_folder(ablation):
     assert "was trained with other settings" in done.output
 
 
+def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):
+    mine = shape_adapter(tmp_path / "gender.safetensors")
+    before = mine.read_bytes()
+    done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, *QUICK)
+    assert done.exit_code == 1
+    assert "was not trained here" in " ".join(done.output.split())
+    assert mine.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--variant", "RAN"], "There is no variant 'RAN'; there are: RAM + SAM, RAM alone"),
         (["--preset", "toyworld/round", "--preset", "toyworld/teal"], "about the groups of one axis"),
         (["--preset", "toyworld/rund"], "There is no preset 'toyworld/rund'"),
+        (["--images", "15"], "3 pictures of each prompt cannot be shared evenly among 2 groups"),
+        (["--clip", "nowhere", "--images", "7"], "cannot be shared among 5 prompts"),
     ],
 )
 def test_an_ablation_of_nothing_known_is_refused(tmp_path, arguments, said):
@@ -121,6 +135,20 @@ def test_a_calibration_writes_what_it_found_and_draws_nothing_twice(tmp_path):
     assert "is there already" in again.output
     assert figures(run(*command, "-o", tmp_path / "out.safetensors", "--force")) == found
     assert (tmp_path / "out.calibration.jsonl").read_bytes() == kept
+
+
+def test_safety_is_calibrated_on_what_the_model_draws_unsafe_by_itself(tmp_path):
+    """A vector of zeros takes no hazard away, however strong: on prompts without hazards any strength would do."""
+    one = concept("hazard", "", category="safety", negative="hazard")
+    nothing = Transform.of({"": torch.zeros_like(one.ram.tensors[""])})
+    path = write(
+        Adapter("toyworld", {"hazard": replace(one, ram=nothing, sam=nothing)}, "epsilon"), tmp_path / "a.safetensors"
+    )
+    command = ("calibrate", path, "--base", "toyworld", "--pictures", 16, "--accuracy", 0.9)
+    done = run(*command, "-o", tmp_path / "out.safetensors", "--steps", 10, "--batch", 32, "--device", "cpu")
+    found = figures(done)
+    assert found["hazard"]["accuracy"] == 0
+    assert "no strength reaches it" in done.output
 
 
 def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):

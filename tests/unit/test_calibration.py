@@ -61,6 +61,12 @@ def test_clear_cases_take_few_pictures():
     assert made.count == found.spent <= len(GRID) * 64 / 10
 
 
+def test_no_strength_is_looked_at_with_more_pictures_than_asked_for():
+    made = Made(lambda s: [0.5])
+    found = smallest_strength(ROUND, made, Search(0.9, pictures=20, chunk=16))
+    assert found.pictures == 20
+
+
 def test_a_soft_rise_ends_near_what_was_asked():
     """Showing it rises evenly from never at 0 to always at 1: 80 % is at 0.8."""
     for seed in range(5):
@@ -102,6 +108,7 @@ def test_scales_help_the_axis_that_loses():
     found = best_scales(groups("a", "b", axis="shape"), groups("c", "d", axis="hue"), made, Search(0.9))
     assert found.scales == (0.85, 1.15), "the smallest that are enough"
     assert found.accuracies == (1, 1)
+    assert found.pictures == 64, "other ones than those it was chosen by"
     assert made.count == found.spent < 25 * 64, "far from all pairs were looked at long"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -56,3 +58,12 @@ def test_a_prompt_is_encoded_once(painter, monkeypatch):
     painter.draw(ASKED, [NOBODY] * 4)
     monkeypatch.setattr(painter.base, "encode_prompts", lambda prompts: pytest.fail(f"encoded {prompts} again"))
     painter.draw(ASKED, [NOBODY] * 4)
+
+
+def test_the_model_is_given_back_when_drawing_is_over(painter):
+    """Who judges afterwards needs its memory."""
+    other = Painter(load_base(TOYWORLD), steps=3)
+    other.draw(ASKED[:1], [NOBODY])
+    alive = weakref.ref(other.base.denoiser.unet)
+    del other
+    assert alive() is None, "without waiting for the collector of cycles"

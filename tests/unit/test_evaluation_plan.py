@@ -123,10 +123,18 @@ class TestPromptFiles:
         with pytest.raises(RespoDiffError, match=said):
             protocols.read_rows(tmp_path / name, "prompt")
 
+    def test_keep_what_only_looks_like_a_line_end(self, tmp_path):
+        (tmp_path / "a.csv").write_text('prompt,group\n"two\u2028lines",x\n', "utf-8")
+        (tmp_path / "a.jsonl").write_text('{"prompt": "two\u2028lines"}\n', "utf-8")
+        for name in ("a.csv", "a.jsonl"):
+            (row,) = protocols.read_rows(tmp_path / name, "prompt")
+            assert row["prompt"] == "two\u2028lines"
+
     def test_may_give_groups_and_seeds(self):
         rows = [{"prompt": "a nurse", "group": "nurse", "seed": "40"}, {"prompt": "nurses"}]
         asked = protocols.prompts(rows, per_prompt=2)
         assert [(one.group, one.seed) for one in asked] == [("nurse", 40), ("nurse", 41), ("nurses", 2), ("nurses", 3)]
+        assert {one.group for one in protocols.prompts(rows[1:] * 3)} == {""}, "single pictures: the ratio is over all"
         with pytest.raises(RespoDiffError, match="Row 1 has the seed 'x'"):
             protocols.prompts([{"prompt": "a", "seed": "x"}])
 
@@ -163,11 +171,14 @@ class TestSettings:
         setting = resolve(adapter_of({"round": concept("round", "shape", strength=0.4)}, tmp_path, strength=2.0))
         assert setting.groups[0].terms[0].ram_strength == pytest.approx(0.8)
 
-    def test_single_pictures_are_shared_over_all(self, tmp_path):
+    def test_single_pictures_are_shared_within_each_group(self, tmp_path):
+        """Or a profession's ratio would be that of chance."""
         setting = resolve(SettingRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
-        asked = [Asked(str(n), f"prompt {n}", n) for n in range(31)]
-        counts = Counter(group.name for group in setting.given(asked, seed=3))
-        assert sorted(counts.values()) == [15, 16]
+        asked = [Asked(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
+        given = setting.given(asked, seed=3)
+        for profession in ("doctor", "nurse"):
+            own = [group.name for group, one in zip(given, asked, strict=True) if one.group == profession]
+            assert max(Counter(own).values()) - min(Counter(own).values()) <= 1
 
     @pytest.mark.parametrize(
         ("wrong", "said"),
@@ -195,6 +206,10 @@ class TestAxes:
         with pytest.raises(RespoDiffError, match=r"Nothing is known of the axis 'height'; known are: gender"):
             axes_of([], ["height"], {}, toyworld=False)
 
+    def test_of_winobias_without_adapters_are_gender_and_race(self):
+        axes = axes_of([], [], {}, toyworld=False, usual=("gender", "race"))
+        assert [axis.name for axis in axes] == ["gender", "race"]
+
     def test_may_be_ones_own(self):
         (axis,) = axes_of([], [], {"height": {"tall": "a tall person", "short": "a short person"}}, toyworld=False)
         assert axis.texts == ("a tall person", "a short person")
@@ -221,7 +236,12 @@ class TestRecipe:
             ({"judging": {"clp": "x"}}, "judging.clp: there is no such setting; did you mean clip"),
             ({"protocol": "prompts"}, "name the file that holds them"),
             ({"settings": [{"name": "a"}, {"name": "a"}]}, "a comes twice"),
+            ({"settings": [{"name": "A"}, {"name": "a"}]}, "comes twice"),
             ({"settings": [{"name": "../a"}]}, "cannot be a folder's name"),
+            ({"settings": [{"name": "con"}]}, "cannot be a folder's name"),
+            ({"settings": [{"name": "unsteered", "adapters": ["a.safetensors"]}]}, "takes no adapters"),
+            ({"prompts": "mine.txt"}, "winobias has its own prompts"),
+            ({"judging": {"metrics": ["distance"]}}, "distance compare with unsteered pictures"),
             ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real pictures"),
             ({"judging": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
             ({"drawing": {"width": 512}}, "width and height together"),

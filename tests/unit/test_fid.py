@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.evaluation.fid import frechet_distance_of
+from respodiff.trainer.evaluation.fid import FrechetDistance
 
 CPU = torch.device("cpu")
 
@@ -81,9 +81,9 @@ def test_colours_moved_by_ten_are_a_hundred_away(tmp_path, colours, network):
     """The same spread around another mean: the distance is that of the means, squared."""
     files = pictures(tmp_path / "drawn", colours)
     pictures(tmp_path / "real" / "a folder within", colours + np.array([10, 0, 0]))
-    distance = frechet_distance_of(files, tmp_path / "real", CPU, network(MeanColour()))
+    distance = FrechetDistance(tmp_path / "real", CPU, network(MeanColour())).of(files)
     assert distance == pytest.approx(100, abs=1e-6)
-    assert frechet_distance_of(files, tmp_path / "drawn", CPU, network(MeanColour())) == pytest.approx(0, abs=1e-6)
+    assert FrechetDistance(tmp_path / "drawn", CPU, network(MeanColour())).of(files) == pytest.approx(0, abs=1e-6)
 
 
 def test_it_is_clean_fids_figure(tmp_path, colours, network):
@@ -100,14 +100,14 @@ def test_it_is_clean_fids_figure(tmp_path, colours, network):
         verbose=False,
     )
     assert expected > 1e-4
-    assert frechet_distance_of(files, tmp_path / "real", "cpu", file) == pytest.approx(expected, rel=1e-6)
+    assert FrechetDistance(tmp_path / "real", "cpu", file).of(files) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_reference_may_be_statistics(tmp_path, colours, network):
     files = pictures(tmp_path / "drawn", colours)
     moved = colours + np.array([0, 10, 0])
     np.savez(tmp_path / "real.npz", mu=moved.mean(0), sigma=np.cov(moved, rowvar=False))
-    distance = frechet_distance_of(files, tmp_path / "real.npz", CPU, network(MeanColour()))
+    distance = FrechetDistance(tmp_path / "real.npz", CPU, network(MeanColour())).of(files)
     assert distance == pytest.approx(100, abs=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_inceptions_own_file_is_used_as_clean_fid_uses_it(tmp_path, network, mon
     monkeypatch.setattr(cleanfid.fid, "frechet_distance", lambda mu, sigma, *_: mu[0])
     files = pictures(tmp_path / "drawn", np.array([[0.0] * 3, [64.0] * 3]))
     network(Inception(), "inception-2015-12-05.pt")
-    mean = frechet_distance_of(files, tmp_path / "drawn", CPU, tmp_path / "inception-2015-12-05.pt")
+    mean = FrechetDistance(tmp_path / "drawn", CPU, tmp_path / "inception-2015-12-05.pt").of(files)
     assert mean == pytest.approx((-1 - 0.5) / 2)
 
 
@@ -124,7 +124,7 @@ class TestRefusals:
         files = pictures(tmp_path / "drawn", colours)
         for few in ([], files[:1]):
             with pytest.raises(RespoDiffError, match=f"two at least, and here are {len(few)}"):
-                frechet_distance_of(few, tmp_path / "drawn", CPU, network(MeanColour()))
+                FrechetDistance(tmp_path / "drawn", CPU, network(MeanColour())).of(few)
 
     @pytest.mark.parametrize(("count", "said"), [(0, "no pictures"), (1, "one picture")])
     def test_a_reference_needs_pictures(self, tmp_path, colours, network, count, said):
@@ -132,13 +132,13 @@ class TestRefusals:
         pictures(tmp_path / "real", colours[:count])
         (tmp_path / "real" / "captions.txt").write_text("a cat")
         with pytest.raises(RespoDiffError, match=f"holds {said} to compare with. Name a folder"):
-            frechet_distance_of(files, tmp_path / "real", CPU, network(MeanColour()))
+            FrechetDistance(tmp_path / "real", CPU, network(MeanColour())).of(files)
 
     def test_a_damaged_picture_is_named(self, tmp_path, colours, network):
         files = pictures(tmp_path / "drawn", colours, noise=30)
         files[3].write_bytes(files[3].read_bytes()[:-500])
         with pytest.raises(RespoDiffError, match=r"drawn/3\.png cannot be read"):
-            frechet_distance_of(files, tmp_path / "drawn", CPU, network(MeanColour()))
+            FrechetDistance(tmp_path / "drawn", CPU, network(MeanColour())).of(files)
 
     def test_without_inception_it_is_said_where_to_get_it(self, tmp_path, colours, monkeypatch):
         def no_network(**_):
@@ -147,21 +147,21 @@ class TestRefusals:
         monkeypatch.setattr("cleanfid.inception_torchscript.check_download_inception", no_network)
         files = pictures(tmp_path / "drawn", colours)
         with pytest.raises(RespoDiffError, match=r"no network.*Download https://\S+\.pt and name .* --inception"):
-            frechet_distance_of(files, tmp_path / "drawn", CPU, None)
+            FrechetDistance(tmp_path / "drawn", CPU, None).of(files)
 
     @pytest.mark.parametrize("name", ["network.pt", "inception-2015-12-05.pt"])
     def test_files_that_are_no_network_are_told(self, tmp_path, colours, name):
         files = pictures(tmp_path / "drawn", colours)
         with pytest.raises(RespoDiffError, match=f"{name} could not be loaded"):
-            frechet_distance_of(files, tmp_path / "drawn", CPU, tmp_path / name)
+            FrechetDistance(tmp_path / "drawn", CPU, tmp_path / name).of(files)
         (tmp_path / name).write_bytes(b"no network")
         with pytest.raises(RespoDiffError, match=f"{name} could not be loaded"):
-            frechet_distance_of(files, tmp_path / "drawn", CPU, tmp_path / name)
+            FrechetDistance(tmp_path / "drawn", CPU, tmp_path / name).of(files)
 
     def test_a_network_must_give_a_row_for_each_picture(self, tmp_path, colours, network):
         files = pictures(tmp_path / "drawn", colours)
         with pytest.raises(RespoDiffError, match=r"\(8, 3, 3, 3\) for 8 pictures"):
-            frechet_distance_of(files, tmp_path / "drawn", CPU, network(Maps()))
+            FrechetDistance(tmp_path / "drawn", CPU, network(Maps())).of(files)
 
     @pytest.mark.parametrize(
         ("held", "message"),
@@ -176,7 +176,7 @@ class TestRefusals:
         files = pictures(tmp_path / "drawn", colours)
         np.savez(tmp_path / "real.npz", **held)
         with pytest.raises(RespoDiffError, match=message):
-            frechet_distance_of(files, tmp_path / "real.npz", CPU, network(MeanColour()))
+            FrechetDistance(tmp_path / "real.npz", CPU, network(MeanColour())).of(files)
 
     @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut short"])
     def test_files_that_are_no_statistics_are_told(self, tmp_path, colours, network, content):
@@ -184,4 +184,4 @@ class TestRefusals:
         if content is not None:
             (tmp_path / "real.npz").write_bytes(content)
         with pytest.raises(RespoDiffError, match=r"real\.npz cannot be read as statistics"):
-            frechet_distance_of(files, tmp_path / "real.npz", CPU, network(MeanColour()))
+            FrechetDistance(tmp_path / "real.npz", CPU, network(MeanColour())).of(files)

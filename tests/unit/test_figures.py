@@ -160,6 +160,17 @@ class TestIntervals:
         one = setting_figures(made, [GENDER], QUICK).overall["deviation ratio/gender"]
         assert (one.low, one.high) == (0, 0)
 
+    def test_of_a_balanced_set_hold_its_ratio(self):
+        """Resamples only add deviation, and take from the worst group; both intervals hold the value all the same."""
+        labels = [W] * 14 + [M] + [M] * 14 + [W]
+        wanted = [W] * 15 + [M] * 15
+        groups = [name for name in "abcdefghijkl" for _ in labels]
+        figures = setting_figures(rows(labels * 12, wanted * 12, groups), [GENDER], QUICK).overall
+        ratio, accuracy = figures["deviation ratio/gender"], figures["steering accuracy/gender"]
+        assert ratio.low == ratio.value == 0 < ratio.high < 0.05
+        assert accuracy.value == pytest.approx(14 / 15)
+        assert accuracy.low < accuracy.value < accuracy.high
+
     def test_a_single_picture_has_none(self):
         one = setting_figures(rows([W]), [GENDER], QUICK).overall["deviation ratio/gender"]
         assert (one.value, one.low, one.high) == (1, None, None)

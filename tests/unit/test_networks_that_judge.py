@@ -131,7 +131,7 @@ class TestClip:
         first = clip.texts(["a", "b", "a"])
         assert torch.equal(clip.texts(["b", "a"]), first[[1, 0]])
         assert torch.equal(first[0], first[2])
-        assert encode.calls == [(["a", "b"],)]
+        assert encode.calls == [("a",), ("b",)]
 
     def test_the_oldest_texts_are_forgotten(self, clip, monkeypatch):
         monkeypatch.setattr(clip_module, "_TEXTS_KEPT", 3)

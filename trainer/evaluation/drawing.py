@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -25,7 +25,7 @@ from ..sheet import pixels
 from .asked import Asked
 from .pictures import PictureFolder
 
-_CACHED_PROMPTS = 1024
+_CACHED_PROMPTS = 64  # pictures of one prompt stand together
 _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture
 
 
@@ -38,19 +38,16 @@ class Job:
     given: FairGroup
 
 
-@dataclass
 class Painter:
     """Draws with a base model, DDIM without noise, as the trainer's own previews."""
 
-    base: BaseModel
-    steps: int = 50
-    guidance: float = 7.5
-    _schedule: Schedule = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._schedule = Schedule.of(self.base.alphas_cumprod, self.steps)
-        # Each prompt by itself: what stands beside it must not change it.
-        self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: self.base.encode_prompts([prompt]))
+    def __init__(self, base: BaseModel, steps: int = 50, guidance: float = 7.5) -> None:
+        self.base = base
+        self.guidance = guidance
+        self._schedule = Schedule.of(base.alphas_cumprod, steps)
+        # Each prompt by itself: what stands beside it must not change it. Not a method: a cache that knew this object
+        # would keep the model in memory.
+        self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
     def draw(self, asked: Sequence[Asked], given: Sequence[FairGroup]) -> torch.Tensor:
         """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""

@@ -28,27 +28,34 @@ class _Statistics(NamedTuple):
     sigma: np.ndarray
 
 
-def frechet_distance_of(
-    files: Sequence[Path], reference: Path, device: torch.device | str, extractor: Path | None
-) -> float:
-    """FID of these pictures and a reference: a folder of real pictures, or an .npz with their mu and sigma.
+class FrechetDistance:
+    """FID to a reference: a folder of real pictures, or an .npz with the mu and sigma of their features.
 
-    Features come from clean-fid's Inception, which it downloads once, or from `extractor`: that Inception's file under
-    its own name, or any TorchScript that maps pictures (n, 3, 299, 299), fp32 from 0 to 255, to features (n, D). Raises
-    RespoDiffError.
+    Features come from clean-fid's Inception, which it downloads when it is not there, or from `extractor`: that
+    Inception's file under its own name, or any TorchScript that maps pictures (n, 3, 299, 299), fp32 from 0 to 255, to
+    features (n, D). The reference's own are computed once. Raises RespoDiffError for what is wrong with either.
     """
-    if len(files) < 2:
-        raise RespoDiffError(f"FID compares sets of pictures: it takes two at least, and here are {len(files)}.")
-    device = torch.device(device)
-    network = _extractor(extractor, device)
-    drawn = _statistics(files, network, device)
-    real = _read(reference) if reference.suffix == ".npz" else _of_folder(reference, network, device)
-    if real.mu.shape != drawn.mu.shape:
-        raise RespoDiffError(
-            f"The statistics in {reference} are of {len(real.mu)} features, those of the pictures of {len(drawn.mu)}: "
-            "they were made with another network. Name the folder of real pictures instead."
-        )
-    return float(need("cleanfid.fid").frechet_distance(*drawn, *real))
+
+    def __init__(self, reference: Path, device: torch.device | str, extractor: Path | None) -> None:
+        self._reference, self._device = reference, torch.device(device)
+        self._network = _extractor(extractor, self._device)
+        self._real = _read(reference) if reference.suffix == ".npz" else None
+        self._pictures = [] if self._real else _pictures_in(reference)
+        self.fingerprint = f"clean-fid, {extractor.name if extractor else 'Inception'}, to {reference.name}"
+
+    def of(self, files: Sequence[Path]) -> float:
+        """The distance of these pictures. Raises RespoDiffError."""
+        if len(files) < 2:
+            raise RespoDiffError(f"FID compares sets of pictures: it takes two at least, and here are {len(files)}.")
+        drawn = _statistics(files, self._network, self._device)
+        if self._real is None:
+            self._real = _statistics(self._pictures, self._network, self._device)
+        if self._real.mu.shape != drawn.mu.shape:
+            raise RespoDiffError(
+                f"The statistics in {self._reference} are of {len(self._real.mu)} features, those of the pictures of "
+                f"{len(drawn.mu)}: they were made with another network. Name the folder of real pictures instead."
+            )
+        return float(need("cleanfid.fid").frechet_distance(*drawn, *self._real))
 
 
 def _extractor(file: Path | None, device: torch.device) -> Extractor:
@@ -69,14 +76,14 @@ def _extractor(file: Path | None, device: torch.device) -> Extractor:
     return network
 
 
-def _of_folder(folder: Path, network: Extractor, device: torch.device) -> _Statistics:
+def _pictures_in(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
     if len(files) < 2:
         raise RespoDiffError(
             f"{folder} holds {'one picture' if files else 'no pictures'} to compare with. Name a folder of real "
             "pictures, or an .npz file with the mu and sigma of their features."
         )
-    return _statistics(files, network, device)
+    return files
 
 
 def _statistics(files: Sequence[Path], network: Extractor, device: torch.device) -> _Statistics:
@@ -91,10 +98,9 @@ def _statistics(files: Sequence[Path], network: Extractor, device: torch.device)
             verbose=False,
         )
     except OSError as error:
-        damaged = next(file for file in files if not _is_whole(file))
-        raise RespoDiffError(
-            f"The picture {damaged} cannot be read ({reason_of(error)}). Take it away, or replace it."
-        ) from error
+        damaged = next((file for file in files if not _is_whole(file)), None)
+        which = f"The picture {damaged}" if damaged else "One of the pictures for FID"
+        raise RespoDiffError(f"{which} cannot be read ({reason_of(error)}). Take it away, or replace it.") from error
     if features.ndim != 2:
         raise RespoDiffError(
             f"The network for FID gives features of shape {features.shape} for {len(files)} pictures; it must give one "

@@ -52,8 +52,8 @@ class EvaluationFolder:
 
     def _give_up(self) -> None:
         """Delete what an evaluation wrote; anything else in the folder stays."""
-        for folder in (self.pictures.folder, self.path / "scores"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in ("pictures", "pictures.dropped", "scores"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
         for file in (self.images_csv, self.figures_csv, self.figures_json, self.report, self._manifest):
             file.unlink(missing_ok=True)
 
@@ -69,8 +69,10 @@ class EvaluationFolder:
         write_report({self.path.name: (results, self.pictures)}, self.report)
 
     def drop_pictures(self) -> None:
-        """Delete the pictures; the results stay."""
-        shutil.rmtree(self.pictures.folder)
+        """Delete the pictures, for good once begun; the results stay."""
+        leaving = self.pictures.folder.with_name("pictures.dropped")
+        self.pictures.folder.rename(leaving)
+        shutil.rmtree(leaving)
 
     def _check_same(self, manifest: Mapping[str, Any]) -> None:
         try:

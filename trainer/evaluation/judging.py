@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -13,6 +14,9 @@ from .folder import ScoreFile
 from .pictures import DamagedPicture, PictureFolder
 from .recipe import UNSTEERED, EvalRecipe, Metric, Protocol
 from .scorer import Axis, Scorer, Scores, Shown
+
+if TYPE_CHECKING:
+    from .fid import FrechetDistance
 
 _METRICS: dict[Protocol, tuple[Metric, ...]] = {
     "winobias": ("labels", "alignment", "distance", "change"),
@@ -85,13 +89,22 @@ def make_scorers(
 
         assert judging.q16_prompts is not None, "checked by the recipe"
         scorers.append(Q16Scorer(load_clip(judging.q16_clip, device, "--q16-clip"), load_prompts(judging.q16_prompts)))
-    if "fid" in metrics and judging.reference and not judging.reference.exists():
-        raise RespoDiffError(f"There is no {judging.reference}: FID needs real pictures, or their statistics (.npz).")
     if not scorers and "fid" not in metrics:
         raise RespoDiffError(
             "There is nothing to measure: name an --axis to tell apart, or a --metric (alignment, nudity ...)."
         )
     return scorers
+
+
+def make_fid(recipe: EvalRecipe, device: torch.device) -> FrechetDistance:
+    """FID to the recipe's reference. Raises RespoDiffError where that or the network cannot be had."""
+    from .fid import FrechetDistance
+
+    reference = recipe.judging.reference
+    assert reference is not None, "checked by the recipe"
+    if not reference.exists():
+        raise RespoDiffError(f"There is no {reference}: FID needs real pictures, or their statistics (.npz).")
+    return FrechetDistance(reference, device, recipe.judging.inception)
 
 
 def key_of(job: Job) -> str:

@@ -8,6 +8,7 @@ that a picture does not depend on the device.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,8 +95,9 @@ def captions(rows: Iterable[dict[str, Any]], first_seed: int = 0) -> list[Asked]
 
 
 def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int = 0) -> list[Asked]:
-    """Prompts of one's own, `per_prompt` pictures each. A row may have a `group`, within which ratios are taken (else
-    the prompt itself is its group), `categories` parted by commas, and a `seed` of its own first picture.
+    """Prompts of one's own, `per_prompt` pictures each. A row may have a `group`, within which ratios are taken,
+    `categories` parted by commas, and a `seed` of its own first picture. Without groups the ratio is taken within each
+    prompt, or over all where a prompt has one picture only.
     """
     asked = []
     for number, row in enumerate(rows):
@@ -103,7 +105,7 @@ def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int
         categories = _categories(row)
         first = _seed(row, number, first_seed + number * per_prompt)
         for turn in range(per_prompt):
-            group = str(row.get("group") or prompt)
+            group = str(row.get("group") or (prompt if per_prompt > 1 else ""))
             asked.append(Asked(f"{number:05d}-{turn}", prompt, first + turn, group, categories, turn, per_prompt))
     return asked
 
@@ -130,13 +132,13 @@ def read_rows(path: Path, column: str) -> list[dict[str, Any]]:
 
 def _parse(suffix: str, text: str) -> list[Any]:
     if suffix == ".csv":
-        return list(csv.DictReader(text.splitlines()))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     if suffix == ".json":
         rows = json.loads(text)
         return rows if isinstance(rows, list) else [rows]
     if suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -41,11 +41,17 @@ def manifest_of(
 def _setting(recipe: SettingRecipe, setting: Setting) -> dict[str, Any]:
     terms = [term for group in setting.groups for term in group.terms] + list(setting.always)
     return {
-        "adapters": {path.name: _sha256(path) for path in recipe.adapters},
+        "adapters": {name: _sha256(path) for name, path in _named(recipe.adapters)},
         "strength": recipe.strength,
         "groups": [group.name for group in setting.groups],
         "strengths": {term.concept.name: term.ram_strength for term in terms},
     }
+
+
+def _named(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Files by name, with their folder where two have the same."""
+    names = [path.name for path in paths]
+    return [(path.name if names.count(path.name) == 1 else str(path), path) for path in paths]
 
 
 def _digest(value: Any) -> str:

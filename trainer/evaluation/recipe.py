@@ -17,6 +17,7 @@ Metric = Literal["labels", "alignment", "distance", "change", "nudity", "q16", "
 UNSTEERED = "unsteered"
 """The setting without any adapter, which the others are compared with."""
 
+_RESERVED = {"CON", "PRN", "AUX", "NUL"}  # of Windows
 _NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -37,7 +38,7 @@ class SettingRecipe(Strict):
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str) -> str:
-        if _NAME_FORBIDS.search(name) or name.startswith("."):
+        if _NAME_FORBIDS.search(name) or name[0] == "." or name[-1] in ". " or name.upper() in _RESERVED:
             raise ValueError(f"{name!r} cannot be a folder's name")
         return name
 
@@ -81,6 +82,7 @@ class JudgingRecipe(Strict):
     q16_clip: str = "openai/clip-vit-large-patch14"
     reference: Path | None = None
     inception: Path | None = None
+    batch: int = Field(default=64, ge=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     resamples: int = Field(default=1000, ge=100)
 
@@ -117,9 +119,17 @@ class EvalRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvalRecipe:
-        names = [setting.name for setting in self.settings]
+        names = [setting.name.casefold() for setting in self.settings]  # some file systems see no difference
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"settings: {', '.join(twice)} comes twice; each needs a name of its own")
+        if any(setting.name.casefold() == UNSTEERED and setting.adapters for setting in self.settings):
+            raise ValueError(f"settings: {UNSTEERED} is what the others are compared with, so it takes no adapters")
+        if self.protocol == "winobias" and (self.prompts or self.limit):
+            raise ValueError("winobias has its own prompts, all of them: use the protocol prompts for a file of yours")
+        compared = {"distance", "change"} & set(self.judging.metrics)
+        if compared and (UNSTEERED not in names or len(names) == 1):
+            which = ", ".join(sorted(compared))
+            raise ValueError(f"judging.metrics: {which} compare with {UNSTEERED} pictures: measure both")
         if self.protocol == "prompts" and self.prompts is None:
             raise ValueError("prompts: name the file that holds them (.txt, .csv, .json or .jsonl)")
         if self.extended and self.protocol != "winobias":

@@ -78,8 +78,9 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
             table=[[cell_of(entry.figures.overall.get(column), column) for column in columns] for entry in entries],
             charts=list(_bars(entries)),
             curves=list(_curves(runs)),
-            grid=_grid(entries),
-            grid_labels=[entry.label for entry in entries],
+            grids=_grids(entries),
+            labels=[entry.label for entry in entries],
+            left_out=[entry.label for entry in entries[_MOST_BARS:]],
             further=_further(entries, columns),
             version=version("respodiff"),
         )
@@ -170,7 +171,9 @@ def _curves(runs: Mapping[str, tuple[Results, PictureFolder]]) -> Iterable[str]:
         by_adapters: dict[str, list[tuple[float, str]]] = {}
         for name, facts in results.manifest["settings"].items():
             if facts["adapters"]:
-                key = repr((sorted(facts["adapters"].items()), facts["groups"]))
+                # The same but for one strength that scales all of them.
+                ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
+                key = repr((sorted(facts["adapters"].items()), facts["groups"], sorted(ratios.items())))
                 by_adapters.setdefault(key, []).append((facts["strength"], name))
         for at in by_adapters.values():
             strengths = dict(sorted(at))
@@ -223,14 +226,28 @@ def _spread(names: list[str], count: int) -> list[str]:
     return [names[number * len(names) // count] for number in range(count)]
 
 
-def _grid(entries: Sequence[Entry]) -> list[tuple[str, list[list[Picture]]]]:
-    """The pictures that the first run's samples name, in rows by group, of each entry; rows without any left out."""
-    rows = []
-    for name, ids in entries[0].run.shown.items():
-        cells = [[tile for id_ in ids if (tile := _tile(entry, id_))] for entry in entries]
-        if any(cells):
-            rows.append((name, cells))
-    return rows
+class Grid(NamedTuple):
+    """Pictures of the same things asked: a column for each entry, rows by group."""
+
+    labels: list[str]
+    rows: list[tuple[str, list[list[Picture]]]]
+
+
+def _grids(entries: Sequence[Entry]) -> list[Grid]:
+    """A grid for all entries that were asked the same; rows without any picture are left out."""
+    by_asked: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_asked.setdefault(entry.run.manifest["asked"]["sha256"], []).append(entry)
+    grids = []
+    for alike in by_asked.values():
+        rows = []
+        for name, ids in alike[0].run.shown.items():
+            cells = [[tile for id_ in ids if (tile := _tile(entry, id_))] for entry in alike]
+            if any(cells):
+                rows.append((name, cells))
+        if rows:
+            grids.append(Grid([entry.label for entry in alike], rows))
+    return grids
 
 
 def _tile(entry: Entry, picture: str) -> Picture | None:

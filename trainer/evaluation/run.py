@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from tqdm import tqdm
 
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
@@ -25,7 +26,7 @@ from .asked import Asked
 from .drawing import Job, Painter, all_drawn, batches, draw_missing
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
 from .folder import EvaluationFolder
-from .judging import collect, make_scorers, metrics_of, score_missing
+from .judging import collect, make_fid, make_scorers, metrics_of, score_missing
 from .provenance import manifest_of
 from .recipe import EvalRecipe
 from .report import samples_of
@@ -35,7 +36,7 @@ from .settings import Setting, axes_of, resolve
 
 log = logging.getLogger(__name__)
 
-_JUDGED_AT_ONCE = 64
+_USUAL_AXES = ("gender", "race")  # what WinoBias is about, where no adapter says it
 _UNSAFE_IN_TOYWORLD, _CAPTIONS_IN_TOYWORLD = 10, 160
 
 
@@ -45,13 +46,16 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     What is drawn and scored already is kept. Raises RespoDiffError, Interrupted after a signal, and OSError as the file
     system does.
     """
-    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu")
+    # The first process counts and reports while the others wait, and devices are not equally fast.
+    patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu", kwargs_handlers=[patient])
     main = accelerator.is_main_process
     toyworld = recipe.base == TOYWORLD
     settings = [resolve(setting) for setting in recipe.settings]
     base = open_base(recipe, accelerator.device)
     check_models(base, settings)
-    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld)
+    usual = _USUAL_AXES if recipe.protocol == "winobias" else ()
+    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld, usual)
     asked = asked_of(recipe)
     folder = EvaluationFolder(recipe.output)
     manifest = manifest_of(recipe, base, settings, asked)
@@ -59,40 +63,67 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
         log.info("%s is there already: what it holds is kept.", folder.path)
     accelerator.wait_for_everyone()
     if folder.is_finished_without_pictures:
-        raise RespoDiffError(
-            f"{folder.path} is finished and its pictures were not kept; its report is {folder.report}."
-        )
+        log.info("It is finished; its pictures were not kept.")
+        return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     jobs = jobs_of(asked, settings, recipe.seed)
     metrics = metrics_of(recipe, toyworld)
     if not all_drawn(jobs, folder.pictures):
-        # A judge that cannot be had must not come out after hours of drawing.
-        make_scorers(recipe, metrics, axes, toyworld, torch.device("cpu"))
-    with _advised(folder, recipe.drawing.batch), stop_requests(says=main) as stop:
+        check_judges(recipe, axes)
+    with stop_requests(says=main) as stop:
         painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
-        _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, folder, main and shown)
-        del painter, base  # its memory is for those who judge
+        with _advised(folder, _SMALLER_DRAWING):
+            _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, folder, main and shown)
+        del painter, base  # their memory is for those who judge
+        if accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
         accelerator.wait_for_everyone()
-        scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
-        files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
-        todo = batches(jobs, _JUDGED_AT_ONCE)[share]
-        _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, folder, main and shown)
+        with _advised(folder, _SMALLER_JUDGING):
+            scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
+            files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
+            todo = batches(jobs, recipe.judging.batch)[share]
+            _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, folder, main and shown)
         accelerator.wait_for_everyone()
     results = None
     if main:
         scores, damaged = collect(jobs, files.values(), folder.pictures)
         rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
         figures = _figures(recipe, rows, axes)
-        if "fid" in metrics:
-            figures = _with_fid(figures, rows, recipe, folder, accelerator.device)
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
         results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
         folder.write(results, rows)
+        if "fid" in metrics:
+            with _advised(folder, _SMALLER_JUDGING):
+                results = _with_fid(results, rows, recipe, folder, accelerator.device)
+            folder.write(results, rows)
         if not recipe.keep_pictures:
             folder.drop_pictures()
     accelerator.wait_for_everyone()
     return results
+
+
+def check_judges(recipe: EvalRecipe, axes: tuple[Axis, ...]) -> None:
+    """Raise RespoDiffError where a judge cannot be had, which must not come out after hours of drawing."""
+    toyworld, device = recipe.base == TOYWORLD, torch.device("cpu")
+    metrics = metrics_of(recipe, toyworld)
+    make_scorers(recipe, metrics, axes, toyworld, device)
+    if "fid" in metrics:
+        make_fid(recipe, device)
+
+
+def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
+    """Raise RespoDiffError for what would come out only when the adapters of a recipe are trained: prompts that cannot
+    be had or shared among so many groups, and judges.
+    """
+    asked = asked_of(recipe)
+    shares = {one.turns for one in asked}
+    if min(shares) > 1 and any(share % groups for share in shares):
+        raise RespoDiffError(
+            f"{min(shares)} pictures of each prompt cannot be shared evenly among {groups} groups: let --images "
+            f"make it a multiple of {groups}."
+        )
+    check_judges(recipe, axes_of([], axes, recipe.judging.classes, recipe.base == TOYWORLD))
 
 
 def asked_of(recipe: EvalRecipe) -> list[Asked]:
@@ -204,40 +235,34 @@ def _figures(recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis]) -> d
 
 
 def _with_fid(
-    figures: Mapping[str, SettingFigures],
-    rows: Sequence[Row],
-    recipe: EvalRecipe,
-    folder: EvaluationFolder,
-    device: torch.device,
-) -> dict[str, SettingFigures]:
-    """The figures with each setting's FID; computed once, without an interval."""
-    from .fid import frechet_distance_of
-
-    judging = recipe.judging
-    assert judging.reference is not None, "checked by the recipe"
-    result = {}
-    for name, setting in figures.items():
+    results: Results, rows: Sequence[Row], recipe: EvalRecipe, folder: EvaluationFolder, device: torch.device
+) -> Results:
+    """The results with each setting's FID, without an interval."""
+    fid = make_fid(recipe, device)
+    settings = {}
+    for name, setting in results.settings.items():
         sound = [row.job.asked.id for row in rows if row.job.setting == name and row.scores is not None]
-        files = [folder.pictures.path(name, one) for one in sound]
-        distance = frechet_distance_of(files, judging.reference, device, judging.inception)
-        overall = {**setting.overall, "fid": Figure(distance, None, None, len(files))}
-        result[name] = replace(setting, overall=overall)
-    return result
+        distance = fid.of([folder.pictures.path(name, one) for one in sound])
+        overall = {**setting.overall, "fid": Figure(distance, None, None, len(sound))}
+        settings[name] = replace(setting, overall=overall)
+    return replace(results, settings=settings, judges={**results.judges, "fid": fid.fingerprint})
+
+
+_SMALLER_DRAWING = (
+    "a smaller --batch, with --restart or in another folder, since a picture depends a little on its batch"
+)
+_SMALLER_JUDGING = "a smaller --judging-batch; the pictures are kept"
 
 
 @contextmanager
-def _advised(folder: EvaluationFolder, batch: int) -> Iterator[None]:
+def _advised(folder: EvaluationFolder, smaller: str) -> Iterator[None]:
     """Turn a full device and a full disk into RespoDiffErrors that say how to go on."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        smaller = f"--batch {batch // 2}" if batch > 1 else "--width and --height below the native size"
-        raise RespoDiffError(
-            f"The device ran out of memory ({reason_of(error)}). Use less: {smaller}, with --restart or another "
-            "folder, since a picture depends a little on its batch."
-        ) from None
+        raise RespoDiffError(f"The device ran out of memory ({reason_of(error)}). Use {smaller}.") from None
     except OSError as error:
         if error.errno not in FULL:
             raise

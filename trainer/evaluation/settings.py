@@ -36,7 +36,7 @@ class Setting:
 
     def given(self, asked: Sequence[Asked], seed: int) -> list[FairGroup]:
         """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
-        in the paper's code; where a prompt has one picture only, over all pictures (`seed` says which gets which).
+        in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
 
         Raises RespoDiffError where the pictures of a prompt cannot be shared evenly.
         """
@@ -52,8 +52,21 @@ class Setting:
                 f"multiple of {len(groups)}."
             )
         else:
-            numbers = balanced([1.0] * len(groups), len(asked), seed)
+            numbers = _shared_within_groups(asked, len(groups), seed)
         return [groups[number] for number in numbers]
+
+
+def _shared_within_groups(asked: Sequence[Asked], groups: int, seed: int) -> list[int]:
+    """For each picture a number below `groups`, each as often as can be among the pictures that a ratio is taken of."""
+    places: dict[str, list[int]] = {}
+    for place, one in enumerate(asked):
+        places.setdefault(one.group, []).append(place)
+    numbers = [0] * len(asked)
+    for further, own in enumerate(places.values()):
+        # Another seed for each: what does not divide evenly goes round.
+        for place, number in zip(own, balanced([1.0] * groups, len(own), seed + further), strict=True):
+            numbers[place] = number
+    return numbers
 
 
 def resolve(recipe: SettingRecipe) -> Setting:
@@ -94,8 +107,10 @@ def axes_of(
     named: Sequence[str],
     own: Mapping[str, Mapping[str, str]],
     toyworld: bool,
+    usual: Sequence[str] = (),
 ) -> tuple[Axis, ...]:
-    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`.
+    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`; of none, the
+    `usual` ones (on ToyWorld all).
 
     An axis' classes are the user's, or the built-in presets' with the adapters' further ones. Raises RespoDiffError
     for an axis nobody knows, and where there is only one class to tell apart.
@@ -105,8 +120,8 @@ def axes_of(
     known = {axis.name: axis for axis in TOYWORLD_AXES} if toyworld else _known_axes(infos)
     known |= {name: Axis(name, tuple(words), tuple(words.values())) for name, words in own.items()}
     wanted = list(named) or [*own, *sorted(steered - own.keys())]
-    if toyworld and not wanted:
-        wanted = list(known)
+    if not wanted:
+        wanted = list(known if toyworld else usual)
     if unknown := [name for name in wanted if name not in known]:
         raise RespoDiffError(
             f"Nothing is known of the axis {', '.join(map(repr, unknown))}; known are: {', '.join(known)}. Give its "

@@ -21,13 +21,13 @@ from ..base.model import TOYWORLD
 from ..evaluation.figures import ACCURACY, DEVIATION
 from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results
-from ..evaluation.run import evaluate
+from ..evaluation.run import evaluate, rehearse
 from ..recipe import Recipe, expand_group, presets
 from ..strict import Strict, checked, load_toml, parse_toml
 from .adapters import trained
 
 CONFIDENCE = 0.95
-_TOYWORLD_IMAGES = 10  # of a profession: enough over several seeds
+_TOYWORLD_IMAGES = 5  # of a profession and group: one for each template, enough over several seeds
 
 
 class Variant(Strict):
@@ -81,7 +81,7 @@ class Ablation:
                 "base": self.base,
                 "output": str(self.output / f"seed {seed}"),
                 "settings": settings,
-                "images": self.images or (_TOYWORLD_IMAGES if self.base == TOYWORLD else None),
+                "images": self.images or (_TOYWORLD_IMAGES * len(self.presets) if self.base == TOYWORLD else None),
                 "seed": seed * 1_000_003,  # no picture of one seed is another's
                 "drawing": dict(self.drawing or {}),
                 "judging": dict(self.judging or {}),
@@ -137,6 +137,12 @@ def ablate(ablation: Ablation) -> Table | None:
 
     What is done already is kept. Writes ablation.csv, .md and .svg. Raises as training and evaluation do.
     """
+    axis = presets()[ablation.presets[0]]["axis"]
+    rehearse(
+        ablation.evaluation(0, dict.fromkeys(ablation.variants, Path("adapter.safetensors"))),
+        [axis],
+        len(ablation.presets),
+    )
     tables: list[Results] = []
     for seed in range(ablation.seeds):
         adapters = {name: trained(ablation.recipe(name, seed)) for name in ablation.variants}

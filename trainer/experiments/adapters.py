@@ -23,11 +23,13 @@ def trained(recipe: Recipe) -> Path:
     noted = recipe.output.with_suffix(".recipe.json")
     if noted.exists() and json.loads(noted.read_text("utf-8")) != resolved:
         raise RespoDiffError(f"{recipe.output} was trained with other settings: name another folder, or delete it.")
-    if recipe.output.exists() and noted.exists():
-        return recipe.output
+    if recipe.output.exists():
+        if noted.exists():
+            return recipe.output
+        raise RespoDiffError(f"{recipe.output} is there already, and was not trained here: name another folder.")
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     if is_speaker():
         with replacing(noted) as partial:
             partial.write_text(json.dumps(resolved, indent=1), "utf-8")
     unfinished = RunFolder(recipe.output).is_unfinished
-    return train(recipe, resume=unfinished, force=True)
+    return train(recipe, resume=unfinished)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from ...respodiff_core.adapter import Adapter
+from ...respodiff_core.adapter import Adapter, to_bytes
+from ...respodiff_core.concept import Concept
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.fair_groups import FairGroup
 from ...respodiff_core.prompt_guard import axis_of
@@ -43,7 +44,8 @@ from .calibration import (
 log = logging.getLogger(__name__)
 
 _OTHER_SEEDS = 1_000_003  # what a seed is moved by, when all that is asked was drawn once
-_SAFETY: tuple[Metric, ...] = ("nudity", "q16")
+_NUDITY = ("sexual", "nud", "naked", "nsfw")
+_LOOKED_THROUGH = 10  # times the pictures of a look: as many, at most, are drawn to find unsafe ones
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Judged:
     axes: tuple[Axis, ...]
     asked: Sequence[Asked]
     batch: int
+    new_seeds: bool = True
 
     def __call__(self, given: Sequence[FairGroup], first: int) -> np.ndarray:
         """(pictures, axes), as `calibration.Hits`."""
@@ -110,9 +113,10 @@ class Judged:
         return np.array(hits, dtype=bool)
 
     def _asked(self, number: int) -> Asked:
+        """Of the list; when it is through, the same with other seeds if they may be other ones."""
         rounds, place = divmod(number, len(self.asked))
         one = self.asked[place]
-        return replace(one, seed=one.seed + rounds * _OTHER_SEEDS)
+        return replace(one, seed=one.seed + rounds * _OTHER_SEEDS) if self.new_seeds else one
 
 
 def calibrate(
@@ -152,34 +156,34 @@ def calibrate(
         )
     painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
 
-    def judged(on: EvalRecipe, metrics: tuple[Metric, ...], axes: tuple[Axis, ...]) -> KeptHits:
-        scorers = make_scorers(on, metrics, axes, toyworld, accelerator.device)
-        asked = asked_of(on)
-        random.Random(0).shuffle(asked)  # a few pictures must be of many professions
-        made_of = [base.sha256, adapter.source, recipe.drawing.model_dump(), *(one.fingerprint for one in scorers)]
-        digest = hashlib.sha256(repr([*made_of, [one.prompt for one in asked]]).encode()).hexdigest()[:16]
-        return KeptHits(kept, digest, Judged(painter, scorers, axes, asked, recipe.drawing.batch))
+    content = hashlib.sha256(to_bytes(adapter)).hexdigest()
+
+    def hits_of(judged: Judged) -> KeptHits:
+        fingerprints = [scorer.fingerprint for scorer in judged.scorers]
+        made_of = [base.sha256, content, recipe.drawing.model_dump(), fingerprints, judged.asked]
+        return KeptHits(kept, hashlib.sha256(repr(made_of).encode()).hexdigest()[:16], judged)
 
     strengths: dict[str, Found] = {}
     scales: dict[tuple[str, str], FoundScales] = {}
     if fair:
         axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, toyworld)
-        hits = judged(recipe, ("labels",), axes)
+        scorers = make_scorers(recipe, ("labels",), axes, toyworld, accelerator.device)
+        hits = hits_of(Judged(painter, scorers, axes, _shuffled(asked_of(recipe)), recipe.drawing.batch))
         for concept in fair:
             strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
-    if safe:
-        metrics: tuple[Metric, ...] = (
-            ("labels",)
-            if toyworld
-            else tuple(metric for metric in _SAFETY if metric != "q16" or unsafe.judging.q16_prompts)
-        )
-        hits_unsafe = judged(unsafe, metrics, ())
-        for concept in safe:
-            strengths[concept.name] = _found(smallest_strength(concept, hits_unsafe, search), concept.name)
+    for concept in safe:
+        scorers = make_scorers(unsafe, _safety_metrics(concept, unsafe, toyworld), (), toyworld, accelerator.device)
+        asked = _of_category(_shuffled(asked_of(unsafe)), concept)
+        everything = Judged(painter, scorers, (), asked, recipe.drawing.batch)
+        # Of other prompts nothing unsafe is drawn anyway: any strength would be enough.
+        tempted = _tempted(hits_of(everything), asked, search, concept)
+        hits_unsafe = hits_of(replace(everything, asked=tempted, new_seeds=False))
+        strengths[concept.name] = _found(smallest_strength(concept, hits_unsafe, search), concept.name)
     adapter = with_strengths(adapter, {name: found.strength for name, found in strengths.items()})
     if pairs and fair and not concepts:
-        by_axis = axes_in(adapter)
         for one, other in pairs_of_axes(adapter):
+            # From 1, not on top of what the file recommended before.
+            by_axis = axes_in(with_scales(adapter, {(one, other): 1.0, (other, one): 1.0}))
             groups = [
                 [FairGroup(concept.name, (Term.of(concept, 1.0),)) for concept in by_axis[axis]]
                 for axis in (one, other)
@@ -191,6 +195,55 @@ def calibrate(
     for (one, other), pair in scales.items():
         recommended |= {(one, other): pair.scales[0], (other, one): pair.scales[1]}
     return Calibrated(with_scales(adapter, recommended), strengths, scales)
+
+
+def _shuffled(asked: list[Asked]) -> list[Asked]:
+    """In an order in which a few pictures are of many prompts; always the same."""
+    random.Random(0).shuffle(asked)
+    return asked
+
+
+def _safety_metrics(concept: Concept, unsafe: EvalRecipe, toyworld: bool) -> tuple[Metric, ...]:
+    """Who tells whether a picture is unsafe in the way that the concept is about. Raises RespoDiffError."""
+    if toyworld:
+        return ("labels",)
+    words = f"{concept.name} {concept.info.negative}".casefold()
+    if any(word in words for word in _NUDITY):
+        return ("nudity",)
+    if unsafe.judging.q16_prompts is None:
+        raise RespoDiffError(
+            f"{concept.name!r} is not about nudity, which is all that NudeNet sees: give Q16's prompt embeddings with "
+            "--q16-prompts, or leave the concept out by naming others with --concept."
+        )
+    return ("q16",)
+
+
+def _of_category(asked: list[Asked], concept: Concept) -> list[Asked]:
+    """The prompts of the category that the concept is named after, where there are any."""
+    own = [one for one in asked if {concept.name, concept.info.negative} & set(one.categories)]
+    return own or asked
+
+
+def _tempted(hits: KeptHits, asked: Sequence[Asked], search: Search, concept: Concept) -> list[Asked]:
+    """Things asked of which the model by itself draws something unsafe, enough for a search and its check.
+
+    Raises RespoDiffError where there are too few.
+    """
+    found: list[Asked] = []
+    nobody = FairGroup("", ())
+    most = min(len(asked), _LOOKED_THROUGH * search.pictures)
+    for first in range(0, most, search.chunk):
+        part = asked[first : min(first + search.chunk, most)]
+        free = hits([nobody] * len(part), first)[:, 0]
+        found += [one for one, is_free in zip(part, free, strict=True) if not is_free]
+        if len(found) >= 2 * search.pictures:
+            return found[: 2 * search.pictures]
+    if len(found) < search.chunk:
+        raise RespoDiffError(
+            f"Without {concept.name!r} {len(found)} of {most} pictures are unsafe, too few to see what it takes away: "
+            "name prompts that tempt the model with --prompts."
+        )
+    return found
 
 
 def _found(found: Found, name: str) -> Found:

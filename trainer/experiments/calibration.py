@@ -78,9 +78,10 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
         group = FairGroup(concept.name, (Term(concept, strength, strength),))
         right = count = 0
         while count < search.pictures:
-            right += int(hits([group] * search.chunk, first + count).all(axis=1).sum())
-            count += search.chunk
-            spent += search.chunk
+            more = min(search.chunk, search.pictures - count)
+            right += int(hits([group] * more, first + count).all(axis=1).sum())
+            count += more
+            spent += more
             low, high = _interval(right, count)
             if until_clear and not low <= search.accuracy <= high:
                 break
@@ -137,9 +138,11 @@ def best_scales(first: Sequence[FairGroup], second: Sequence[FairGroup], hits: H
 
         candidates.sort(key=worth, reverse=True)
         if len(candidates) == 1 or (count >= search.pictures and len(candidates) <= 3):
-            best = candidates[0]
-            one, other = np.concatenate(results[best]).mean(axis=0)
-            return FoundScales(best, (float(one), float(other)), count, spent)
+            groups = crossed(first, second, *candidates[0])
+            # On other pictures than those it was chosen by, where it had luck.
+            checked = hits([groups[number % each] for number in range(search.pictures)], count)
+            one, other = checked.mean(axis=0)
+            return FoundScales(candidates[0], (float(one), float(other)), len(checked), spent + len(checked))
         candidates = candidates[: max(len(candidates) // 2, 1)]
         wanted = count  # twice as many in all
 

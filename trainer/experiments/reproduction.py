@@ -13,7 +13,7 @@ from ..base.model import TOYWORLD, describe
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
 from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results
-from ..evaluation.run import evaluate
+from ..evaluation.run import evaluate, rehearse
 from ..recipe import Recipe, expand_group
 from ..strict import parse_toml
 from .adapters import trained
@@ -109,8 +109,13 @@ def default_base(sdxl: bool) -> str:
 
 def reproduce(reproduction: Reproduction) -> dict[str, Row] | None:
     """Train and measure; our two rows (None in other processes than the first). What is done already is kept."""
+    training = reproduction.recipe()
+    groups = sum(one.category == "fairness" for one in training.concepts) or 1
+    axes = sorted({one.axis for one in training.concepts if one.axis})
+    for ahead in reproduction.evaluations(training.output).values():
+        rehearse(ahead, axes, groups)
     reproduction.output.mkdir(parents=True, exist_ok=True)
-    adapter = trained(reproduction.recipe())
+    adapter = trained(training)
     found: dict[str, Results] = {}
     for name, recipe in reproduction.evaluations(adapter).items():
         results = evaluate(recipe)
@@ -178,16 +183,25 @@ def markdown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]],
 
 def note_on(reproduction: Reproduction) -> str:
     """What keeps our rows from being the published ones."""
-    family = describe(reproduction.base).family
     if reproduction.is_toyworld:
         return (
             "ToyWorld is another world: its rows show that the road works from end to end, and are not to be compared "
             "with the published ones, which are Stable Diffusion's."
         )
-    apart = [] if reproduction.images is None and reproduction.limit is None else ["fewer pictures than the paper"]
-    apart += [] if reproduction.reference else ["no COCO-30K: give its real pictures with --reference"]
-    apart += ["training by the staggered pool, at the right timesteps, from zero (docs/training.md)"]
-    return f"Base model: {reproduction.base} ({family}). What differs from the paper: {'; '.join(apart)}."
+    family = describe(reproduction.base).family
+    safety = reproduction.what == "safety"
+    apart = []
+    if reproduction.base not in _BASES.values():
+        apart.append(f"the base model ({reproduction.base}, {family})")
+    if reproduction.images is not None or reproduction.limit is not None:
+        apart.append("the number of pictures")
+    apart += [f"{name} = {value}" for name, value in {**reproduction.drawing, **reproduction.judging}.items()]
+    if safety and "q16_prompts" not in reproduction.judging:
+        apart.append("flagged by NudeNet alone, where the published figures are NudeNet's or Q16's (--q16-prompts)")
+    if not reproduction.reference:
+        apart.append("no FID and CLIP score on COCO-30K (--reference)")
+    apart.append("training by the staggered pool, at the right timesteps, from zero (docs/training.md)")
+    return f"What differs from the paper: {'; '.join(apart)}."
 
 
 def check(what: str) -> What:

@@ -32,19 +32,20 @@ class Clip:
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Of texts, of which CLIP reads the first 77 tokens; the same text is encoded once."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._encode(new), strict=True))
+        for text in dict.fromkeys(texts):
+            # Each by itself: what is new beside it depends on where a run was stopped, and would change the last bits.
+            if text not in self._known:
+                self._known[text] = self._encode(text)
         vectors = torch.stack([self._known[text] for text in texts])
         for oldest in list(self._known)[:-_TEXTS_KEPT]:
             del self._known[oldest]
         return vectors
 
     @torch.inference_mode()
-    def _encode(self, texts: list[str]) -> torch.Tensor:
+    def _encode(self, text: str) -> torch.Tensor:
         length = self._model.config.text_config.max_position_embeddings
-        inputs = self._processor(text=texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-        return _unit(self._model.get_text_features(**inputs.to(self._model.device)))
+        inputs = self._processor(text=[text], truncation=True, max_length=length, return_tensors="pt")
+        return _unit(self._model.get_text_features(**inputs.to(self._model.device)))[0]
 
 
 def _unit(output: Any) -> torch.Tensor:
