@@ -27,21 +27,6 @@ def deviation_of_shares(shares: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def mean_deviation_ratio(labels: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray, classes: int) -> float:
-    """The deviation ratio within each group (a profession), averaged over groups, as the paper's tables have it."""
-    labels, groups = np.asarray(labels), np.asarray(groups)
-    return float(np.mean([deviation_ratio(labels[groups == group], classes) for group in np.unique(groups)]))
-
-
-def steering_accuracy(labels: Sequence[int] | np.ndarray, wanted: Sequence[int] | np.ndarray) -> dict[int, float]:
-    """For each class asked for: the share of its pictures that show it.
-
-    The deviation ratio cannot see failures that cancel (every man a woman and every woman a man); this does.
-    """
-    labels, wanted = np.asarray(labels), np.asarray(wanted)
-    return {int(c): float((labels[wanted == c] == c).mean()) for c in np.unique(wanted)}
-
-
 def lowest(figures: Mapping[int, float]) -> float:
     """The worst of several figures."""
     return min(figures.values())
