@@ -32,8 +32,8 @@ class Learner:
     """The two modules of one concept in training, starting from zero.
 
     `sequential` is the paper's order: RAM's update, then SAM's against the RAM just updated. `joint` computes both
-    gradients at the same RAM, in one decoder call and one backward pass. `shared` is the paper's ablation of two modules
-    (section 5): one module alone, kept as RAM, learns from RAM's loss at RAM's rate and then from SAM's at SAM's.
+    gradients at the same RAM, in one decoder call and one backward pass. `shared` is the paper's ablation of two
+    modules (section 5): one alone, kept as RAM, learns from RAM's loss at RAM's rate and then from SAM's at SAM's.
     `average` is applied to every gradient (a mean over processes). `sam_rate` 0 trains RAM alone.
     """
 
