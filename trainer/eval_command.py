@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .explained import explained, is_speaker, quieten_libraries
+from .options import given
 from .strict import RecipeError, check_tables
 
 _What = "What to measure"
@@ -125,7 +126,7 @@ def eval_(
         own = _settings(adapter or [], strength or [], unsteered)
         if own and "settings" in values:
             raise RecipeError("The recipe has settings: give --adapter and --strength, or the recipe's, not both.")
-        given = {
+        flags = {
             "protocol": protocol,
             "prompts": prompts and str(prompts),
             "base": base,
@@ -158,10 +159,10 @@ def eval_(
             "reference": reference and str(reference),
             "inception": inception and str(inception),
         }
-        values |= _given(given)
+        values |= given(flags)
         check_tables(values, ("drawing", "judging"), ("settings",))
-        for name, flags in (("drawing", drawing), ("judging", judging)):
-            values[name] = {**values.get(name, {}), **_given(flags)}
+        for name, section in (("drawing", drawing), ("judging", judging)):
+            values[name] = {**values.get(name, {}), **given(section)}
         if "output" not in values:
             values["output"] = f"out/eval/{_run_name(protocol, values)}"
         plan = EvalRecipe.of(values)
@@ -200,10 +201,6 @@ def _settings(adapters: Sequence[Path], strengths: Sequence[float], unsteered: b
         label = name if len(strengths) < 2 else f"{name} at {strength:g}"
         settings.append({"name": label, "adapters": [str(path) for path in adapters], "strength": strength})
     return settings
-
-
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _run_name(protocol: str, values: Mapping[str, Any]) -> str:

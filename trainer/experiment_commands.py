@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..respodiff_core.errors import RespoDiffError
 from .explained import explained, quieten_libraries
-from .options import Force, Output
+from .options import Force, Output, given
 from .output import check_suffix, refuse_to_replace
 
 
@@ -52,9 +51,9 @@ def ablate(
                 seeds,
                 images,
                 training_steps,
-                training=_given({"device": device}),
-                drawing=_given({"schedule_steps": steps, "batch": batch, "device": device}),
-                judging=_given({"clip": clip}),
+                training=given({"device": device}),
+                drawing=given({"schedule_steps": steps, "batch": batch, "device": device}),
+                judging=given({"clip": clip}),
             )
         )
         if table:
@@ -62,10 +61,6 @@ def ablate(
             typer.echo(f"Table and plot: {output / 'ablation.md'}, {output / 'ablation.svg'}")
             means = {name: {f: round(one.value, 6) for f, one in figures.items()} for name, figures in table.items()}
             typer.echo(json.dumps(means))
-
-
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 def calibrate(
@@ -102,10 +97,10 @@ def calibrate(
         quieten_libraries()
         check_suffix(output)
         refuse_to_replace(output, force=force)
-        judging = _given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
-        drawing = _given({"schedule_steps": steps, "batch": batch, "device": device})
+        judging = given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
+        drawing = given({"schedule_steps": steps, "batch": batch, "device": device})
         values = {"base": base, "output": str(output), "drawing": drawing, "judging": judging}
-        unsafe = {"protocol": "i2p", "images": 1, **_given({"prompts": prompts and str(prompts)})}
+        unsafe = {"protocol": "i2p", "images": 1, **given({"prompts": prompts and str(prompts)})}
         found = run(
             read(file),
             EvalRecipe.of({"protocol": "winobias", **values}),
@@ -167,9 +162,9 @@ def reproduce(
             images,
             limit,
             reference,
-            training=_given({"device": device}),
-            drawing=_given({"schedule_steps": steps, "batch": batch, "device": device}),
-            judging=_given({"clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)}),
+            training=given({"device": device}),
+            drawing=given({"schedule_steps": steps, "batch": batch, "device": device}),
+            judging=given({"clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)}),
             prompts=prompts,
         )
         ours = reproduction.reproduce(plan)

@@ -14,6 +14,7 @@ from ..respodiff_core.concept import NAME_FORBIDS
 from ..respodiff_core.families import family_title
 from .base.model import describe
 from .estimate import estimate
+from .options import given
 from .recipe import Recipe, expand_group, read_toml
 from .run.parts import check_words, precision
 from .strict import RecipeError
@@ -29,8 +30,8 @@ def assemble(
     is given without a recipe or a preset, else the same for every concept. Raises RecipeError.
     """
     values = read_toml(file) if file else {}
-    values |= _given(top)
-    own = _given(concept)
+    values |= given(top)
+    own = given(concept)
     named = [*values.get("concepts", []), *({"preset": name} for name in presets)]
     concepts = [one for concept in named for one in expand_group(concept)]
     if not concepts and own.keys() & {"target", "negative"}:
@@ -45,8 +46,8 @@ def assemble(
         )
     values["concepts"] = [{**one, **own} for one in concepts]
     for name, flags in sections.items():
-        if given := _given(flags):
-            values[name] = {**values.get(name, {}), **given}
+        if chosen := given(flags):
+            values[name] = {**values.get(name, {}), **chosen}
     return Recipe.of(values)
 
 
@@ -70,10 +71,6 @@ def show_plan(recipe: Recipe) -> None:
     }
     for what, line in lines.items():
         typer.echo(f"# {what:<7} {line}")
-
-
-def _given(flags: Flags) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None and value != []}
 
 
 def _name_of(values: Mapping[str, Any]) -> str:
