@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from .explained import explained, is_speaker, quieten_libraries
-from .options import given
+from .options import Force, given
+from .output import refuse_to_replace
 from .strict import RecipeError, check_tables
 
 _What = "What to measure"
@@ -178,6 +179,7 @@ def eval_(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of evaluations.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("out/report.html"),
+    force: Force = False,
 ) -> None:
     """Compare evaluations side by side, in one page that holds everything."""
     with explained():
@@ -185,6 +187,7 @@ def report(
         from .evaluation.report import write_report
         from .evaluation.results import Results
 
+        refuse_to_replace(output, force=force)
         found = {path: (Results.read(path), PictureFolder(path / "pictures")) for path in runs}
         write_report({name: found[path] for path, name in _names(list(found)).items()}, output)
         typer.echo(f"Wrote {output}: {', '.join(map(str, runs))}")

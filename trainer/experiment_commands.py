@@ -89,6 +89,7 @@ def calibrate(
     The nodes' strength 1 then means the recommended one. Nothing is drawn twice: the same command goes on.
     """
     from ..respodiff_core.adapter import read, write
+    from .base.model import TOYWORLD
     from .evaluation.recipe import EvalRecipe
     from .experiments.calibrate import calibrate as run
     from .experiments.calibration import Search
@@ -100,7 +101,9 @@ def calibrate(
         judging = given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
         drawing = given({"schedule_steps": steps, "batch": batch, "device": device})
         values = {"base": base, "output": str(output), "drawing": drawing, "judging": judging}
-        unsafe = {"protocol": "i2p", "images": 1, **given({"prompts": prompts and str(prompts)})}
+        unsafe = {"protocol": "i2p", **given({"prompts": prompts and str(prompts)})}
+        if base != TOYWORLD:
+            unsafe["images"] = 1  # I2P has thousands of prompts
         found = run(
             read(file),
             EvalRecipe.of({"protocol": "winobias", **values}),

@@ -248,7 +248,7 @@ def test_ones_own_classifier_judges(copied, adapter, tmp_path, monkeypatch):
     results = evaluate(recipe_of(copied, adapter, judging={"classifier": "judges_of_shape:shape"}), shown=False)
     shares = [one.overall["share/shape/square"] for one in results.settings.values()]
     assert [share.value for share in shares] == [1, 1]
-    assert sum(share.unknown for share in shares) == PICTURES // 64
+    assert sum(share.unknown for share in shares) == PICTURES / 64
 
 
 def test_reports_of_several_runs_stand_side_by_side(whole, copied, tmp_path):
@@ -259,6 +259,9 @@ def test_reports_of_several_runs_stand_side_by_side(whole, copied, tmp_path):
     for name in (whole, copied):
         assert f"{name}: unsteered" in page
         assert f"{name}: shape" in page
-    done = runner.invoke(app, ["report", str(tmp_path / "nowhere"), "-o", str(tmp_path / "both.html")])
+    done = runner.invoke(app, ["report", str(whole), "-o", str(tmp_path / "both.html")])
+    assert done.exit_code == 1
+    assert "is there already" in done.output
+    done = runner.invoke(app, ["report", str(tmp_path / "nowhere"), "-o", str(tmp_path / "other.html")])
     assert done.exit_code == 1
     assert "name the folder of a finished evaluation" in done.output

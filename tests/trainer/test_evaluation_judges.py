@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer.evaluation.recipe import EvalRecipe
+from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.run import evaluate
 from respodiff.trainer.toyworld import networks
 from small_bases import Networks
@@ -71,8 +73,17 @@ def recipe(models: Path, output: Path, adapter: str, **values: object) -> EvalRe
     )
 
 
-def test_winobias_is_judged_by_clip_and_dino(models, tmp_path):
-    results = evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", images=10), shown=False)
+@pytest.fixture(scope="module")
+def winobias(models, tmp_path_factory) -> tuple[Path, Results]:
+    """The folder of an evaluation, and what it found."""
+    folder = tmp_path_factory.mktemp("winobias") / "out"
+    results = evaluate(recipe(models, folder, "gender", protocol="winobias", images=10), shown=False)
+    assert results is not None
+    return folder, results
+
+
+def test_winobias_is_judged_by_clip_and_dino(winobias):
+    folder, results = winobias
     unsteered, steered = results.settings.values()
     assert steered.pictures == 360
     assert len(steered.groups) == 36
@@ -81,16 +92,16 @@ def test_winobias_is_judged_by_clip_and_dino(models, tmp_path):
     assert steered.overall["distance"].value > 0
     assert unsteered.overall.keys() >= {"deviation ratio/gender", "alignment"}
     assert "distance" not in unsteered.overall
-    with open(tmp_path / "out" / "images.csv", newline="") as file:
+    with open(folder / "images.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["setting"] == "gender"]
     hits = [row["label:gender"] == row["wanted:gender"] for row in rows if row["wanted:gender"] == "man"]
     assert steered.overall["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
 
 
-def test_scores_do_not_depend_on_where_a_run_was_stopped(models, tmp_path):
+def test_scores_do_not_depend_on_where_a_run_was_stopped(models, winobias, tmp_path):
     """CLIP's texts are encoded by themselves: with half of the scores gone the tables come out the same."""
+    shutil.copytree(winobias[0], tmp_path / "out")
     plan = recipe(models, tmp_path / "out", "gender", protocol="winobias", images=10)
-    evaluate(plan, shown=False)
     tables = [(tmp_path / "out" / name).read_text() for name in ("images.csv", "figures.json")]
     for scores in (tmp_path / "out" / "scores").iterdir():
         lines = scores.read_bytes().split(b"\n")
@@ -125,7 +136,7 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
 @pytest.mark.parametrize(
     ("judging", "said"),
     [
-        ({"clip": "nobody/nothing"}, "nobody/nothing could not be loaded"),
+        ({"clip": "/nowhere/clip"}, "/nowhere/clip could not be loaded"),
         ({"classifier": "nowhere:judge"}, "nowhere:judge cannot be imported"),
         ({"metrics": ["fid"], "reference": "nowhere"}, "There is no nowhere: FID needs real pictures"),
     ],

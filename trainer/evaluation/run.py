@@ -82,7 +82,9 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
         with _advised(folder, _SMALLER_JUDGING):
             scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
-            todo = batches(jobs, recipe.judging.batch)[share]
+            # All settings of one thing asked together: what compares them is scored anew when one is drawn anew.
+            whole = max(recipe.judging.batch // len(settings), 1) * len(settings)
+            todo = batches(jobs, whole)[share]
             _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, folder, main and shown)
         accelerator.wait_for_everyone()
     results = None
