@@ -32,7 +32,7 @@ from .recipe import EvalRecipe
 from .report import samples_of
 from .results import Results
 from .scorer import Axis
-from .settings import Setting, axes_of, resolve
+from .settings import Setting, axes_of, check_shares, resolve
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld, usual)
     asked = asked_of(recipe)
     folder = EvaluationFolder(recipe.output)
-    manifest = manifest_of(recipe, base, settings, asked)
+    # One process alone reads the whole checkpoint for its hash.
+    manifest = manifest_of(recipe, base, settings, asked) if main else {}
     if main and folder.open(manifest, restart=restart):
         log.info("%s is there already: what it holds is kept.", folder.path)
     accelerator.wait_for_everyone()
@@ -118,13 +119,7 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     """Raise RespoDiffError for what would come out only when the adapters of a recipe are trained: prompts that cannot
     be had or shared among so many groups, and judges.
     """
-    asked = asked_of(recipe)
-    shares = {one.turns for one in asked}
-    if min(shares) > 1 and any(share % groups for share in shares):
-        raise RespoDiffError(
-            f"{min(shares)} pictures of each prompt cannot be shared evenly among {groups} groups: let --images "
-            f"make it a multiple of {groups}."
-        )
+    check_shares(asked_of(recipe), groups, f"{groups} groups")
     check_judges(recipe, axes_of([], axes, recipe.judging.classes, recipe.base == TOYWORLD))
 
 

@@ -42,18 +42,23 @@ class Setting:
         """
         # One object for all pictures of a group: what shares a group is steered together.
         groups = [FairGroup(group.name, group.terms + self.always) for group in self.groups or (FairGroup("", ()),)]
-        turns = {one.turns for one in asked}
-        if min(turns) and all(count % len(groups) == 0 for count in turns):
-            numbers = [one.turn * len(groups) // (one.turns or 1) for one in asked]
-        elif min(turns) > 1:
-            raise RespoDiffError(
-                f"{min(turns)} pictures of each prompt cannot be shared evenly among the {len(groups)} groups of "
-                f"setting {self.name!r} ({', '.join(group.name for group in groups)}): let --images make it a "
-                f"multiple of {len(groups)}."
-            )
+        names = ", ".join(group.name for group in groups)
+        check_shares(asked, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
+        if all(one.turns and one.turns % len(groups) == 0 for one in asked):
+            numbers = [one.turn * len(groups) // one.turns for one in asked]
         else:
             numbers = _shared_within_groups(asked, len(groups), seed)
         return [groups[number] for number in numbers]
+
+
+def check_shares(asked: Sequence[Asked], groups: int, which: str) -> None:
+    """Raise RespoDiffError where the several pictures of a prompt cannot be shared evenly among so many groups."""
+    fewest = min(one.turns for one in asked)
+    if fewest > 1 and any(one.turns % groups for one in asked):
+        raise RespoDiffError(
+            f"{fewest} pictures of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
+            f"of {groups}."
+        )
 
 
 def _shared_within_groups(asked: Sequence[Asked], groups: int, seed: int) -> list[int]:
