@@ -61,21 +61,11 @@ class ConceptRecipe(Strict):
         return self
 
 
-class TrainingRecipe(Strict):
-    """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
+class ModelRecipe(Strict):
+    """How a base model runs, and at which size where that is not its own."""
 
-    batch: int = Field(default=4, ge=1)
-    pool: int = Field(default=16, ge=1)
-    kind: Kind = "constant"
-    hidden: int | None = Field(default=None, ge=1)
-    update: Update = "sequential"
-    rollout: Literal["pool", "reference"] = "pool"
-    rollout_guidance: float = 3.0
-    schedule_steps: int = Field(default=50, ge=2, le=500)
     precision: Precision = "auto"
     device: Literal["auto", "cpu"] = "auto"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    checkpointing: bool = False
     width: int | None = Field(default=None, ge=64, multiple_of=8)
     height: int | None = Field(default=None, ge=64, multiple_of=8)
     prediction: Literal["auto", "epsilon", "v"] = "auto"
@@ -86,6 +76,27 @@ class TrainingRecipe(Strict):
             return None
         pixels = pixels_per_latent(family)
         return self.height // pixels, self.width // pixels
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> ModelRecipe:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give width and height together, or neither")
+        return self
+
+
+class TrainingRecipe(ModelRecipe):
+    """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
+
+    batch: int = Field(default=4, ge=1)
+    pool: int = Field(default=16, ge=1)
+    kind: Kind = "constant"
+    hidden: int | None = Field(default=None, ge=1)
+    update: Update = "sequential"
+    rollout: Literal["pool", "reference"] = "pool"
+    rollout_guidance: float = 3.0
+    schedule_steps: int = Field(default=50, ge=2, le=500)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    checkpointing: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -100,8 +111,6 @@ class TrainingRecipe(Strict):
     def _fits_together(self) -> TrainingRecipe:
         if self.pool % self.batch:
             raise ValueError(f"the pool ({self.pool}) must be a multiple of the batch ({self.batch})")
-        if (self.width is None) != (self.height is None):
-            raise ValueError("give width and height together, or neither")
         if self.rollout == "reference" and self.update == "joint":
             raise ValueError("the reference rollout keeps the paper's order of updates: use update = 'sequential'")
         return self

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ..recipe import Precision
+from ..recipe import ModelRecipe
 from ..strict import Strict, as_list, at_home, checked, load_toml
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
@@ -48,23 +48,12 @@ class SettingRecipe(Strict):
         return [at_home(path) for path in adapters]
 
 
-class DrawingRecipe(Strict):
+class DrawingRecipe(ModelRecipe):
     """How pictures are made: as the paper, DDIM with 50 steps and guidance 7.5. `batch` are the rows of a pass."""
 
     schedule_steps: int = Field(default=50, ge=2, le=500)
     guidance: float = 7.5
     batch: int = Field(default=8, ge=1)
-    width: int | None = Field(default=None, ge=64, multiple_of=8)
-    height: int | None = Field(default=None, ge=64, multiple_of=8)
-    precision: Precision = "auto"
-    prediction: Literal["auto", "epsilon", "v"] = "auto"
-    device: Literal["auto", "cpu"] = "auto"
-
-    @model_validator(mode="after")
-    def _has_a_size(self) -> DrawingRecipe:
-        if (self.width is None) != (self.height is None):
-            raise ValueError("give width and height together, or neither")
-        return self
 
 
 class JudgingRecipe(Strict):

@@ -14,12 +14,12 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from tqdm import tqdm
 
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
-from ...respodiff_core.families import family_title, pixels_per_latent
-from ..base.model import TOYWORLD, BaseModel, describe, load_base
+from ...respodiff_core.families import family_title
+from ..base.model import TOYWORLD, BaseModel
 from ..explained import reason_of
 from ..run.advice import FULL, out_of_memory
 from ..run.interrupts import Interrupted, StopRequest, stop_requests
-from ..run.parts import precision
+from ..run.parts import load_as
 from ..toyworld import world
 from . import protocols
 from .asked import Asked
@@ -52,7 +52,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     main = accelerator.is_main_process
     toyworld = recipe.base == TOYWORLD
     settings = [resolve(setting) for setting in recipe.settings]
-    base = open_base(recipe, accelerator.device)
+    base = load_as(recipe.base, recipe.drawing, accelerator.device)
     check_models(base, settings)
     usual = _USUAL_AXES if recipe.protocol == "winobias" else ()
     axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld, usual)
@@ -169,22 +169,6 @@ def jobs_of(asked: Sequence[Asked], settings: Sequence[Setting], seed: int) -> l
         for number, one in enumerate(asked)
         for setting, each in zip(settings, given, strict=True)
     ]
-
-
-def open_base(recipe: EvalRecipe, device: torch.device) -> BaseModel:
-    """The base model as the recipe wants it. Raises BaseModelError."""
-    drawing = recipe.drawing
-    size = None
-    if drawing.height and drawing.width:
-        pixels = pixels_per_latent(describe(recipe.base).family)
-        size = (drawing.height // pixels, drawing.width // pixels)
-    return load_base(
-        recipe.base,
-        device=device,
-        dtype=precision(drawing.precision, device),
-        prediction=None if drawing.prediction == "auto" else drawing.prediction,
-        latent_size=size,
-    )
 
 
 def check_models(base: BaseModel, settings: Sequence[Setting]) -> None:

@@ -25,9 +25,10 @@ from ..evaluation.figures import FLAGGED, value_of
 from ..evaluation.in_memory import scores_of
 from ..evaluation.judging import make_scorers
 from ..evaluation.recipe import EvalRecipe, Metric
-from ..evaluation.run import asked_of, check_models, open_base
+from ..evaluation.run import asked_of, check_models
 from ..evaluation.scorer import Axis, Scorer
 from ..evaluation.settings import Setting, axes_of, class_wanted
+from ..run.parts import load_as
 from .calibration import (
     Found,
     FoundScales,
@@ -138,7 +139,7 @@ def calibrate(
     if accelerator.num_processes > 1:
         raise RespoDiffError("A calibration runs in one process: each step depends on the one before.")
     toyworld = recipe.base == TOYWORLD
-    base = open_base(recipe, accelerator.device)
+    base = load_as(recipe.base, recipe.drawing, accelerator.device)
     setting = Setting("calibrated", adapter)
     check_models(base, [setting])
     chosen = [adapter.concept(name) for name in concepts] if concepts else list(adapter.concepts.values())

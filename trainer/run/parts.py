@@ -12,7 +12,7 @@ from ...respodiff_core.learner import Learner
 from ...respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from ...respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, Trajectories
 from ..base.model import TOYWORLD, BaseModel, describe, load_base
-from ..recipe import ConceptRecipe, Precision, Recipe, TrainingRecipe
+from ..recipe import ConceptRecipe, ModelRecipe, Precision, Recipe, TrainingRecipe
 from ..strict import RecipeError
 from ..toyworld.world import unknown_words, words
 
@@ -20,17 +20,20 @@ _HIDDEN_SHARE = 4
 
 
 def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
-    """The base model of a recipe, in its precision, at its size."""
-    training = recipe.training
+    """The base model of a recipe. Raises RecipeError where ToyWorld does not know a prompt's words."""
     check_words(recipe)
-    size = None if training.width is None else training.latent_size(describe(recipe.base).family)
+    return load_as(recipe.base, recipe.training, device, checkpointing=recipe.training.checkpointing)
+
+
+def load_as(spec: str, how: ModelRecipe, device: torch.device, *, checkpointing: bool = False) -> BaseModel:
+    """The base model that `spec` names, in the precision and at the size that were chosen. Raises BaseModelError."""
     return load_base(
-        recipe.base,
+        spec,
         device=device,
-        dtype=precision(training.precision, device),
-        prediction=None if training.prediction == "auto" else training.prediction,
-        latent_size=size,
-        checkpointing=training.checkpointing,
+        dtype=precision(how.precision, device),
+        prediction=None if how.prediction == "auto" else how.prediction,
+        latent_size=None if how.width is None else how.latent_size(describe(spec).family),
+        checkpointing=checkpointing,
     )
 
 
