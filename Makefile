@@ -13,7 +13,10 @@ TESTS += tests/host tests/browser
 BROWSER := browser
 endif
 
-.PHONY: demo test lint format bench browser clean
+# How many files `make fuzz` throws at each reader of strangers' files.
+RUNS ?= 1000000
+
+.PHONY: demo test lint format bench fuzz browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -39,6 +42,11 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
+
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz/run.py adapter --runs $(RUNS)
+	$(BIN)/python tests/fuzz/run.py torch_file --runs $$(($(RUNS) / 10))
+	$(BIN)/python tests/fuzz/run.py q16 --runs $$(($(RUNS) / 10))
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml

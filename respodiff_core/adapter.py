@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from .atomic import replacing
 from .concept import Concept, ConceptInfo, check_name, joint_kind
-from .errors import AdapterFileError, UnknownConceptError
+from .errors import AdapterFileError, UnknownConceptError, listed, short
 from .families import FAMILIES, family_title
+from .tensor_file import HEADER_LIMIT, TensorEntry, TensorFile, TensorFileError, parse_json
 from .transforms import Transform, channels_of, kind_of
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _DTYPES = ("F32", "F16", "BF16")
+_LABEL_LENGTH = 64
+MOST_CONCEPTS = 1000
+"""In one file: a file with a hundred times as many would keep its reader busy for a minute."""
 _NO_METADATA = (
     "The file has no RespoDiff metadata: its concepts were read from tensor names and shapes, and only the "
     "channel count can be checked against a model."
@@ -79,7 +82,7 @@ class Adapter:
 
 
 def _unknown(name: str, source: str, held: Iterable[str]) -> UnknownConceptError:
-    return UnknownConceptError(f"{source} holds no concept {name!r}; it holds: {', '.join(held)}.")
+    return UnknownConceptError(f"{source} holds no concept {name!r}; it holds: {listed(held)}.")
 
 
 def peek(path: str | os.PathLike[str]) -> AdapterHeader:
@@ -105,11 +108,13 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
             if name not in header.concepts:
                 raise _unknown(name, opened.name, header.concepts)
         loaded = {name: opened.concept(header.concepts[name].info).check_finite() for name in names}
+        opened.check_unchanged()
         return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
 
 
 def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
     """The file's content; the same adapter always gives the same. Raises AdapterFileError for NaN and infinity."""
+    _check_count(len(adapter.concepts), adapter.source)
     tensors = {}
     for concept in adapter.concepts.values():
         concept.check_finite()
@@ -182,6 +187,11 @@ def _traits(adapter: Adapter) -> dict[str, object]:
     }
 
 
+def _check_count(concepts: int, source: str) -> None:
+    if concepts > MOST_CONCEPTS:
+        raise AdapterFileError(f"{source} holds {concepts} concepts; at most {MOST_CONCEPTS} can be in one file.")
+
+
 class _Opened:
     """An adapter file held open, its errors turned into sentences."""
 
@@ -200,7 +210,7 @@ class _Opened:
                 f"There is no adapter file {self.name}; put it into models/respodiff or choose another."
             )
         with self._explaining():
-            self._file = safe_open(str(self.path), framework="pt").__enter__()
+            self._file = TensorFile(self.path)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -210,67 +220,64 @@ class _Opened:
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except (SafetensorError, OSError) as error:
+        except (TensorFileError, OSError) as error:
             raise AdapterFileError(
                 f"{self.name} is not a whole safetensors file ({error}): it is damaged, was only partly downloaded, "
                 "or is something else. Download or train it again."
             ) from error
 
     def header(self) -> AdapterHeader:
-        metadata: dict[str, str] = dict(self._file.metadata() or {})
-        shapes = self._shapes()
+        metadata = dict(self._file.metadata)
+        self._modules = self._tensor_names()
+        _check_count(len(self._modules), self.name)
         notes: tuple[str, ...] = ()
         if "respodiff.format" in metadata:
             infos = self._infos(metadata)
         else:
-            infos = [ConceptInfo(check_name(name)) for name in shapes]
+            infos = [ConceptInfo(check_name(name)) for name in self._modules]
             notes = (_NO_METADATA,)
         if not infos:
             raise AdapterFileError(f"{self.name} holds no concept.")
         described = {info.name for info in infos}
-        if described != shapes.keys():
+        if described != self._modules.keys():
             raise AdapterFileError(
-                f"{self.name} describes the concepts {sorted(described)} but holds tensors of {sorted(shapes)}: "
-                "the file is damaged."
+                f"{self.name} describes the concepts {short(sorted(described))} but holds tensors of "
+                f"{short(sorted(self._modules))}: the file is damaged."
             )
-        concepts = {info.name: self._concept_header(info, shapes[info.name]) for info in infos}
         return AdapterHeader(
-            family=metadata.pop("respodiff.family", None),
-            prediction=metadata.pop("respodiff.prediction", None),
-            concepts=concepts,
+            concepts={info.name: self._concept_header(info) for info in infos},
+            family=self._label(metadata, "respodiff.family"),
+            prediction=self._label(metadata, "respodiff.prediction"),
             metadata={k: v for k, v in metadata.items() if not k.startswith("respodiff.")},
             notes=notes,
         )
 
-    def _shapes(self) -> dict[str, dict[str, dict[str, tuple[int, ...]]]]:
-        """Concept -> role -> parameter -> shape."""
-        shapes: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}
-        for key in self._file.keys():
+    def _tensor_names(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Concept -> role -> parameter -> the tensor's name in the file."""
+        modules: dict[str, dict[str, dict[str, str]]] = {}
+        for key, entry in self._file.entries.items():
             name, _, rest = key.partition(".")
             role, _, parameter = rest.partition(".")
             if role not in ("ram", "sam"):
                 raise AdapterFileError(
-                    f"{self.name} holds the tensor {key[:80]!r}, which is not of a RespoDiff adapter "
+                    f"{self.name} holds the tensor {short(key)}, which is not of a RespoDiff adapter "
                     "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
                 )
-            view = self._file.get_slice(key)
-            if view.get_dtype() not in _DTYPES:
-                raise AdapterFileError(
-                    f"{self.name}: {key[:80]!r} is {view.get_dtype()}; expected {', '.join(_DTYPES)}."
-                )
-            shapes.setdefault(name, {}).setdefault(role, {})[parameter] = tuple(view.get_shape())
-        return shapes
+            if entry.dtype not in _DTYPES:
+                raise AdapterFileError(f"{self.name}: {short(key)} is {entry.dtype}; expected {', '.join(_DTYPES)}.")
+            modules.setdefault(name, {}).setdefault(role, {})[parameter] = key
+        return modules
 
     def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
         if metadata["respodiff.format"] != FORMAT:
             raise AdapterFileError(
-                f"{self.name} has the format {metadata['respodiff.format'][:20]!r}, this version reads {FORMAT!r}: "
+                f"{self.name} has the format {short(metadata['respodiff.format'])}, this version reads {FORMAT!r}: "
                 "update ComfyUI-RespoDiff."
             )
         try:
-            entries = json.loads(metadata.get("respodiff.concepts", "null"))
-        except (ValueError, RecursionError) as error:
-            raise AdapterFileError(f"{self.name}: respodiff.concepts is not JSON ({error}).") from error
+            entries = parse_json(metadata.get("respodiff.concepts", "null"))
+        except TensorFileError as error:
+            raise AdapterFileError(f"{self.name}: respodiff.concepts cannot be read: {error}.") from error
         if not isinstance(entries, list):
             raise AdapterFileError(f"{self.name}: respodiff.concepts is not a list of concepts.")
         infos = [ConceptInfo.from_metadata(entry) for entry in entries]
@@ -278,26 +285,43 @@ class _Opened:
             raise AdapterFileError(f"{self.name} lists a concept twice.")
         return infos
 
-    def _concept_header(self, info: ConceptInfo, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> ConceptHeader:
-        missing = {"ram", "sam"} - shapes.keys()
+    def _label(self, metadata: Mapping[str, str], key: str) -> str | None:
+        label = metadata.get(key)
+        if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
+            raise AdapterFileError(f"{self.name}: {key} is {short(label)}, which is no name.")
+        return label
+
+    def _concept_header(self, info: ConceptInfo) -> ConceptHeader:
+        missing = {"ram", "sam"} - self._modules[info.name].keys()
         if missing:
             raise AdapterFileError(
                 f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
             )
-        ram, sam = (kind_of(shapes[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
-        return ConceptHeader(info, joint_kind(ram, sam), channels_of(ram, shapes["ram"]))
+        ram, sam = (self._shapes(info.name, role) for role in ("ram", "sam"))
+        kinds = kind_of(ram, self._owner(info, "ram")), kind_of(sam, self._owner(info, "sam"))
+        return ConceptHeader(info, joint_kind(*kinds), channels_of(kinds[0], ram))
+
+    def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
+        return {parameter: self._entry(key).shape for parameter, key in self._modules[concept][role].items()}
+
+    def _entry(self, key: str) -> TensorEntry:
+        return self._file.entries[key]
+
+    def _owner(self, info: ConceptInfo, role: str) -> str:
+        return f"{self.name}: {info.name}.{role}"
 
     def concept(self, info: ConceptInfo) -> Concept:
-        modules: dict[str, dict[str, torch.Tensor]] = {"ram": {}, "sam": {}}
-        prefix = info.name + "."
-        for key in self._file.keys():
-            if key.startswith(prefix):
-                role, _, parameter = key.removeprefix(prefix).partition(".")
-                # A copy: the file's pages must not be what a running graph computes with.
-                with self._explaining():
-                    modules[role][parameter] = self._file.get_tensor(key).to(torch.float32, copy=True)
-        ram, sam = (Transform.of(modules[role], f"{self.name}: {info.name}.{role}") for role in ("ram", "sam"))
-        return Concept(info, ram, sam)
+        modules = self._modules[info.name]
+        with self._explaining():
+            tensors = {
+                role: {parameter: self._file.tensor(key).float() for parameter, key in modules[role].items()}
+                for role in ("ram", "sam")
+            }
+        return Concept(info, *(Transform.of(tensors[role], self._owner(info, role)) for role in ("ram", "sam")))
+
+    def check_unchanged(self) -> None:
+        with self._explaining():
+            self._file.check_unchanged()
 
 
 def _metadata_of(adapter: Adapter) -> dict[str, str]:
@@ -318,10 +342,18 @@ def _metadata_of(adapter: Adapter) -> dict[str, str]:
 
 
 def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same file with its metadata in order; the library writes them in a random one."""
+    """The same file with its metadata in order; the library writes them in a random one.
+
+    Raises AdapterFileError where there is more of it than would be read.
+    """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > HEADER_LIMIT:
+        raise AdapterFileError(
+            f"The names and metadata of these concepts take {len(text)} bytes, more than the {HEADER_LIMIT} that are "
+            "read again: write fewer concepts into one file, or say less of them."
+        )
     return len(text).to_bytes(8, "little") + text + data[8 + length :]

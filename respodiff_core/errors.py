@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterable
+
+_MOST_LISTED = 20
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = 80
+
 
 class RespoDiffError(ValueError):
-    """Base of everything this project refuses; the message stands on its own."""
+    """Base of everything this project refuses; the message stands on its own.
+
+    What a stranger's file put into it cannot steer the terminal or page that shows it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class AdapterFileError(RespoDiffError):
@@ -33,6 +46,23 @@ class ShareError(RespoDiffError):
 
 class ClassifierError(RespoDiffError):
     """Classes, pictures or a CLIP by which no picture can be told apart."""
+
+
+def printable(text: str) -> str:
+    """The text with what would move a cursor or turn the reading direction spelled out; line ends stay."""
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def short(value: object) -> str:
+    """A value from a file as messages show it: not long nor deep, on one line, unprintable characters spelled out."""
+    return _shortened.repr(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names after each other; of very many, the first and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 # ComfyUI shows an error's module before its text, and a pack's is a long path.

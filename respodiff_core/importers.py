@@ -1,15 +1,12 @@
 """Adapters from the pickles of the RespoDiff and SDisc reference code (method's files, not ours).
 
-Both keep one column of 81920 = 1280 x 8 x 8 numbers per concept. They are opened with torch's restricted
-unpickler: what is not plain tensors is refused, nothing in them can run.
+Both keep one column of 81920 = 1280 x 8 x 8 numbers per concept. What is not plain tensors is refused, nothing in
+them can run.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,13 +16,16 @@ import torch
 
 from .adapter import Adapter
 from .concept import Concept, ConceptInfo
-from .errors import AdapterFileError, UnknownConceptError
+from .errors import AdapterFileError, UnknownConceptError, listed, short
+from .tensor_file import TensorFileError, parse_json
+from .torch_file import TorchFile, TorchFileError
 from .transforms import Transform
 
-_RAM = "controlnet.fc1.weight"
-_SAM = "controlnet_residual.fc2.weight"
+RAM_NAME = "controlnet.fc1.weight"
+SAM_NAME = "controlnet_residual.fc2.weight"
 _H_SHAPE = (1280, 8, 8)
 _ROWS = prod(_H_SHAPE)
+_BESIDE_LIMIT = 1 << 16  # bytes of a file beside that are read
 # Columns start uniform in +-1/sqrt(10) (RespoDiff) and +-0.1 (SDisc's trainer); a trained one leaves that range.
 _RESPODIFF_UNTRAINED = 0.3163
 _SDISC_UNTRAINED = 0.1001
@@ -80,44 +80,40 @@ def import_pickle(path: str | os.PathLike[str], concept: str | None = None) -> A
     """
     path = Path(path)
     weights = _load(path)
-    if weights.keys() == {_RAM, _SAM}:
+    if SAM_NAME in weights:
         concepts = _from_respodiff(path, weights, concept)
-    elif weights.keys() == {_RAM}:
-        concepts = _from_sdisc(path, weights[_RAM], concept)
     else:
-        found = ", ".join(sorted(weights)[:5])
-        raise AdapterFileError(
-            f"{path.name} is no RespoDiff or SDisc file: it holds [{found}], expected {_RAM} and, for RespoDiff, "
-            f"{_SAM}."
-        )
+        concepts = _from_sdisc(path, weights[RAM_NAME], concept)
     metadata = {"modelspec.description": f"Imported from {path.name} of the reference code."}
     return Adapter("sd15", {c.name: c.check_finite() for c in concepts}, "epsilon", metadata, source=path.name)
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
+    """RAM and, for RespoDiff, SAM: each (81920, columns)."""
     if not path.is_file():
         raise AdapterFileError(f"There is no file {path}.")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        with TorchFile(path) as file:
+            stored = {name.removeprefix("module."): name for name in file.tensors}
+            if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
+                raise AdapterFileError(
+                    f"{path.name} is no RespoDiff or SDisc file: it holds [{listed(map(short, sorted(stored)))}], "
+                    f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
+                )
+            for name, inside in stored.items():
+                shape = file.tensors[inside].shape
+                if len(shape) != 2 or shape[0] != _ROWS:
+                    raise AdapterFileError(f"{path.name}: {name} is {short(shape)}; expected ({_ROWS}, columns).")
+            return {name: file.tensor(inside) for name, inside in stored.items()}
+    except (TorchFileError, OSError) as error:
         raise AdapterFileError(
-            f"{path.name} is no pickle of plain tensors, so it is not opened ({reason}). Only the reference code's "
+            f"{path.name} is no pickle of plain tensors, so it is not opened: {error}. Only the reference code's "
             "unet.pth can be imported."
         ) from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
-        raise AdapterFileError(f"{path.name} is no dictionary of tensors: it is not the reference code's unet.pth.")
-    weights = {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
-    for name, tensor in weights.items():
-        if name in (_RAM, _SAM) and (tensor.ndim != 2 or tensor.shape[0] != _ROWS or not tensor.is_floating_point()):
-            raise AdapterFileError(
-                f"{path.name}: {name} is {tuple(tensor.shape)} {tensor.dtype}; expected ({_ROWS}, columns) of floats."
-            )
-    return weights
 
 
 def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: str | None) -> list[Concept]:
-    ram, sam = weights[_RAM], weights[_SAM]
+    ram, sam = weights[RAM_NAME], weights[SAM_NAME]
     if ram.shape != sam.shape or ram.shape[1] != 10:
         raise AdapterFileError(
             f"{path.name}: RAM is {tuple(ram.shape)} and SAM {tuple(sam.shape)}; expected ({_ROWS}, 10) for both."
@@ -140,19 +136,33 @@ def _said_beside(path: Path) -> _Column | None:
 
     The reference scripts write to `.../<concept>/<seed>/unet.pth`.
     """
-    config = path.parent / "config.yaml"
-    if config.is_file():
-        listed = re.search(r"^concept:\s*\n?((?:\s*-\s*.+\n?)|(?:.+\n?))", config.read_text("utf-8", "replace"), re.M)
-        if listed:
-            said = listed.group(1).strip().strip("[]-'\" ")
-            for column in _RESPODIFF_COLUMNS:
-                if said == column.spelled:
-                    return column
+    said = _concept_in(path.parent / "config.yaml")
+    for column in _RESPODIFF_COLUMNS:
+        if said == column.spelled:
+            return column
     for folder in list(path.resolve().parents)[:2]:
         for column in _RESPODIFF_COLUMNS:
             if folder.name in (column.spelled, column.info.name):
                 return column
     return None
+
+
+def _concept_in(config: Path) -> str | None:
+    """What a reference config.yaml gives as its (first) concept: `concept: [old]`, or in the line below."""
+    if not config.is_file():
+        return None
+    lines = iter(_text(config).splitlines())
+    for line in lines:
+        if line.startswith("concept:"):
+            said = line.removeprefix("concept:").strip() or next(lines, "")
+            return said.strip("[]-'\" ")
+    return None
+
+
+def _text(path: Path) -> str:
+    """The beginning of a small file that lies beside the weights."""
+    with open(path, "rb") as file:
+        return file.read(_BESIDE_LIMIT).decode("utf-8", "replace")
 
 
 def _trained(path: Path, ram: torch.Tensor) -> _Column:
@@ -183,18 +193,29 @@ def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:
             f"{path.name} has {ram.shape[1]} columns; put the concept_dict.json of its training beside it, which says "
             "which concept is which."
         )
-    try:
-        named: dict[str, int] = json.loads(listing.read_text("utf-8"))
-        columns = tuple(
-            _Column(index, name, _fairness(name, name))
-            for name, index in named.items()
-            if 0 <= index < ram.shape[1] and ram[:, index].abs().max() > _SDISC_UNTRAINED
-        )
-    except (ValueError, AttributeError, TypeError) as error:
-        raise AdapterFileError(f"{listing.name} does not map names to column numbers ({error}).") from error
+    named = _listing(listing, ram.shape[1])
+    columns = tuple(
+        _Column(index, name, _fairness(name, name))
+        for name, index in named.items()
+        if ram[:, index].abs().max() > _SDISC_UNTRAINED
+    )
     if not columns:
         raise AdapterFileError(f"{path.name}: none of the concepts of {listing.name} looks trained.")
     return columns
+
+
+def _listing(path: Path, columns: int) -> dict[str, int]:
+    """Names of columns, those that are there; each column has one."""
+    try:
+        named = parse_json(_text(path))
+    except TensorFileError as error:
+        raise AdapterFileError(f"{path.name} cannot be read: {error}.") from error
+    if not isinstance(named, dict) or not all(type(index) is int for index in named.values()):
+        raise AdapterFileError(f"{path.name} does not map names to column numbers.")
+    named = {name: index for name, index in named.items() if 0 <= index < columns}
+    if len(set(named.values())) < len(named):
+        raise AdapterFileError(f"{path.name} gives two names to one column.")
+    return named
 
 
 def _module(weights: torch.Tensor, column: int) -> Transform:

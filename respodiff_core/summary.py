@@ -6,6 +6,7 @@ import torch
 
 from .adapter import Adapter
 from .concept import Concept
+from .errors import printable
 from .families import family_title, pixels_per_latent
 from .transforms import Transform
 
@@ -23,7 +24,10 @@ def rms_map(module: Transform) -> torch.Tensor | None:
 
 
 def summarise(adapter: Adapter) -> str:
-    """Several lines: the file, then each concept with its prompts, training and strengths."""
+    """Several lines: the file, then each concept with its prompts, training and strengths.
+
+    What the file says stays on its line, and cannot steer the terminal that shows it.
+    """
     lines = [f"{adapter.source}: {family_title(adapter.family)}, {_count(len(adapter.concepts))}"]
     if adapter.prediction:
         lines[0] += f", {adapter.prediction} prediction"
@@ -34,7 +38,7 @@ def summarise(adapter: Adapter) -> str:
     lines += [f"  note: {note}" for note in adapter.notes]
     for concept in adapter.concepts.values():
         lines += ["", *_concept_lines(concept, pixels_per_latent(adapter.family))]
-    return "\n".join(lines)
+    return "\n".join(printable(line).replace("\n", " ") for line in lines)
 
 
 def _count(number: int) -> str:

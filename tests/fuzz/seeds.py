@@ -1,0 +1,67 @@
+"""Good files to begin from, small ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from adapters import random_adapter
+from respodiff.respodiff_core.adapter import to_bytes
+from respodiff.respodiff_core.importers import RAM_NAME, SAM_NAME
+from respodiff.respodiff_core.transforms import PARAMETERS
+from safetensors.torch import save
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    return {"adapter": _adapters, "torch_file": _torch_files, "q16": _prompts}[target]()
+
+
+def _adapters() -> Iterator[bytes]:
+    for kind in PARAMETERS:
+        adapter = random_adapter("woman", "man", kind=kind)
+        yield to_bytes(adapter)
+        yield to_bytes(adapter, torch.float16)
+    adapter = random_adapter("woman")
+    info = replace(
+        adapter.concepts["woman"].info,
+        latent_height=64,
+        axis="gender",
+        synonyms=("lady",),
+        scales={"race": 1.1},
+        training={"steps": 3, "base_model": "a", "rates": [1, 2]},
+    )
+    yield to_bytes(replace(adapter, concepts={"woman": replace(adapter.concepts["woman"], info=info)}))
+    yield save({"woman.ram": torch.ones(2, 1, 1), "woman.sam": torch.ones(2, 1, 1)})
+
+
+def _torch_files() -> Iterator[bytes]:
+    weights = torch.ones(4, 10) * 0.1
+    weights[:, 1] = 5
+    listing = json.dumps({"woman": 0, "man": 1}).encode()
+    for beside in (b"", listing, b"concept:\n- old\n"):
+        for weight in (weights, weights.half(), weights.double()):
+            yield beside + b"\0\0\0\0" + _saved({RAM_NAME: weight, SAM_NAME: weight.clone()})
+    modules = OrderedDict({"module." + RAM_NAME: weights[:, :8].contiguous()})
+    modules._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined]
+    yield listing + b"\0\0\0\0" + _saved(modules)
+
+
+def _saved(value: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def _prompts() -> Iterator[bytes]:
+    array = np.ones((2, 4), np.float16)
+    for protocol in (2, 4):
+        yield pickle.dumps(array, protocol)
+    file = io.BytesIO()
+    np.save(file, array)
+    yield file.getvalue()

@@ -1,0 +1,107 @@
+"""What is thrown at the readers of strangers' files, and what must hold for every file whatever is in it.
+
+A file is either refused with the project's own error, or what came of it can be used: shown, written and read again.
+Nothing takes more than a second, or much more memory than the file has bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from respodiff.respodiff_core import importers
+from respodiff.respodiff_core.adapter import peek, read, to_bytes
+from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.respodiff_core.importers import import_pickle
+from respodiff.respodiff_core.summary import summarise
+from respodiff.trainer.evaluation.scorers.q16 import load_prompts
+from safetensors.torch import load
+
+MOST_SECONDS = 1.0
+MOST_BYTES = 64 << 20  # beside some times the file's size
+_FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+
+# The reference code's files have columns of 81920 numbers; the way through the code is the same with four.
+_SMALL_COLUMNS = {"_H_SHAPE": (4, 1, 1), "_ROWS": 4}
+
+
+def adapter(data: bytes) -> None:
+    """An adapter file: what is accepted is what the safetensors library finds in it, and survives writing."""
+    path = _written(data, "adapter.safetensors")
+    try:
+        header, found = peek(path), read(path)
+    except RespoDiffError as error:
+        _check_message(error)
+        return
+    assert list(header.concepts) == list(found.concepts)
+    tensors = load(data)
+    assert len(tensors) == sum(len(m.tensors) for c in found.concepts.values() for m in (c.ram, c.sam))
+    for concept in found.concepts.values():
+        for role, module in (("ram", concept.ram), ("sam", concept.sam)):
+            for parameter, tensor in module.tensors.items():
+                assert torch.equal(tensor, tensors[".".join(filter(None, (concept.name, role, parameter)))].float())
+    summarise(found).encode()
+    assert summarise(read(_written(to_bytes(found), "again.safetensors"))).splitlines()[1:]
+
+
+def torch_file(data: bytes) -> None:
+    """A pickle of the reference code, between the files that tell what it holds."""
+    listing, _, rest = data.partition(b"\0\0\0\0")
+    _written(listing, "concept_dict.json")
+    _written(listing, "config.yaml")
+    try:
+        with patch.multiple(importers, **_SMALL_COLUMNS):
+            found = import_pickle(_written(rest, "unet.pth"))
+    except RespoDiffError as error:
+        _check_message(error)
+        return
+    assert summarise(found)
+    to_bytes(found)
+
+
+def q16(data: bytes) -> None:
+    """Q16's prompt embeddings."""
+    try:
+        prompts = load_prompts(_written(data, "prompts.p"))
+    except RespoDiffError as error:
+        _check_message(error)
+        return
+    assert prompts.dtype == np.float32
+    assert len(prompts) == 2
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"adapter": adapter, "torch_file": torch_file, "q16": q16}
+
+
+def run(name: str, data: bytes) -> None:
+    """Throw `data` at a target. Raises AssertionError where it takes too long or too much."""
+    before, began = _peak(), time.monotonic()
+    TARGETS[name](data)
+    seconds, grown = time.monotonic() - began, _peak() - before
+    assert seconds < MOST_SECONDS, f"took {seconds:.2f} s"
+    assert grown < MOST_BYTES + 8 * len(data), f"took {grown >> 20} MB for {len(data)} bytes"
+
+
+def _peak() -> int:
+    """The most memory that the process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def _written(data: bytes, name: str) -> Path:
+    path = Path(_FOLDER.name, name)
+    path.write_bytes(data)
+    return path
+
+
+def _check_message(error: RespoDiffError) -> None:
+    """Messages are for a terminal and a page: of a bearable length, without control characters."""
+    message = str(error)
+    assert len(message) < 4000, message[:400]
+    assert all(character.isprintable() for character in message), ascii(message)
