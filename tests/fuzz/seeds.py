@@ -60,7 +60,7 @@ def _saved(value: object) -> bytes:
 
 def _prompts() -> Iterator[bytes]:
     array = np.ones((2, 4), np.float16)
-    for protocol in (2, 4):
+    for protocol in (3, 4):
         yield pickle.dumps(array, protocol)
     file = io.BytesIO()
     np.save(file, array)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,25 +92,24 @@ class BaseModel:
         self._parts = parts
         self._device = device
         self._text_encoders: TextEncoders | None = None
+        self._marks = self._marks_now()
 
     @cached_property
     def denoiser(self) -> UNetDenoiser:
         """The UNet, split at its bottleneck."""
-        return UNetDenoiser(
-            self._parts.unet(self.dtype).to(self._device),
-            self.alphas_cumprod,
-            prediction=self.prediction,
-            checkpointing=self._checkpointing,
-        )
+        with self._unchanged():
+            unet = self._parts.unet(self.dtype).to(self._device)
+        return UNetDenoiser(unet, self.alphas_cumprod, prediction=self.prediction, checkpointing=self._checkpointing)
 
     @cached_property
     def sha256(self) -> str:
         """Of the checkpoint file, or of the folder's UNet weights, one file after the other; in lowercase hex."""
         digest = hashlib.sha256()
-        for path in self._parts.weights:
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+        with self._unchanged():
+            for path in self._parts.weights:
+                with open(path, "rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
         return digest.hexdigest()
 
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -121,7 +121,8 @@ class BaseModel:
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """One row per prompt, fp32; for SDXL as for a whole picture of the native size."""
         if self._text_encoders is None:
-            models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
+            with self._unchanged():
+                models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
             self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions)
         height, width = (size * pixels_per_latent(self.family) for size in self.latent_size)
         return self._text_encoders.encode(prompts, (height, width))
@@ -144,7 +145,34 @@ class BaseModel:
 
     @cached_property
     def _vae(self) -> Any:
-        return self._parts.vae().to(self._device).eval()
+        with self._unchanged():
+            return self._parts.vae().to(self._device).eval()
+
+    def _marks_now(self) -> list[tuple[int, int, int]] | None:
+        """What changes when a weights file does; None where one is gone."""
+        try:
+            stats = [path.stat() for path in self._parts.weights]
+        except OSError:
+            return None
+        return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """What is read inside is of the files that the model was opened on. Raises BaseModelError."""
+        try:
+            yield
+        except Exception as error:
+            if self._marks_now() != self._marks:
+                raise self._replaced() from error
+            raise
+        if self._marks_now() != self._marks:
+            raise self._replaced()
+
+    def _replaced(self) -> BaseModelError:
+        return BaseModelError(
+            f"The files of {self.name} were replaced or changed while they were in use. Put them back as they were, or "
+            "start again on the new ones."
+        )
 
 
 def load_base(

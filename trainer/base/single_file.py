@@ -184,7 +184,8 @@ class SingleFile:
 
     def _read(self, wanted: Callable[[str], bool], dtype: torch.dtype) -> dict[str, torch.Tensor]:
         with safe_open(self._path, "pt") as file:
-            return {name: file.get_tensor(name).to(dtype) for name in self._shapes if wanted(name)}
+            # Copies: what is mapped would change with the file, and end the process where that is cut short.
+            return {name: file.get_tensor(name).to(dtype, copy=True) for name in self._shapes if wanted(name)}
 
     def _unusual(self, part: str, why: object) -> BaseModelError:
         reason = str(why).splitlines()[-1].strip()

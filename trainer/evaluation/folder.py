@@ -12,6 +12,7 @@ from typing import Any
 
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.errors import RespoDiffError
+from ..sole_writer import LOCK
 from .figures import Row
 from .pictures import PictureFolder
 from .report import write_report
@@ -40,10 +41,10 @@ class EvaluationFolder:
             self._give_up()
         elif self._manifest.exists():
             self._check_same(manifest)
-            for left in self.pictures.folder.glob("*/.*.tmp"):
+            for left in (*self.pictures.folder.glob("*/.*.tmp"), *self.path.glob(".*.tmp")):
                 left.unlink()
             return True
-        elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+        elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
             raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         with replacing(self._manifest) as partial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from ..explained import reason_of
 from ..run.advice import FULL, out_of_memory
 from ..run.interrupts import Interrupted, StopRequest, stop_requests
 from ..run.parts import load_as
+from ..sole_writer import sole_writer
 from ..toyworld import world
 from . import protocols
 from .asked import Asked
@@ -49,6 +50,11 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     # The first process counts and reports while the others wait, and devices are not equally fast.
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
     accelerator = Accelerator(cpu=recipe.drawing.device == "cpu", kwargs_handlers=[patient])
+    with sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext():
+        return _evaluate(recipe, accelerator, restart=restart, shown=shown)
+
+
+def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, shown: bool) -> Results | None:
     main = accelerator.is_main_process
     toyworld = recipe.base == TOYWORLD
     settings = [resolve(setting) for setting in recipe.settings]

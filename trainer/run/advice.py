@@ -42,6 +42,9 @@ def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder,
             f"The device ran out of memory {where} ({reason_of(error)}). Use less: {', or '.join(smaller)}.{again}"
         ) from None
     except OSError as error:
+        if error.errno == errno.EROFS:
+            what = kept + ": go on with --resume" if folder.is_unfinished else "Start again"
+            raise RespoDiffError(f"The disk can only be read ({error}). {what} when it can be written to.") from None
         if error.errno not in FULL:
             raise
         what = kept + ": make room and go on with --resume" if folder.is_unfinished else "Make room"

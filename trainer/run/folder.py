@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ...respodiff_core.adapter import SUFFIX
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import remove_partials, replacing
 from ...respodiff_core.errors import RespoDiffError
 
 _STATE = "state.safetensors"
@@ -85,6 +85,7 @@ class RunFolder:
     def begin(self) -> None:
         """Make the folder; what an earlier run left in it is given up, anything else in it stays."""
         self._state.unlink(missing_ok=True)
+        remove_partials(self._state)
         for folder in (self.logs, self.previews, self.adapters):
             shutil.rmtree(folder, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -99,10 +100,8 @@ class RunFolder:
         return self.adapters / f"{concept}-{step:06d}{SUFFIX}"
 
     def finish(self) -> None:
-        """The adapter is written: forget the state, and the folder if nothing else is in it."""
+        """The adapter is written: forget the state."""
         self._state.unlink(missing_ok=True)
-        if self.path.exists() and not any(self.path.iterdir()):
-            self.path.rmdir()
 
 
 def _differences(begun: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> set[str]:

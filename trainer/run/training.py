@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -14,6 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from ...respodiff_core.adapter import write
+from ...respodiff_core.atomic import remove_partials
 from ...respodiff_core.concept import Concept
 from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.errors import RespoDiffError
@@ -24,6 +27,7 @@ from ..base.model import BaseModel
 from ..output import refuse_to_replace
 from ..recipe import ConceptRecipe, Recipe
 from ..sheet import save_picture
+from ..sole_writer import sole_writer
 from .advice import advised
 from .evaluations import Evaluations, counting
 from .folder import ResumeError, RunFolder
@@ -42,6 +46,8 @@ from .progress import Progress, TrainingDiverged
 from .provenance import concept_info, make_adapter, training_facts
 from .state import RunState
 
+log = logging.getLogger(__name__)
+
 
 def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force: bool = False) -> Path:
     """Train all concepts of the recipe and write the adapter; its path.
@@ -51,6 +57,14 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
     """
     accelerator = Accelerator(cpu=recipe.training.device == "cpu")
     folder = RunFolder(recipe.output)
+    with sole_writer(folder.path, "training") if accelerator.is_main_process else nullcontext():
+        _train(recipe, accelerator, folder, resume=resume, restart=restart, force=force)
+    return recipe.output
+
+
+def _train(
+    recipe: Recipe, accelerator: Accelerator, folder: RunFolder, *, resume: bool, restart: bool, force: bool
+) -> None:
     _check_output(recipe.output, folder, resume=resume, restart=restart, force=force)
     packed = folder.load(recipe.resolved(), accelerator.num_processes) if resume else None
     dtype = precision(recipe.training.precision, accelerator.device)
@@ -58,6 +72,7 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
         base = open_base(recipe, accelerator.device)
         prompts, previews = _encode(recipe, base, accelerator.device)
         unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
+        log.info("%s, sha256 %s", base.name, base.sha256)  # told now, while the file is the one that was loaded
     state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
     if accelerator.is_main_process and not resume:
         folder.begin()
@@ -75,7 +90,6 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
             folder.finish()
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return recipe.output
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,7 @@ def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: boo
     if output.is_dir():
         raise RespoDiffError(f"{output} is a folder: name a file in it.")
     refuse_to_replace(output, force=force or resume)
+    remove_partials(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     # A file that can be made here, not only a folder that says so.
     with tempfile.TemporaryFile(dir=output.parent, prefix=f".{output.name}."):

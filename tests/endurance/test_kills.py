@@ -1,0 +1,111 @@
+"""`make faults`: killed fifty times at any moment, a training and an evaluation end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from respodiff.respodiff_core.adapter import read
+from respodiff.trainer.evaluation.results import Results
+from respodiff.trainer.run.folder import RunFolder
+from safetensors.torch import load_file
+from trainer_runs import COMMAND, RESPODIFF, Trainer
+
+KILLS = int(os.environ.get("RESPODIFF_KILLS", "50"))
+START = 5.0  # seconds: about what a process takes to begin its work
+LONGEST = 12.0
+
+TRAIN = (
+    "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square", "--steps", 2000, "--batch", 2,
+    "--pool", 4, "--save-every", 5, "--keep", 2, "--no-tensorboard", "-o", "shape.safetensors",
+)  # fmt: skip
+EVAL = [*RESPODIFF, "eval"]
+EVALUATE = ("winobias", "--base", "toyworld", "--images", 400, "--steps", 10, "--batch", 8, "-o", "out")
+
+
+def killed_again_and_again(
+    start: Callable[[], subprocess.Popen[str]], check: Callable[[], None], chance: random.Random
+) -> list[float]:
+    """Start and kill, at moments of all parts of the work, until it has been killed often enough; then let it end.
+
+    Returns the seconds after which it was killed.
+    """
+    moments: list[float] = []
+    while True:
+        process = start()
+        if len(moments) == KILLS:
+            _, err = process.communicate(timeout=1800)
+            assert process.returncode == 0, err
+            return moments
+        moment = chance.uniform(START / 5, START) if chance.random() < 0.2 else chance.uniform(START, LONGEST)
+        time.sleep(moment)
+        process.kill()
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"it ended by itself after less than {moment:.1f} s: {err}"
+        moments.append(moment)
+        check()
+
+
+def test_a_training_killed_at_any_moment(tmp_path):
+    whole, killed = (Trainer(tmp_path / name) for name in ("whole", "killed"))
+    for trainer in (whole, killed):
+        trainer.folder.mkdir()
+    done = whole.run(*TRAIN)
+    assert done.returncode == 0, done.stderr
+    output = killed.path("shape.safetensors")
+    folder = RunFolder(output)
+    saves = set()
+
+    def start() -> subprocess.Popen[str]:
+        return killed.start(*TRAIN, *(["--resume"] if folder.is_unfinished else []), launcher=COMMAND)
+
+    def check() -> None:
+        assert not output.exists()
+        if folder.is_unfinished:
+            state = folder.path / "state.safetensors"
+            load_file(state)
+            saves.add(state.stat().st_mtime_ns)
+        if folder.adapters.exists():
+            for path in folder.adapters.glob("[!.]*"):
+                read(path)
+
+    moments = killed_again_and_again(start, check, random.Random(1))
+    assert output.read_bytes() == whole.path("shape.safetensors").read_bytes()
+    print(f"\ntraining: {len(moments)} kills after {min(moments):.1f} to {max(moments):.1f} s, {len(saves)} states met")
+
+
+def test_an_evaluation_killed_at_any_moment(tmp_path):
+    whole, killed = (Trainer(tmp_path / name) for name in ("whole", "killed"))
+    for trainer in (whole, killed):
+        trainer.folder.mkdir()
+    done = whole.run(*EVALUATE, launcher=EVAL)
+    assert done.returncode == 0, done.stderr
+    out = killed.path("out")
+    made: dict[Path, int] = {}
+
+    def check() -> None:
+        for path in out.glob("pictures/*/[!.]*.png"):
+            when = path.stat().st_mtime_ns
+            if made.get(path) != when:
+                with Image.open(path) as picture:
+                    picture.load()
+                made[path] = when
+        if (out / "evaluation.json").exists():
+            json.loads((out / "evaluation.json").read_text())
+        if (out / "figures.json").exists():
+            Results.read(out)
+
+    moments = killed_again_and_again(lambda: killed.start(*EVALUATE, launcher=EVAL), check, random.Random(2))
+    for table in ("images.csv", "figures.csv", "figures.json"):
+        assert (out / table).read_bytes() == (whole.path("out") / table).read_bytes()
+    for path in whole.path("out").glob("pictures/*/*.png"):
+        assert (out / path.relative_to(whole.path("out"))).read_bytes() == path.read_bytes()
+    assert not list(out.glob("**/.*")), "nothing half-written is left"
+    print(f"\nevaluation: {len(moments)} kills after {min(moments):.1f} to {max(moments):.1f} s")
