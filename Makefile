@@ -16,7 +16,7 @@ endif
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test lint format bench fuzz browser clean
+.PHONY: demo test lint format bench fuzz faults browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -47,6 +47,9 @@ fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py adapter --runs $(RUNS)
 	$(BIN)/python tests/fuzz/run.py torch_file --runs $$(($(RUNS) / 10))
 	$(BIN)/python tests/fuzz/run.py q16 --runs $$(($(RUNS) / 10))
+
+faults: .venv/ready
+	$(BIN)/python -m pytest -s tests/endurance/test_kills.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml
