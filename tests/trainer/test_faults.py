@@ -27,7 +27,7 @@ from trainer_runs import RESPODIFF, Trainer
 TRAIN = ("--base", "toyworld", "--preset", "toyworld/round", "--steps", 30, "--batch", 2, "--pool", 4)
 SAVING = ("--save-every", 2, "--no-tensorboard")
 EVAL = [*RESPODIFF, "eval"]
-EVALUATE = ("winobias", "--base", "toyworld", "--images", 4, "--steps", 2, "--batch", 8)
+EVALUATE = ("winobias", "--base", "toyworld", "--images", 5, "--steps", 2, "--batch", 8)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ class TestDisks:
             raise refused
 
     def test_an_evaluation_on_a_full_disk_keeps_what_it_has(self, trainer, small_disk):  # noqa: F811
-        small_disk.resize(60)
+        small_disk.resize(200)
         folder = small_disk.path / "out"
         done = trainer.run(*EVALUATE, "-o", folder, launcher=EVAL)
         assert done.returncode == 1
