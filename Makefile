@@ -5,27 +5,32 @@ BIN := .venv/bin
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
-TESTS := tests/unit tests/trainer
-ifeq ($(RESPODIFF_HOSTS),none)
-BROWSER :=
-else
-TESTS += tests/host tests/browser
-BROWSER := browser
+# Two halves of the tests side by side, each on one core: many of them compute with one thread anyway.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+TESTS := test-alone
+ifneq ($(RESPODIFF_HOSTS),none)
+TESTS += test-in-comfyui
 endif
 
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test lint format bench fuzz faults browser clean
+.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
 
-test: .venv/ready $(BROWSER)
+test: .venv/ready
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
-	$(BIN)/python -m pytest $(TESTS)
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line $(TESTS)
+
+test-alone: .venv/ready
+	$(PYTEST) tests/unit tests/trainer
+
+test-in-comfyui: .venv/ready browser
+	$(PYTEST) tests/host tests/browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ LOG_TAIL = 30  # lines of server.log in an error
 class ComfyServer(ComfyClient):
     """One ComfyUI on the CPU, everything it writes below `base_directory`; a context manager.
 
-    `pack` is linked into custom_nodes; `env` adds to or overrides the environment; `threads` are torch's.
+    `pack` is linked into custom_nodes; `env` adds to or overrides the environment.
     """
 
     def __init__(
@@ -43,14 +43,12 @@ class ComfyServer(ComfyClient):
         pack: Path | None = None,
         extra_args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        threads: int = 2,
     ) -> None:
         super().__init__(port=0)  # chosen at the start
         self.source = source
         self.base_directory = base_directory.resolve()
         self.extra_args = tuple(extra_args)
         self.env = dict(env or {})
-        self.threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         for folder in ("custom_nodes", "models", "input", "output", "user", "temp"):
             (self.base_directory / folder).mkdir(parents=True, exist_ok=True)
@@ -149,9 +147,8 @@ class ComfyServer(ComfyClient):
         return [*command, "--disable-auto-launch", "--disable-api-nodes", *self.extra_args]
 
     def _environment(self) -> dict[str, str]:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         # Bytecode would be written into the source tree and into the pack.
-        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **threads, **self.env}
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
