@@ -13,7 +13,7 @@ TESTS += tests/host tests/browser
 BROWSER := browser
 endif
 
-.PHONY: demo test lint format bench browser clean
+.PHONY: demo test lint format bench matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -39,6 +39,11 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
+
+# The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
+# `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.
+matrix:
+	PYTHONPATH=tests $(PYTHON) -m matrix.run $(CELLS)
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml
