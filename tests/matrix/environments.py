@@ -12,12 +12,13 @@ from pathlib import Path
 
 from .cells import ROOT, SHOWN, Cell, requirements
 
-FOLDER = Path(os.environ.get("RESPODIFF_CACHE") or ROOT / ".cache") / "matrix"
+FOLDER = Path(os.environ.get("RESPODIFF_CACHE") or ROOT / ".cache").resolve() / "matrix"
 _NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "out", "*.egg-info", "__pycache__", "tests")
+# Of two versions of a library, the upper environment's is imported, and it is what version() finds.
 _VERSIONS = """
-import importlib.metadata as m, json, platform, sys
-found = {d.metadata["Name"].lower(): d.version for d in m.distributions()}
-print(json.dumps({"python": platform.python_version(), **{n: found.get(n, "") for n in sys.argv[1:]}}))
+import json, platform, sys
+from importlib.metadata import version
+print(json.dumps({"python": platform.python_version(), **{name: version(name) for name in sys.argv[1:]}}))
 """
 
 
@@ -70,9 +71,10 @@ class Environment:
             return subprocess.run([self.python, *map(str, arguments)], cwd=ROOT, env=env, stdout=said, stderr=said)
 
     def versions(self) -> dict[str, str]:
-        """Of Python, and of the libraries that the table shows; empty where one is not installed."""
+        """Of Python, and of the libraries that the table shows."""
         done = subprocess.run([self.python, "-c", _VERSIONS, *SHOWN], capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
+        versions: dict[str, str] = json.loads(done.stdout)
+        return versions
 
     def _site_packages(self) -> Path:
         return next(self.folder.glob("lib/python3*/site-packages"))
