@@ -15,7 +15,7 @@ endif
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults browser clean
+.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -55,6 +55,11 @@ fuzz: .venv/ready
 
 faults: .venv/ready
 	$(BIN)/python -m pytest -s tests/endurance/test_kills.py
+
+# The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
+# `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.
+matrix:
+	PYTHONPATH=tests $(PYTHON) -m matrix.run $(CELLS)
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml

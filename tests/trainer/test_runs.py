@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 import torch
 from accelerate import Accelerator
 from PIL import Image
@@ -22,6 +21,7 @@ from respodiff.trainer.recipe import Recipe
 from respodiff.trainer.run.evaluations import counting
 from respodiff.trainer.run.folder import RunFolder
 from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.strict import parse_toml
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -113,7 +113,7 @@ def test_a_recipe_file_trains_several_concepts_into_one_file(trainer):
 def test_a_dry_run_shows_the_whole_recipe_and_its_cost_and_writes_nothing(trainer):
     done = trainer.run(*SQUARE, "--steps", 100, "-o", "a.safetensors", "--dry-run")
     assert done.returncode == 0, done.stderr
-    plan = tomllib.loads(done.stdout)
+    plan = parse_toml(done.stdout)
     assert plan["concepts"][0]["target"] == "a square person"
     assert plan["training"]["batch"] == 4
     assert "ToyWorld, epsilon prediction, latents 16 x 16" in done.stdout

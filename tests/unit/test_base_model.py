@@ -201,6 +201,14 @@ class TestFolders:
         ids = Folder(folder, "m").tokenizer()("!")["input_ids"]
         assert ids[1:-1] == [len(words) + 1]
 
+    def test_a_text_encoder_is_never_random_where_its_weights_have_other_names(self, make, tmp_path):
+        folder = make("sd15")[0].save(tmp_path / "m")
+        file = folder / "text_encoder" / "model.safetensors"
+        renamed = {name.replace("final_layer_norm", "last_layer_norm"): t for name, t in load_file(file).items()}
+        save_file(renamed, file, {"format": "pt"})
+        with pytest.raises(BaseModelError, match=r"final_layer_norm\.bias is not there.*install -U transformers"):
+            load_base(folder).encode_prompts(PROMPTS)
+
     def test_text_encoders_come_back_after_they_were_released(self, make, tmp_path):
         base = load_base(make("sd15")[0].save(tmp_path / "m"))
         before = base.encode_prompts(PROMPTS).context

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
+from respodiff.trainer.strict import parse_toml
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = parse_toml((ROOT / "pyproject.toml").read_text())
 
 
 def modules_after(statement: str) -> set[str]:
@@ -31,6 +31,22 @@ def test_every_package_is_listed_and_lives_below_respodiff():
         for path in (ROOT / room).rglob("__init__.py")
     }
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"respodiff"} | rooms
+
+
+def test_every_file_that_the_program_reads_is_packed():
+    """`make matrix` looks into the wheel itself; this is what can be known without building it."""
+    there = {
+        path for room in ("nodes", "respodiff_core", "trainer") for path in (ROOT / room).rglob("*") if path.is_file()
+    }
+    data = {path for path in there if path.suffix != ".py" and "__pycache__" not in path.parts}
+    packed = {
+        path
+        for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+        if path.is_file()
+    }
+    assert packed == data
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -23,6 +23,7 @@ from respodiff.trainer.toyworld.world import (
     usual_shape,
     words,
 )
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 MODEL = Path(toyworld.__file__).parent / "model"
@@ -97,6 +98,12 @@ def test_it_is_a_diffusers_pipeline_of_a_few_megabytes():
     )
     seen = classify(made.images)
     assert (seen.profession == PROFESSIONS.index("doctor")).all()
+
+
+def test_every_version_of_transformers_finds_the_text_encoders_weights():
+    """Version 5 saves them without the prefix, and version 4 then goes on with random ones."""
+    names = load_file(MODEL / "text_encoder" / "model.safetensors")
+    assert all(name.startswith("text_model.") for name in names)
 
 
 def test_articles_fit():

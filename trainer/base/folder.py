@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -70,14 +71,25 @@ class Folder:
 
     def text_encoders(self) -> list[Any]:
         """One CLIP text model per convention of the family; the one that pools has a projection."""
-        first = self._load(CLIPTextModel, "text_encoder")
+        first = self._text_encoder(CLIPTextModel, "text_encoder")
         if not self.conventions.pooled:
             return [first]
-        return [first, self._load(CLIPTextModelWithProjection, "text_encoder_2")]
+        return [first, self._text_encoder(CLIPTextModelWithProjection, "text_encoder_2")]
 
     def vae(self) -> Any:
         """The AutoencoderKL, fp32."""
         return self._load(AutoencoderKL, "vae", torch_dtype=torch.float32)
+
+    def _text_encoder(self, kind: Any, component: str) -> Any:
+        model, found = self._load(kind, component, output_loading_info=True)
+        # transformers would go on with random weights; version 4 does so with every folder that version 5 saved.
+        if lacking := found["missing_keys"]:
+            raise BaseModelError(
+                f"The {component} in {self.name} names its weights otherwise than transformers "
+                f"{transformers.__version__} does ({min(lacking)} is not there). Where transformers 5 saved it, run "
+                "`pip install -U transformers`."
+            )
+        return model
 
     def _load(self, kind: Any, component: str, **more: Any) -> Any:
         weights = self._weights(component)

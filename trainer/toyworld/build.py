@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -33,6 +34,7 @@ from .world import BAD_PLACES, PLACES, Scenes, sample
 PICTURES = 24_000
 CAPTION_DROPOUT = 0.1  # so that the empty prompt is known, as guidance needs it
 KL_WEIGHT = 1e-6
+_TEXT_MODEL = "text_model."
 
 
 def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None:
@@ -55,6 +57,13 @@ def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16).save_pretrained(out)
+    _name_as_everyone_reads(out / "text_encoder" / "model.safetensors")
+
+
+def _name_as_everyone_reads(text_encoder: Path) -> None:
+    """Transformers 5 saves under shorter names, which version 4 does not know; both know these."""
+    tensors = {name.removeprefix(_TEXT_MODEL): tensor for name, tensor in load_file(text_encoder).items()}
+    save_file({_TEXT_MODEL + name: tensor for name, tensor in tensors.items()}, text_encoder, {"format": "pt"})
 
 
 def verify(folder: Path) -> dict[str, float]:

@@ -1,0 +1,82 @@
+"""The cells of the matrix: a Python, and the oldest or the newest libraries that pyproject.toml allows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+Libraries = Literal["oldest", "newest"]
+
+# Torch's wheels are what fills a disk: these are what CI-sized machines can hold, the ends of both ranges.
+DEFAULT = ("3.10-oldest", "3.11-newest", "3.12-newest", "3.13-newest")
+CORE = ("torch", "safetensors", "numpy")  # all that the nodes' own code needs, and ComfyUI has
+EXTRAS = ("train", "eval")
+TOOLS = ("pytest", "pytest-timeout", "hypothesis", "torchmetrics")  # of the extra dev, what the tests import
+SHOWN = ("torch", "numpy", "safetensors", "diffusers", "transformers")
+
+
+class Cell(NamedTuple):
+    """One environment to test in."""
+
+    python: str
+    libraries: Libraries
+
+    @classmethod
+    def named(cls, name: str) -> Cell:
+        """The cell of a name such as 3.10-oldest. Raises ValueError."""
+        python, _, libraries = name.partition("-")
+        if not re.fullmatch(r"3\.\d+", python) or libraries not in get_args(Libraries):
+            raise ValueError(f"There is no cell {name!r}: name a Python and oldest or newest, such as 3.12-newest.")
+        return cls(python, libraries)
+
+    @property
+    def name(self) -> str:
+        return f"{self.python}-{self.libraries}"
+
+
+def extra(name: str) -> list[str]:
+    """The requirements of one of the project's extras, without those that name another."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [text for text in project["optional-dependencies"][name] if not text.startswith("respodiff[")]
+
+
+def package_of(requirement: str) -> str:
+    """What a requirement asks for: "torch" of "torch>=2.4"."""
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+
+
+def at_its_oldest(requirement: str) -> str:
+    """The same requirement, allowing nothing but its lower bound. Raises ValueError where it has none."""
+    pinned, bounds = re.subn(r">=\s*([\w.]+)[^;]*?(?=\s*(;|$))", r"==\1", requirement)
+    if not bounds:
+        raise ValueError(f"{requirement!r} has no lower bound (>=), so its oldest version cannot be tested.")
+    return pinned
+
+
+def requirements(cell: Cell, core_alone: bool) -> list[str]:
+    """What pip is asked for: all that the extras need, or what the core needs and nothing else."""
+    asked = [text for name in EXTRAS for text in extra(name)]
+    if core_alone:
+        asked = [text for text in asked if package_of(text) in CORE]
+    if cell.libraries == "oldest":
+        asked = [at_its_oldest(text) for text in asked]
+    # The tools are not what is tested: they come as they are today.
+    tools = [text for text in extra("dev") if package_of(text) in TOOLS]
+    return asked + [text for text in tools if not core_alone or package_of(text) != "torchmetrics"]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for people and for Markdown."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = ([text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in (head, rule, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,22 @@
+"""Where only torch, safetensors and numpy are installed, as in a ComfyUI. Run by `make matrix` alone."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+
+import pytest
+import respodiff.respodiff_core
+
+MODULES = [module.name for module in pkgutil.iter_modules(respodiff.respodiff_core.__path__)]
+
+
+@pytest.mark.parametrize("library", ["diffusers", "transformers", "accelerate", "pydantic", "typer", "PIL", "scipy"])
+def test_nothing_else_is_there(library):
+    assert importlib.util.find_spec(library) is None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_of_the_core_can_be_imported(module):
+    importlib.import_module(f"respodiff.respodiff_core.{module}")
