@@ -17,8 +17,8 @@ _LIMITS = ("What it refuses", "What it cannot promise")
 _HEAD = """# Node reference
 
 Every node, as ComfyUI shows it: `tests/node_reference.py` writes this page from the nodes and their help pages. How to
-begin: [tour](tour.md). In bold what an input is set to at first. *Advanced* inputs are folded away in ComfyUI's new node
-design; *optional* ones may stay unconnected. All nodes are in the category RespoDiff.
+begin: [tour](tour.md). In bold what an input is set to at first. *Advanced* inputs are folded away in ComfyUI's new
+node design; *optional* ones may stay unconnected. All nodes are in the category RespoDiff.
 """
 _KINDS = {"FLOAT": "number", "INT": "whole number", "BOOLEAN": "on or off", "STRING": "text"}
 _LARGEST = 2**32  # a limit above it means that there is none

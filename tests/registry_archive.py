@@ -8,10 +8,8 @@ from pathlib import Path
 from comfy_hosts import PACK
 from pathspec import PathSpec
 
-_LISTS = (PACK / ".gitignore", PACK / ".comfyignore")
-_IGNORED = PathSpec.from_lines(
-    "gitignore", ["/.git", *(line for file in _LISTS for line in file.read_text("utf-8").splitlines())]
-)
+_RULES = [line for name in (".gitignore", ".comfyignore") for line in (PACK / name).read_text("utf-8").splitlines()]
+_IGNORED = PathSpec.from_lines("gitignore", ["/.git", *_RULES])
 
 
 def archived_files(folder: Path = PACK) -> Iterator[Path]:

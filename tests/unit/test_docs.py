@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import tomllib
+import typer
 from comfy_hosts import PACK
 from node_reference import PAGE, limits
 from node_texts import read
+from respodiff.trainer.cli import app
 
 PAGES = sorted([PACK / "README.md", *(PACK / "docs").glob("*.md")])
-_CODE = re.compile(r"^(?:    |```).*$|`[^`\n]*`", re.MULTILINE)
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
 REPOSITORY = tomllib.loads((PACK / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
 
@@ -50,6 +52,33 @@ def test_every_page_can_be_reached_from_the_index():
 def test_commands_name_the_repository_that_the_package_does(page):
     addresses = re.findall(r"(?:git\+|git clone )(\S+?)(?:\.git)?[\"`\s]", page.read_text("utf-8"))
     assert set(addresses) <= {REPOSITORY}
+
+
+def code(page: Path) -> list[str]:
+    """Indented lines without their comments, and what stands between backticks."""
+    text = page.read_text("utf-8")
+    lines = [line.partition(" # ")[0].strip() for line in re.findall(r"^    (\S.*)$", text, re.M)]
+    return lines + [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=called)
+def test_every_respodiff_command_is_one_with_its_flags(page):
+    commands = typer.main.get_command(app).commands
+    shown = [line for line in code(page) if re.match("respodiff [a-z]", line) and "..." not in line]
+    for line in shown:
+        name, *arguments = shlex.split(line.partition(" | ")[0])[1:]
+        assert name in commands, line
+        if arguments and "--help" not in arguments:  # without any only the command is meant
+            commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=called)
+def test_every_make_target_and_every_path_is_there(page):
+    targets = re.findall(r"^([a-z]+):", (PACK / "Makefile").read_text("utf-8"), re.M)
+    for line in code(page):
+        assert set(re.findall(r"\bmake ([a-z]+)$", line)) <= set(targets), line
+        for path in re.findall(r"(?<![\w/])(?:tests|benchmarks|trainer|nodes|respodiff_core|web|docs)/[\w/.]+", line):
+            assert (PACK / path).exists(), f"{path} is not there"
 
 
 def test_the_node_reference_has_every_text_and_every_limit():
