@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comfy_hosts import PACK
-from pathspec import PathSpec
+from pathspec import GitIgnoreSpec
 
 _RULES = [line for name in (".gitignore", ".comfyignore") for line in (PACK / name).read_text("utf-8").splitlines()]
-_IGNORED = PathSpec.from_lines("gitignore", ["/.git", *_RULES])
+_IGNORED = GitIgnoreSpec.from_lines(["/.git", *_RULES])
 
 
 def archived_files(folder: Path = PACK) -> Iterator[Path]:

@@ -7,16 +7,16 @@ import shlex
 from pathlib import Path
 
 import pytest
-import tomllib
 import typer
 from comfy_hosts import PACK
 from node_reference import PAGE, limits
 from node_texts import read
 from respodiff.trainer.cli import app
+from respodiff.trainer.strict import parse_toml
 
 PAGES = sorted([PACK / "README.md", *(PACK / "docs").glob("*.md")])
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
-REPOSITORY = tomllib.loads((PACK / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
+REPOSITORY = parse_toml((PACK / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
 
 
 def called(page: Path) -> str:
@@ -77,7 +77,7 @@ def test_every_make_target_and_every_path_is_there(page):
     targets = re.findall(r"^([a-z]+):", (PACK / "Makefile").read_text("utf-8"), re.M)
     for line in code(page):
         assert set(re.findall(r"\bmake ([a-z]+)$", line)) <= set(targets), line
-        for path in re.findall(r"(?<![\w/])(?:tests|benchmarks|trainer|nodes|respodiff_core|web|docs)/[\w/.]+", line):
+        for path in re.findall(r"(?<![\w/])(?:tests|benchmarks|trainer|nodes|respodiff_core|web|docs)/[\w/.-]+", line):
             assert (PACK / path).exists(), f"{path} is not there"
 
 

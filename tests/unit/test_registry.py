@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-import tomllib
 from comfy_hosts import PACK
 from node_texts import read
 from PIL import Image
 from registry_archive import archived_files
+from respodiff.trainer.strict import parse_toml
 
-METADATA = tomllib.loads((PACK / "pyproject.toml").read_text("utf-8"))
+METADATA = parse_toml((PACK / "pyproject.toml").read_text("utf-8"))
 PROJECT, COMFY = METADATA["project"], METADATA["tool"]["comfy"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 RAW = REPOSITORY.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
