@@ -76,7 +76,7 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Samples a step (4).", rich_help_panel=_How)] = None,
     pool: Annotated[
         int | None,
-        typer.Option(help="Trajectories kept on the way; a multiple of the batch (8).", rich_help_panel=_How),
+        typer.Option(help="Trajectories on the way; a multiple of the batch (nearest to 16).", rich_help_panel=_How),
     ] = None,
     kind: Annotated[
         str | None, typer.Option(help="constant, channel, mlp or conv: what RAM and SAM are.", rich_help_panel=_How)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, output
+from node_reference import PAGE, reference
 from node_texts import read, texts_of
 from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.results import NodeFailed
@@ -38,6 +39,11 @@ def test_the_english_texts_for_the_page_are_the_nodes_own(bench):
     """After a change: PYTHONPATH=tests python tests/node_texts.py, then the translations."""
     described = bench.server.get_json("/object_info")
     assert texts_of(described) == read("en")
+
+
+def test_the_reference_in_the_docs_is_the_nodes_own(bench):
+    """After a change: PYTHONPATH=tests python tests/node_reference.py."""
+    assert reference(bench.server.get_json("/object_info")) == PAGE.read_text("utf-8")
 
 
 def test_the_slider_is_as_artists_expect(bench):

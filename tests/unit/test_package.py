@@ -61,11 +61,3 @@ CORE = sorted(path.stem for path in (ROOT / "respodiff_core").glob("*.py") if pa
 def test_the_core_knows_neither_comfyui_nor_diffusers(module):
     loaded = modules_after(f"import respodiff.respodiff_core.{module}")
     assert not {name for name in loaded if name.split(".")[0] in {"comfy", "comfy_api", "diffusers", "transformers"}}
-
-
-def test_the_registry_finds_what_it_asks_for():
-    assert PROJECT["project"]["name"] == "respodiff"
-    assert "comfy" not in PROJECT["project"]["name"]
-    assert PROJECT["project"]["license"] == {"file": "LICENSE"}
-    assert PROJECT["project"]["urls"]["Repository"].startswith("https://")
-    assert PROJECT["tool"]["comfy"]["PublisherId"]
