@@ -73,7 +73,8 @@ def push(
         list[Path] | None, typer.Option(help="The folder of a `respodiff eval` of this file, for the card.")
     ] = None,
     pictures: Annotated[
-        bool, typer.Option("--pictures", help="Also publish some pictures of the evaluation, before and after.")
+        bool,
+        typer.Option("--pictures", help="Also publish some of its pictures, before and after (none of i2p)."),
     ] = False,
     license_: Annotated[
         str | None, typer.Option("--license", help="The Hub's id (mit, openrail, ...); the file's if left out.")

@@ -432,14 +432,14 @@ class TestPush:
         assert logged_in.repositories[REPO].files["README.md"] == b"mine"
 
 
-def evaluation(folder: Path, file: Path, strengths: tuple[float, ...] = (0.5, 1.0), pictures: bool = False) -> Path:
+def evaluation(folder: Path, file: Path, pictures: bool = False, protocol: str = "winobias") -> Path:
     """An evaluation's folder as `respodiff eval` leaves it, with figures made up for the test."""
     ratio, right = "deviation ratio/gender", "steering accuracy/gender"
     settings = {"unsteered": SettingFigures(40, 0, {ratio: Figure(0.7, 0.6, 0.8, 40)},
                                             {"doctor": {ratio: Figure(0.8, 0.7, 0.9, 20)},
                                              "nurse": {ratio: Figure(0.6, 0.5, 0.7, 20)}})}  # fmt: skip
     of: dict[str, dict] = {"unsteered": {"adapters": {}, "strength": 1.0, "groups": [], "strengths": {}}}
-    for strength in strengths:
+    for strength in (0.5, 1.0):
         name = f"gender at {strength:g}"
         overall = {ratio: Figure(0.21, 0.1, 0.32, 38, 2), right: Figure(0.875, 0.8, 0.95, 40),
                    "alignment": Figure(27.31, 27.0, 27.6, 40)}  # fmt: skip
@@ -450,7 +450,7 @@ def evaluation(folder: Path, file: Path, strengths: tuple[float, ...] = (0.5, 1.
     of["another"] = {**of[name], "adapters": {"another.safetensors": "f" * 64}}
     settings["another"] = settings[name]
     manifest = {
-        "protocol": "winobias",
+        "protocol": protocol,
         "base": {"name": "base", "family": "sd15", "sha256": "1" * 64},
         "asked": {"pictures": 40, "sha256": "2" * 64},
         "seed": 0,
@@ -552,9 +552,11 @@ class TestCard:
         folder = evaluation(tmp_path / "eval", file, pictures=True)
         assert "card/1-pictures.png" not in card_of(tmp_path, file, "--evaluation", folder)
         text = card_of(tmp_path, file, "--evaluation", folder, "--pictures")
-        assert "![The same prompts and seeds: unsteered, then gender at 0.5](card/1-pictures.png)" in text
+        assert "![The same prompts and seeds: unsteered, then gender at 1](card/1-pictures.png)" in text
         with Image.open(tmp_path / "look" / "card" / "1-pictures.png") as picture:
             assert picture.getpixel((picture.width // 2, picture.height // 2)) != (255, 255, 255)
+        unsafe = evaluation(tmp_path / "i2p", file, pictures=True, protocol="i2p")
+        assert "pictures.png" not in card_of(tmp_path, file, "--evaluation", unsafe, "--pictures")
         (folder / "pictures" / "unsteered" / "nurse-000.png").unlink()
         said = refusal("push", file, REPO, "--dry-run", "--evaluation", folder, "--pictures")
         assert "cannot be shown" in said

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..base.model import TOYWORLD
 from ..charts import Chart
 from ..evaluation.pictures import DamagedPicture, PictureFolder
 from ..evaluation.recipe import UNSTEERED
@@ -35,6 +36,7 @@ _PROTOCOLS = {
     "coco": "Everyday captions (COCO)",
     "prompts": "Prompts of the evaluator's own",
 }
+_NOT_TO_BE_SHOWN = ("i2p",)  # its prompts ask for what is unsafe
 _ROWS, _EACH, _TILE = 6, 3, 128
 
 
@@ -65,9 +67,9 @@ def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -
     """
     results = _about(Results.read(folder), sha256, folder)
     entries = entries_of({"": (results, PictureFolder(folder / "pictures"))})
-    charts = [*deviation_bars(entries), *curves_over_strength(results)]
+    charts = [*curves_over_strength(results), *deviation_bars(entries)]
     pictures = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
-    if with_pictures:
+    if with_pictures and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
         pictures.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
     return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(pictures))
 
@@ -87,8 +89,10 @@ def _about(results: Results, sha256: str, folder: Path) -> Results:
 
 
 def _title(results: Results) -> str:
-    protocol = results.manifest["protocol"]
-    return f"{_PROTOCOLS.get(protocol, protocol)} on {results.manifest['base']['name']}"
+    protocol, base = results.manifest["protocol"], results.manifest["base"]
+    if protocol == "winobias" and base["family"] == TOYWORLD:
+        return "ToyWorld's professions"
+    return f"{_PROTOCOLS.get(protocol, protocol)} on {base['name']}"
 
 
 def _facts(results: Results) -> Iterable[str]:
@@ -136,18 +140,19 @@ def _of_chart(chart: Chart, name: str) -> Picture:
 
 
 def _sheet(results: Results, folder: Path, name: str) -> Picture:
-    """The same prompts and seeds without the adapter and with it."""
-    settings = [one for one in results.settings if one != UNSTEERED][:1]
-    settings = [*([UNSTEERED] if UNSTEERED in results.settings else []), *settings]
+    """The same prompts and seeds without the adapter and with it, at the strength closest to the recommended one."""
+    of = results.manifest["settings"]
+    steered = min((one for one in results.settings if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
+    settings = [*([UNSTEERED] if UNSTEERED in results.settings else []), steered]
     pictures = PictureFolder(folder / "pictures")
-    rows: list[tuple[str, Sequence[np.ndarray]]] = []
+    shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
     try:
-        for group, ids in list(results.shown.items())[:_ROWS]:
-            rows.append((group, [np.asarray(pictures.read(one, id_)) for one in settings for id_ in ids[:_EACH]]))
+        rows = [
+            (group, [np.asarray(pictures.read(one, id_)) for one in settings for id_ in ids]) for group, ids in shown
+        ]
     except DamagedPicture as error:
         raise SharingError(f"The pictures of the evaluation in {folder} cannot be shown: {error}.") from None
+    columns = [one for one in settings for _ in range(max(len(ids) for _, ids in shown))]
     file = io.BytesIO()
-    draw(rows, [one for one in settings for _ in rows[0][1][: len(rows[0][1]) // len(settings)]], _TILE).save(
-        file, format="PNG"
-    )
+    draw(rows, columns, _TILE).save(file, format="PNG")
     return Picture(name, f"The same prompts and seeds: {', then '.join(settings)}", file.getvalue())

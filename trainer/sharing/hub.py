@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import cast
 
 from huggingface_hub import get_token
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -31,10 +31,13 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./+-]+))?", re.ASCII)
 _LOG_IN = "log in with `hf auth login`"
-# The errors of the HTTP library below, which huggingface_hub changes from version to version.
-_OF_HTTP = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
-# The last two: what answers is no Hub.
-_ERRORS: tuple[type[Exception], ...] = (*_OF_HTTP, OSError, RuntimeError, ValueError, TypeError, KeyError)
+# The errors of the HTTP library below, which is another one from version to version of huggingface_hub.
+_OF_HTTP: tuple[type[Exception], ...] = tuple(
+    one
+    for one in HfHubHTTPError.__mro__
+    if one is not HfHubHTTPError and issubclass(one, Exception) and one.__module__ != "builtins"
+)
+_ERRORS: tuple[type[Exception], ...] = (*_OF_HTTP, OSError, RuntimeError, ValueError)
 
 
 class SharingError(RespoDiffError):
@@ -93,8 +96,11 @@ def in_words(hub: str, of: HubId, writing: bool = False) -> Iterator[None]:
 
 def _explain(error: BaseException, hub: str, of: HubId, writing: bool) -> str:
     repo = of.repo
-    if error.__cause__ is not None and isinstance(error.__cause__, (*_OF_HTTP, OfflineModeIsEnabled)):
-        error = error.__cause__ if not isinstance(error, HfHubHTTPError) else error
+    cause = error.__cause__
+    # What huggingface_hub says of an upload or a download that failed on the way, rather than of an answer.
+    wrapped = isinstance(error, LocalEntryNotFoundError) or not isinstance(error, HfHubHTTPError)
+    if wrapped and cause is not None and isinstance(cause, (*_OF_HTTP, OfflineModeIsEnabled)):
+        error = cause
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to share adapters."
     if isinstance(error, GatedRepoError):

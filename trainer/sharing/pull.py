@@ -145,7 +145,7 @@ def _listing(api: HfApi, hub_id: HubId, files: Sequence[str]) -> Listing:
 def _is_adapter(api: HfApi, repo: str, revision: str, name: str) -> bool:
     """Told by the header alone, so that no checkpoint is downloaded to find that it is one."""
     try:
-        header = api.parse_safetensors_file_metadata(repo, name, revision=revision, timeout=TIMEOUT)
+        header = api.parse_safetensors_file_metadata(repo, name, revision=revision)
     except SafetensorsParsingError:
         return False
     return bool(header.tensors) and all(_TENSOR.fullmatch(tensor) for tensor in header.tensors)
