@@ -1,4 +1,4 @@
-"""Charts as SVG texts for pages: text stays text, and takes the page's own colour in light and dark."""
+"""Charts for pages, as SVG whose text stays text and takes the page's own colour, or as pictures in dark on white."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "respodiff",
     "font.family": "sans-serif",
     "font.size": 10,
+    "text.parse_math": False,  # names of groups are names, also with a dollar sign
     "text.color": _INK,
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
@@ -40,9 +41,37 @@ class Point:
     high: float | None = None
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A chart and what it shows, in words."""
+
+    canvas: Canvas
+    title: str
+
+    def svg(self) -> str:
+        """A text to put into a page."""
+        file = io.StringIO()
+        with matplotlib.rc_context(_STYLE):
+            metadata = {"Date": None, "Title": self.title}
+            self.canvas.savefig(file, format="svg", transparent=True, metadata=metadata)
+        svg = file.getvalue()
+        svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+        # As wide as the page allows, and no wider than drawn.
+        return re.sub(
+            r'width="([\d.]+)pt" height="[\d.]+pt"', r'style="width: \1pt; max-width: 100%; height: auto"', svg, count=1
+        )
+
+    def png(self) -> bytes:
+        """A picture; the same chart always gives the same bytes."""
+        file = io.BytesIO()
+        with matplotlib.rc_context(_STYLE):
+            self.canvas.savefig(file, format="png", dpi=150, facecolor="white", metadata={"Title": self.title})
+        return file.getvalue()
+
+
 def bars(
     rows: Sequence[str], series: Mapping[str, Sequence[Point | None]], label: str, limit: float | None = 1.0
-) -> str:
+) -> Chart:
     """Horizontal bars: for each row one of each series, with intervals as whiskers; from 0 to `limit` if given."""
     height = 0.8 + len(rows) * (0.13 * len(series) + 0.13)
     with matplotlib.rc_context(_STYLE):
@@ -64,7 +93,7 @@ def bars(
         axes.set_axisbelow(True)
         if len(series) > 1:
             canvas.legend(loc="outside upper left", ncols=3, frameon=False)
-        return _svg(canvas, f"{label} by group: {', '.join(series)}")
+        return Chart(canvas, f"{label} by group: {', '.join(series)}")
 
 
 def curves(
@@ -73,7 +102,7 @@ def curves(
     x_label: str,
     y_label: str,
     limit: float | None = None,
-) -> str:
+) -> Chart:
     """Lines over x, each with its interval as a band; from 0 to `limit` if given."""
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(4.4, 3.2), layout="constrained")
@@ -93,10 +122,10 @@ def curves(
         axes.grid(alpha=0.25, color=_INK)
         if len(series) > 1:
             canvas.legend(loc="outside upper left", ncols=2, frameon=False)
-        return _svg(canvas, f"{y_label} over {x_label}")
+        return Chart(canvas, f"{y_label} over {x_label}")
 
 
-def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> str:
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> Chart:
     """Points (x, y) of several series, small for each and large for its mean."""
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(6.4, 4.2), layout="constrained")
@@ -110,20 +139,9 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y
         axes.set_ylabel(y_label)
         axes.grid(alpha=0.25, color=_INK)
         canvas.legend(loc="outside right upper", frameon=False)
-        return _svg(canvas, f"{y_label} over {x_label}")
+        return Chart(canvas, f"{y_label} over {x_label}")
 
 
 def standalone(svg: str) -> str:
     """A chart as a file of its own, in dark on white."""
     return svg.replace('style="', 'style="background: white; color: #1b1d21; ', 1)
-
-
-def _svg(canvas: Canvas, title: str) -> str:
-    file = io.StringIO()
-    canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Title": title})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    # As wide as the page allows, and no wider than drawn.
-    return re.sub(
-        r'width="([\d.]+)pt" height="[\d.]+pt"', r'style="width: \1pt; max-width: 100%; height: auto"', svg, count=1
-    )

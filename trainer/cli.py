@@ -13,6 +13,7 @@ from .experiment_commands import ablate, calibrate, reproduce
 from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
 from .output import refuse_to_replace
+from .share_commands import pull, push
 from .train_command import train
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def _main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
+    for requests in ("httpx", "httpx2"):  # huggingface_hub's, which say a line for each request
+        logging.getLogger(requests).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 @app.command()
@@ -102,6 +105,8 @@ app.command()(report)
 app.command()(calibrate)
 app.command()(ablate)
 app.command()(reproduce)
+app.command()(pull)
+app.command()(push)
 
 
 @app.command()

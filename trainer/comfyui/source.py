@@ -45,13 +45,26 @@ class ComfySource:
     version: str
 
 
+def users_folder(named: Path | None = None) -> Path | None:
+    """The folder of the ComfyUI that is named here or else by COMFYUI_PATH; None where neither is.
+
+    Raises ComfyUnavailable.
+    """
+    variable = os.environ.get("COMFYUI_PATH")
+    if named is None and not variable:
+        return None
+    path = Path(named or variable or "").expanduser().resolve()
+    if not (path / "main.py").is_file():
+        name, what = (str(named), "name") if named else (f"COMFYUI_PATH={variable}", "set it to")
+        raise ComfyUnavailable(f"{name} has no main.py: {what} the folder of a ComfyUI.")
+    return path
+
+
 def users_own() -> ComfySource | None:
     """The ComfyUI that COMFYUI_PATH names, or None where it is unset. Raises ComfyUnavailable."""
-    if not (named := os.environ.get("COMFYUI_PATH")):
+    path = users_folder()
+    if path is None:
         return None
-    path = Path(named).expanduser().resolve()
-    if not (path / "main.py").is_file():
-        raise ComfyUnavailable(f"COMFYUI_PATH={named} has no main.py: set it to the folder of a ComfyUI.")
     if explicit := os.environ.get("COMFYUI_PYTHON"):
         python = Path(explicit).expanduser().absolute()  # not resolved: a venv is known by its link
         if not python.is_file():

@@ -61,11 +61,7 @@ class Picture:
 
 def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) -> None:
     """Write a page of these runs, by name; with several, their settings stand beside each other."""
-    entries = [
-        Entry(f"{name}: {setting}" if len(runs) > 1 else setting, setting, figures, results, pictures)
-        for name, (results, pictures) in runs.items()
-        for setting, figures in results.settings.items()
-    ]
+    entries = entries_of(runs)
     columns = columns_of(entry.figures for entry in entries)
     page = (
         _environment()
@@ -74,10 +70,10 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
             runs={name: results for name, (results, _) in runs.items()},
             entries=entries,
             columns=columns,
-            meanings={column: _meaning(column) for column in columns},
+            meanings={column: meaning_of(column) for column in columns},
             table=[[cell_of(entry.figures.overall.get(column), column) for column in columns] for entry in entries],
-            charts=list(_bars(entries)),
-            curves=list(_curves(runs)),
+            charts=[chart.svg() for chart in deviation_bars(entries)],
+            curves=[chart.svg() for results, _ in runs.values() for chart in curves_over_strength(results)],
             grids=_grids(entries),
             labels=[entry.label for entry in entries],
             left_out=[entry.label for entry in entries[_MOST_BARS:]],
@@ -88,6 +84,15 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(page, "utf-8")
+
+
+def entries_of(runs: Mapping[str, tuple[Results, PictureFolder]]) -> list[Entry]:
+    """Every setting of every run."""
+    return [
+        Entry(f"{name}: {setting}" if len(runs) > 1 else setting, setting, figures, results, pictures)
+        for name, (results, pictures) in runs.items()
+        for setting, figures in results.settings.items()
+    ]
 
 
 def _environment() -> Environment:
@@ -121,7 +126,8 @@ def title_of(name: str) -> str:
     return name.replace("/", ", ").replace("_", " ")
 
 
-def _meaning(name: str) -> str:
+def meaning_of(name: str) -> str:
+    """What a figure of that name says, in a few words; empty where nothing needs saying."""
     kind = name.split("/")[0]
     if CROSS in name:
         return "the same over every pair of their groups"
@@ -151,7 +157,7 @@ def cell_of(figure: Figure | None, name: str) -> Cell:
     return Cell(text(figure.value) + unit, interval)
 
 
-def _bars(entries: Sequence[Entry]) -> Iterable[str]:
+def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
     """The deviation ratio within each group, for each axis."""
     shown = entries[:_MOST_BARS]
     groups = list(dict.fromkeys(group for entry in shown for group in entry.figures.groups))
@@ -165,26 +171,25 @@ def _bars(entries: Sequence[Entry]) -> Iterable[str]:
             yield charts.bars(groups, series, title_of(name))
 
 
-def _curves(runs: Mapping[str, tuple[Results, PictureFolder]]) -> Iterable[str]:
+def curves_over_strength(results: Results) -> Iterable[charts.Chart]:
     """Figures over strength, where a run has the same adapters at several strengths."""
-    for results, _ in runs.values():
-        by_adapters: dict[str, list[tuple[float, str]]] = {}
-        for name, facts in results.manifest["settings"].items():
-            if facts["adapters"]:
-                # The same but for one strength that scales all of them.
-                ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
-                key = repr((sorted(facts["adapters"].items()), facts["groups"], sorted(ratios.items())))
-                by_adapters.setdefault(key, []).append((facts["strength"], name))
-        for at in by_adapters.values():
-            strengths = dict(sorted(at))
-            if len(strengths) < 2:
-                continue
-            if UNSTEERED in results.settings:
-                strengths = {0.0: UNSTEERED, **strengths}
-            yield from _strength_curves(results, strengths)
+    by_adapters: dict[str, list[tuple[float, str]]] = {}
+    for name, facts in results.manifest["settings"].items():
+        if facts["adapters"]:
+            # The same but for one strength that scales all of them.
+            ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
+            key = repr((sorted(facts["adapters"].items()), facts["groups"], sorted(ratios.items())))
+            by_adapters.setdefault(key, []).append((facts["strength"], name))
+    for at in by_adapters.values():
+        strengths = dict(sorted(at))
+        if len(strengths) < 2:
+            continue
+        if UNSTEERED in results.settings:
+            strengths = {0.0: UNSTEERED, **strengths}
+        yield from _strength_curves(results, strengths)
 
 
-def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterable[str]:
+def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterable[charts.Chart]:
     settings = [results.settings[name] for name in strengths.values()]
     for axis in results.axes:
         series = {

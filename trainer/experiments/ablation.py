@@ -153,7 +153,7 @@ def ablate(ablation: Ablation) -> Table | None:
     table = table_of(tables)
     _write_csv(table, ablation.output / "ablation.csv")
     (ablation.output / "ablation.md").write_text(markdown(table), "utf-8")
-    (ablation.output / "ablation.svg").write_text(charts.standalone(plot(table)), "utf-8")
+    (ablation.output / "ablation.svg").write_text(charts.standalone(plot(table).svg()), "utf-8")
     return table
 
 
@@ -196,8 +196,8 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(table: Table) -> str:
-    """Deviation ratio against what the pictures keep, a point for each seed, as SVG."""
+def plot(table: Table) -> charts.Chart:
+    """Deviation ratio against what the pictures keep, a point for each seed."""
     columns = columns_of(table)
     across = next(name for name in columns if name.startswith(DEVIATION))
     kept = next((name for name in ("right", "alignment", "distance", "change") if name in columns), across)

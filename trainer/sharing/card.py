@@ -1,0 +1,181 @@
+"""The model card: what a file steers, how it was trained and measured, and what it cannot promise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ...respodiff_core.adapter import Adapter
+from ...respodiff_core.families import family_title, pixels_per_latent
+from .hub import SharingError, is_hub_id
+from .table import Table
+from .words import code, markdown, number, one_line
+
+if TYPE_CHECKING:
+    from .evaluations import Evaluation
+
+_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_MARK = "\n<!-- Written by respodiff push; sha256 of the text above: {} -->\n"
+_TAGS = {"sd15": ["stable-diffusion"], "sd2": ["stable-diffusion"], "sdxl": ["stable-diffusion-xl"]}
+_FACTS = {
+    "base_model": "base model",
+    "base_sha256": "base model's sha256",
+    "ram_rate": "RAM's learning rate",
+    "sam_rate": "SAM's learning rate",
+    "sam_weight": "weight of SAM's loss",
+}
+_MOST_FACTS = 40
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence by the Hub's id; `name` is what the file itself calls it."""
+
+    id: str
+    name: str
+
+
+def licence_of(adapter: Adapter, chosen: str | None) -> Licence:
+    """The chosen licence (an id of the Hub's), else the one that the file names. Raises SharingError without any."""
+    name = one_line(adapter.metadata.get("modelspec.license", ""))
+    if chosen is not None:
+        if not _LICENCE_ID.fullmatch(chosen.lower()):
+            raise SharingError(f"{chosen!r} is no licence id: the Hub knows mit, openrail, cc-by-4.0, other, ...")
+        return Licence(chosen.lower(), name)
+    if not name:
+        raise SharingError(
+            "The file names no licence, and nobody may use what has none: give one with --license, by the Hub's id "
+            "(mit, openrail, cc-by-4.0, other, ...), or train with --license."
+        )
+    return Licence(name.lower() if _LICENCE_ID.fullmatch(name.lower()) else "other", name)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The file that a card is about, and where it will be."""
+
+    adapter: Adapter
+    file: str
+    size: int
+    sha256: str
+    repo: str
+
+
+def card(subject: Subject, licence: Licence, evaluations: Sequence[Evaluation] = ()) -> str:
+    """The text of README.md, marked as written here."""
+    adapter = subject.adapter
+    shared, own = _training(adapter)
+    text = (
+        _environment()
+        .get_template("card.md")
+        .render(
+            front_matter=_front_matter(adapter, licence),
+            subject=subject,
+            title=adapter.metadata.get("modelspec.title") or subject.repo.partition("/")[2],
+            about={key: adapter.metadata.get(f"modelspec.{key}") for key in ("author", "date", "description")},
+            family=family_title(adapter.family),
+            is_toy=adapter.family == "toyworld",
+            prediction=adapter.prediction,
+            categories={concept.info.category for concept in adapter.concepts.values()},
+            concepts=_concepts(adapter),
+            notes=adapter.notes,
+            shared=shared,
+            own=own,
+            evaluations=evaluations,
+            licence=licence,
+            version=version("respodiff"),
+        )
+    )
+    return text + _MARK.format(_digest(text))
+
+
+def is_untouched(text: str) -> bool:
+    """Whether a README was written by `card` and is as it was then."""
+    before, _, _ = text.rpartition(_MARK.partition("{}")[0])
+    return text == before + _MARK.format(_digest(before))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("respodiff.trainer.sharing", "templates"),
+        finalize=markdown,  # whatever a template shows is escaped, unless it is Markup
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(code=code, markup=Markup)  # markup: for what cannot hold anything else
+    return environment
+
+
+def _front_matter(adapter: Adapter, licence: Licence) -> str:
+    categories = sorted({concept.info.category for concept in adapter.concepts.values()} - {"other"})
+    training = [concept.info.training.get("base_model") for concept in adapter.concepts.values()]
+    bases = sorted({one.partition("@")[0] for one in training if isinstance(one, str) and is_hub_id(one)})
+    data = ModelCardData(
+        license=licence.id,
+        license_name=_slug(licence.name) or "other" if licence.id == "other" else None,
+        library_name="respodiff",
+        pipeline_tag="text-to-image",
+        tags=["respodiff", "comfyui", "text-to-image", *_TAGS.get(adapter.family or "", []), *categories],
+        base_model=bases or None,
+        base_model_relation="adapter" if bases else None,
+    )
+    return data.to_yaml()
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:60]
+
+
+def _concepts(adapter: Adapter) -> Table:
+    head = ("concept", "category", "axis", "target prompt", "neutral prompt", "negative prompt", "strength", "kind")
+    rows = []
+    for concept in adapter.concepts.values():
+        info = concept.info
+        prompts = (info.target, info.neutral, info.negative)
+        rows.append((info.name, info.category, info.axis, *prompts, number(float(info.strength)), concept.kind))
+    return Table(head, rows).without_empty_columns()
+
+
+def _training(adapter: Adapter) -> tuple[Table | None, Table | None]:
+    """What is the same for every concept, one fact a line, and what differs, one concept a line."""
+    facts = {concept.name: _facts_of(concept.info.training) for concept in adapter.concepts.values()}
+    pixels = pixels_per_latent(adapter.family)
+    for concept in adapter.concepts.values():
+        if concept.info.latent_height and concept.info.latent_width:
+            width, height = (side * pixels for side in (concept.info.latent_width, concept.info.latent_height))
+            facts[concept.name]["pixels"] = f"{width} x {height}"
+    keys = list(dict.fromkeys(key for own in facts.values() for key in own))[:_MOST_FACTS]
+    same = [key for key in keys if len({own.get(key) for own in facts.values()}) == 1]
+    first = next(iter(facts.values()))
+    shared = Table(("setting", "value"), [(_title(key), first[key]) for key in same]) if same else None
+    different = [key for key in keys if key not in same]
+    rows = [(name, *(own.get(key, "") for key in different)) for name, own in facts.items()]
+    return shared, Table(("concept", *map(_title, different)), rows) if different else None
+
+
+def _facts_of(training: Any) -> dict[str, str]:
+    """A concept's facts as texts; values of any kind may stand in a file."""
+    facts = {}
+    for key, value in training.items():
+        text = value if isinstance(value, str) else number(value)
+        facts[key] = json.dumps(value) if isinstance(value, (dict, list)) else text
+    return facts
+
+
+def _title(key: str) -> str:
+    return _FACTS.get(key, key.replace("_", " "))

@@ -1,0 +1,201 @@
+"""Fetching adapters from the Hub: checked before they appear, and recorded where they are from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import SafetensorsParsingError
+from huggingface_hub.hf_api import RepoSibling
+
+from ...respodiff_core.adapter import SUFFIX, Adapter, read
+from ...respodiff_core.atomic import replacing
+from ..output import refuse_to_replace
+from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
+from .words import one_line
+
+_TENSOR = re.compile(r"[^.]+\.(ram|sam)(\..+)?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a file is from: the Hub's address, the repository, its commit (40 hex digits), the file's name there, and
+    its sha256. Written beside the file.
+    """
+
+    hub: str
+    repo: str
+    revision: str
+    file: str
+    sha256: str
+
+    @property
+    def pinned(self) -> str:
+        """The name under which exactly this state is found."""
+        return f"{self.repo}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """An adapter that is here now; `is_new` is False where the same file was here before."""
+
+    path: Path
+    origin: Origin
+    adapter: Adapter
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The adapters that are meant, of one commit, and the other .safetensors files there."""
+
+    revision: str
+    chosen: tuple[RepoSibling, ...]
+    left_out: tuple[str, ...]
+
+
+def record_of(path: Path) -> Path:
+    """`gender.hub.json` beside `gender.safetensors`."""
+    return path.with_suffix(".hub.json")
+
+
+def pull(
+    api: HfApi,
+    hub_id: HubId,
+    destination: Path,
+    *,
+    files: Sequence[str] = (),
+    sha256: str | None = None,
+    force: bool = False,
+) -> tuple[list[Pulled], tuple[str, ...]]:
+    """Fetch the adapters of a repository, or those `files` of it, into the folder `destination` or, if there is one
+    only, under that name (.safetensors). All appear when all are found sound, or none does.
+
+    Also returns the names of the .safetensors files that are no adapters and were left out. Raises SharingError where
+    the Hub cannot give them or gives something else than it or `sha256` says, AdapterFileError for files that are
+    damaged or no adapters, and RespoDiffError where another file is in the way (unless `force`).
+    """
+    if sha256 is not None and not SHA256.fullmatch(sha256 := sha256.lower()):
+        raise SharingError("--sha256 takes the 64 hex digits of a file's sha256.")
+    with in_words(api.endpoint, hub_id):
+        listing = _listing(api, hub_id, files)
+    targets = _targets(listing.chosen, destination)
+    if sha256 is not None and len(targets) > 1:
+        raise SharingError(f"--sha256 is that of one file: choose it with --file. {_list(listing.chosen)}")
+    for sibling in listing.chosen:
+        _check_hash(sibling, sha256, sibling.lfs.sha256 if sibling.lfs else None)
+    here = {sibling.rfilename for sibling, path in targets if not force and _is_same(sibling, path)}
+    for sibling, path in targets:
+        for written in () if sibling.rfilename in here else (path, record_of(path)):
+            refuse_to_replace(written, force=force)
+
+    with tempfile.TemporaryDirectory(prefix="respodiff-pull-") as folder:
+        pulled = []
+        for sibling, path in targets:
+            source = path
+            if sibling.rfilename not in here:
+                with in_words(api.endpoint, hub_id):
+                    source = Path(
+                        api.hf_hub_download(hub_id.repo, sibling.rfilename, revision=listing.revision, local_dir=folder)
+                    )
+            found = hashlib.sha256(source.read_bytes()).hexdigest()
+            _check_hash(sibling, sibling.lfs.sha256 if sibling.lfs else None, found)
+            _check_hash(sibling, sha256, found)
+            origin = Origin(api.endpoint, hub_id.repo, listing.revision, sibling.rfilename, found)
+            pulled.append((source, Pulled(path, origin, read(source), source != path)))
+        for source, one in pulled:
+            _place(source, one)
+    return [one for _, one in pulled], listing.left_out
+
+
+def _listing(api: HfApi, hub_id: HubId, files: Sequence[str]) -> Listing:
+    info = api.model_info(hub_id.repo, revision=hub_id.revision, files_metadata=True, timeout=TIMEOUT)
+    revision = info.sha or ""
+    if not COMMIT.fullmatch(revision):
+        raise SharingError(f"{api.endpoint} does not say which commit of {hub_id.repo} it gives: nothing is pinned so.")
+    if hub_id.revision and COMMIT.fullmatch(hub_id.revision) and revision != hub_id.revision:
+        raise SharingError(f"{api.endpoint} was asked for commit {hub_id.revision} and gives {revision}.")
+    candidates = [one for one in info.siblings or () if PurePosixPath(one.rfilename).suffix == SUFFIX]
+    for one in candidates:
+        check_file_name(one.rfilename)
+    if not candidates:
+        raise SharingError(f"{hub_id.repo} holds no adapter: there is no {SUFFIX} file in it.")
+    if files:
+        unknown = set(files) - {one.rfilename for one in candidates}
+        if unknown:
+            raise SharingError(f"{hub_id.repo} has no {', '.join(sorted(unknown))}. {_list(candidates)}")
+        candidates = [one for one in candidates if one.rfilename in files]
+    chosen = tuple(one for one in candidates if _is_adapter(api, hub_id.repo, revision, one.rfilename))
+    left_out = tuple(one.rfilename for one in candidates if one not in chosen)
+    if not chosen or (files and left_out):
+        raise SharingError(
+            f"{hub_id.repo} holds no adapter in {_names(left_out)}: tensors there have other names than "
+            "<concept>.ram and <concept>.sam, or the file is damaged."
+        )
+    return Listing(revision, chosen, left_out)
+
+
+def _is_adapter(api: HfApi, repo: str, revision: str, name: str) -> bool:
+    """Told by the header alone, so that no checkpoint is downloaded to find that it is one."""
+    try:
+        header = api.parse_safetensors_file_metadata(repo, name, revision=revision)
+    except SafetensorsParsingError:
+        return False
+    return bool(header.tensors) and all(_TENSOR.fullmatch(tensor) for tensor in header.tensors)
+
+
+def _targets(chosen: Sequence[RepoSibling], destination: Path) -> list[tuple[RepoSibling, Path]]:
+    if destination.suffix == SUFFIX:
+        if len(chosen) > 1:
+            raise SharingError(
+                f"{destination} names one file, but there are {len(chosen)} adapters: choose one with --file, or name "
+                f"a folder. {_list(chosen)}"
+            )
+        return [(chosen[0], destination)]
+    targets = [(one, destination / base_name(one.rfilename)) for one in chosen]
+    if len({path for _, path in targets}) < len(targets):
+        raise SharingError(f"Several adapters have one name in different folders: choose with --file. {_list(chosen)}")
+    return targets
+
+
+def _is_same(sibling: RepoSibling, path: Path) -> bool:
+    """Whether that file is here already, by the Hub's own sha256."""
+    if sibling.lfs is None or not path.is_file():
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == sibling.lfs.sha256
+
+
+def _check_hash(sibling: RepoSibling, expected: str | None, found: str | None) -> None:
+    if expected and found and expected != found:
+        raise SharingError(
+            f"{sibling.rfilename} has sha256 {found}, expected {expected}: it is not the file that was meant, or it "
+            "was damaged on the way. It is not kept."
+        )
+
+
+def _place(source: Path, one: Pulled) -> None:
+    """The file and its record get their names at the end, one right after the other."""
+    record = record_of(one.path)
+    if not one.is_new and record.exists():
+        return
+    one.path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(record) as partial_record:
+        partial_record.write_text(json.dumps(asdict(one.origin), indent=1) + "\n", "utf-8")
+        if one.is_new:
+            with replacing(one.path) as partial:
+                shutil.copyfile(source, partial)
+
+
+def _list(siblings: Sequence[RepoSibling]) -> str:
+    return f"There are: {_names([one.rfilename for one in siblings])}."
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(one_line(name) for name in names)

@@ -1,0 +1,146 @@
+"""Publishing an adapter on the Hub with its model card, in one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import ModelInfo
+
+from ...respodiff_core.adapter import SUFFIX, read
+from ...respodiff_core.atomic import replacing
+from ..evaluation.extras import need
+from ..output import check_suffix, refuse_to_replace
+from .card import Subject, card, is_untouched, licence_of
+from .hub import TIMEOUT, HubId, SharingError, check_file_name, in_words
+
+CARD = "README.md"
+_PICTURES = "card/"
+
+
+@dataclass(frozen=True)
+class Package:
+    """All that is published: files by their name in the repository, among them the adapter `file` and its card."""
+
+    repo: str
+    file: str
+    sha256: str
+    files: Mapping[str, bytes]
+
+    def write(self, folder: Path, *, force: bool) -> None:
+        """The same files in a folder, to look at. Raises RespoDiffError where one is there already, unless `force`."""
+        for name in self.files:
+            refuse_to_replace(folder / name, force=force)
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as partial:
+                partial.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where it is now: its page, and the commit."""
+
+    url: str
+    revision: str
+
+
+def package(
+    file: Path, repo: str, licence: str | None, evaluations: Sequence[Path] = (), with_pictures: bool = False
+) -> Package:
+    """An adapter with its card. Raises RespoDiffError where it is unsound, has no licence, or was not what was
+    evaluated.
+    """
+    hub_id = HubId.parse(repo)
+    if hub_id.revision is not None:
+        raise SharingError(f"A push goes to the main branch: write {hub_id.repo}, without a revision.")
+    check_suffix(file)
+    check_file_name(file.name)
+    adapter = read(file)
+    content = file.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    chosen = licence_of(adapter, licence)
+    shown = []
+    if evaluations:
+        for module in ("matplotlib", "scipy"):
+            need(module)
+        from .evaluations import evaluation_of
+
+        shown = [evaluation_of(one, sha256, n, with_pictures) for n, one in enumerate(evaluations, 1)]
+    text = card(Subject(adapter, file.name, len(content), sha256, repo), chosen, shown)
+    pictures = {picture.name: picture.content for one in shown for picture in one.pictures}
+    return Package(repo, file.name, sha256, {file.name: content, CARD: text.encode(), **pictures})
+
+
+def push(
+    api: HfApi, ready: Package, *, private: bool = False, keep_readme: bool = False, force: bool = False
+) -> Pushed:
+    """Upload everything in one commit; the repository is made if it is not there.
+
+    With `keep_readme` only the adapter is uploaded. A card that other hands wrote or changed is not replaced, nor one
+    that would leave other adapters there without a description, unless `force`. Raises SharingError.
+    """
+    hub_id = HubId(ready.repo)
+    with in_words(api.endpoint, hub_id, writing=True):
+        info = _there(api, ready.repo)
+        if info is None:
+            api.create_repo(ready.repo, private=private)
+        elif private and not info.private:
+            raise SharingError(
+                f"{ready.repo} is there already, and public: --private is for a new one. Make it private in its "
+                f"settings, {api.endpoint}/{ready.repo}/settings, or push without --private."
+            )
+        files = {ready.file: ready.files[ready.file]} if keep_readme else ready.files
+        names = [one.rfilename for one in info.siblings or ()] if info else []
+        if info and not keep_readme and not force:
+            _check_others(ready, names)
+            _check_card(api, ready.repo, info)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, content) for name, content in files.items()
+        ]
+        if not keep_readme:
+            stale = [name for name in names if name.startswith(_PICTURES) and name not in files]
+            operations += [CommitOperationDelete(name) for name in stale]
+        done = api.create_commit(
+            ready.repo,
+            operations,
+            commit_message=f"Add {ready.file}",
+            parent_commit=info.sha if info else None,
+        )
+    return Pushed(f"{api.endpoint}/{ready.repo}", done.oid)
+
+
+def _there(api: HfApi, repo: str) -> ModelInfo | None:
+    try:
+        return api.model_info(repo, timeout=TIMEOUT)
+    except RepositoryNotFoundError:
+        return None
+
+
+def _check_others(ready: Package, names: Sequence[str]) -> None:
+    others = [name for name in names if name.endswith(SUFFIX) and name != ready.file]
+    if others:
+        raise SharingError(
+            f"{ready.repo} also holds {', '.join(others)}, which the new card would not describe. Push to a repository "
+            "of its own, make one file of them with `respodiff merge`, upload the adapter alone with --keep-readme, or "
+            "replace the card with --force."
+        )
+
+
+def _check_card(api: HfApi, repo: str, info: ModelInfo) -> None:
+    if CARD not in [one.rfilename for one in info.siblings or ()]:
+        return
+    with tempfile.TemporaryDirectory(prefix="respodiff-push-") as folder:
+        path = Path(api.hf_hub_download(repo, CARD, revision=info.sha, local_dir=folder))
+        text = path.read_bytes().decode("utf-8", "replace")
+    if not is_untouched(text):
+        raise SharingError(
+            f"The {CARD} of {repo} was written or changed by hand. Upload the adapter alone with --keep-readme, or "
+            "replace the card with --force; --dry-run writes the new one to a folder, to take parts of."
+        )
