@@ -171,7 +171,11 @@ class TestRoundTrip:
         )
         assert hub.stalled.wait(60)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:  # Python drops an interrupt that comes within a clean-up of its own
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert "Traceback" not in err
         assert left(tmp_path / "here") == []
@@ -579,7 +583,7 @@ class TestCard:
         facts = {"base_model": evil, evil: evil, "nested": {"a": [evil]}, "steps": 1e9, "none": None}
         info = replace(concept.info, target=evil, neutral=evil, negative=evil, axis=evil, training=facts)
         concepts = {"woman": replace(concept, info=info)}
-        file = write(replace(adapter, family=evil, concepts=concepts), tmp_path / "gender.safetensors")
+        file = write(replace(adapter, concepts=concepts), tmp_path / "gender.safetensors")
         text = card_of(tmp_path, file)
         assert not [c for c in text if not c.isprintable() and c != "\n"]
         assert is_untouched(text)
