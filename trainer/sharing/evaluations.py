@@ -123,7 +123,7 @@ def _facts(results: Results) -> Iterable[str]:
 def _strength(name: str, facts: Mapping[str, Any]) -> str:
     others = len(facts["adapters"]) - 1
     beside = f", together with {others} other adapter{'s' if others > 1 else ''}" if others else ""
-    return f"{facts['strength']:g} in {name}{beside}"
+    return f"{name} ({facts['strength']:g}{beside})"
 
 
 def _figures(results: Results) -> Table:
