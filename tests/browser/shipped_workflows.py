@@ -75,7 +75,7 @@ STEER = Workflow(
     _note(
         "Choose a Stable Diffusion 1.5 checkpoint, and an adapter from `models/respodiff`.",
         "Choose one of its concepts in **RespoDiff Steer** and run. Strength 0 leaves the model as it is, 1 steers as "
-        "trained; the seed is fixed, so you can compare.",
+        "the file recommends; the seed is fixed, so you can compare.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
