@@ -33,8 +33,8 @@ class ToyWorldInComfyUI(ComfyServer):
     `folder` is ToyWorld's diffusers folder; everything the server writes is below `base_directory`.
     """
 
-    def __init__(self, source: ComfySource, base_directory: Path, folder: Path, threads: int = 2) -> None:
-        super().__init__(source, base_directory, _PACK, threads=threads)
+    def __init__(self, source: ComfySource, base_directory: Path, folder: Path) -> None:
+        super().__init__(source, base_directory, _PACK)
         self.link_node_pack(_TOYWORLD_NODES, "toyworld")
         self.folder = folder.resolve()
         self._adapters = self.base_directory / "models" / "respodiff"
