@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from .plain_text import plain
+
+_LONGEST = 4000  # characters of a line
+
 
 class RespoDiffError(ValueError):
-    """Base of everything this project refuses; the message stands on its own."""
+    """Base of everything this project refuses; the message stands on its own.
+
+    It is one line, unless `lines` says that its line breaks are meant, and safe to print, whatever names of
+    strangers' files and workflows went into it.
+    """
+
+    def __init__(self, message: str, *, lines: bool = False) -> None:
+        parts = message.split("\n") if lines else [message]
+        super().__init__("\n".join(plain(part, _LONGEST) for part in parts))
 
 
 class AdapterFileError(RespoDiffError):
