@@ -13,7 +13,7 @@ TESTS += tests/host tests/browser
 BROWSER := browser
 endif
 
-.PHONY: demo test lint format bench browser clean
+.PHONY: demo test lint format bench soak browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -39,6 +39,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
+
+# 200 prompts in a row on one ComfyUI, its memory after each in out/soak (some minutes).
+soak: .venv/ready
+	RESPODIFF_ARTEFACTS="$${RESPODIFF_ARTEFACTS:-out/soak}" $(BIN)/python -m pytest tests/endurance/test_soak.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml
