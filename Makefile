@@ -15,7 +15,7 @@ endif
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults matrix browser clean
+.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults soak matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -60,6 +60,10 @@ faults: .venv/ready
 # `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.
 matrix:
 	PYTHONPATH=tests $(PYTHON) -m matrix.run $(CELLS)
+
+# 200 prompts in a row on one ComfyUI, its memory after each in out/soak (some minutes).
+soak: .venv/ready
+	RESPODIFF_ARTEFACTS="$${RESPODIFF_ARTEFACTS:-out/soak}" $(BIN)/python -m pytest tests/endurance/test_soak.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml

@@ -25,6 +25,7 @@ from ..respodiff_core.adapter import Adapter
 from ..respodiff_core.errors import ModelMismatchError
 from ..respodiff_core.families import family_title
 from ..respodiff_core.mask import WHOLE, Area
+from ..respodiff_core.plain_text import plain
 from ..respodiff_core.steering import Group, Prompt, Steering, Window
 
 logger = logging.getLogger("respodiff")
@@ -79,8 +80,8 @@ def check(adapter: Adapter, model: ModelPatcher) -> None:
     if adapter.prediction and predicts and adapter.prediction != predicts:
         logger.warning(
             "RespoDiff: %s was trained on a model that predicts %s, this one predicts %s; it may act otherwise.",
-            adapter.source,
-            adapter.prediction,
+            plain(adapter.source),
+            plain(adapter.prediction),
             predicts,
         )
 

@@ -13,6 +13,7 @@ from comfy import model_management
 
 from ..respodiff_core.errors import ClassifierError
 from ..respodiff_core.picture_classes import Embedded
+from ..respodiff_core.plain_text import quoted
 from .drawing import from_image
 
 _KINDS = ("clip_vision", "text_encoders")
@@ -38,7 +39,7 @@ def embed(name: str, images: torch.Tensor, texts: list[str]) -> Embedded:
     folder = _folders().get(name)
     if folder is None:
         raise ClassifierError(
-            f"There is no CLIP folder {name!r}: it needs a config.json of the model type 'clip' and weights as "
+            f"There is no CLIP folder {quoted(name)}: it needs a config.json of the model type 'clip' and weights as "
             ".safetensors. Put the folder there and press R to refresh, or choose another."
         )
     model, processor = _load(str(folder), fingerprint(name))

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..respodiff_core.adapter import AdapterHeader, ConceptHeader, peek, read
 from ..respodiff_core.errors import AdapterFileError
+from ..respodiff_core.plain_text import plain
 from ..respodiff_core.steering import Steering, Term
 from . import attach, folder
 from .inputs import strength_slider
@@ -74,8 +75,8 @@ def _check_concepts(file: str, saved: str, now: str) -> None:
     if saved != now:
         raise AdapterFileError(
             f"{file} holds other concepts ({now or 'none that this node steers'}) than when this node was set "
-            f"({saved}), so its values may belong to others. Add the node anew, or choose another file and this one "
-            "again, and set its sliders."
+            f"({plain(saved, 100)}), so its values may belong to others. Add the node anew, or choose another file and "
+            "this one again, and set its sliders."
         )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ..respodiff_core.plain_text import plain
+
 Colour = tuple[int, int, int]
 
 BACKGROUND: Colour = (24, 26, 30)
@@ -22,7 +24,8 @@ def write(
     anchor: str = "la",
     room: int | None = None,
 ) -> None:
-    """Write one line, cut to fit into `room` pixels."""
+    """Write the text as one line, cut to fit into `room` pixels."""
+    text = plain(text)
     if room is not None and length(pen, text, size) > room:
         while text and length(pen, text + "…", size) > room:
             text = text[:-1]
@@ -31,8 +34,8 @@ def write(
 
 
 def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> int:
-    """How many pixels wide a line is."""
-    return int(pen.textlength(text, font=ImageFont.load_default(size)))
+    """How many pixels wide the text is as one line."""
+    return int(pen.textlength(plain(text), font=ImageFont.load_default(size)))
 
 
 def as_image(canvas: Image.Image) -> torch.Tensor:

@@ -7,6 +7,7 @@ import logging
 from comfy_api.latest import io
 
 from ..respodiff_core.adapter import read
+from ..respodiff_core.plain_text import plain
 from . import folder
 from .inputs import CATEGORY, AdapterType
 
@@ -45,5 +46,5 @@ class LoadAdapter(io.ComfyNode):
     def execute(cls, adapter: str) -> io.NodeOutput:
         loaded = read(folder.resolve(adapter))
         for note in loaded.notes:
-            logger.warning("RespoDiff: %s: %s", adapter, note)
+            logger.warning("RespoDiff: %s: %s", plain(adapter), plain(note))
         return io.NodeOutput(loaded)

@@ -12,9 +12,13 @@ from comfy.cli_args import args
 from comfy_api.latest import io, ui
 from PIL.PngImagePlugin import PngInfo
 
-from ..respodiff_core.errors import BatchSizeError
+from ..respodiff_core.errors import BatchSizeError, RespoDiffError
+from ..respodiff_core.plain_text import quoted
+from . import file_names
 from .drawing import from_image
 from .inputs import CATEGORY
+
+_LONGEST_PART = 110  # bytes of the prefix and of the group's name: file systems allow 255 together
 
 
 class SaveImages(io.ComfyNode):
@@ -50,13 +54,18 @@ class SaveImages(io.ComfyNode):
                 f"{len(images)} pictures came with {len(lines)} names: connect the TEXT of the Fair Batch that they "
                 "were made by."
             )
+        if not (file_names.shows(filename_prefix) and file_names.fits(filename_prefix, _LONGEST_PART)):
+            raise RespoDiffError(
+                f"{quoted(filename_prefix)} cannot begin a file's name: it is too long or holds control characters. "
+                "Write one such as 'RespoDiff' or 'people/RespoDiff'."
+            )
         saved = [cls._save(image, name, filename_prefix) for image, name in zip(images, lines, strict=True)]
         return io.NodeOutput(ui=ui.SavedImages(saved))
 
     @classmethod
     def _save(cls, image: torch.Tensor, name: str, prefix: str) -> ui.SavedResult:
         height, width = image.shape[:2]
-        plain = re.sub(r"[^\w-]+", "-", name).strip("-")
+        plain = re.sub(r"[^\w-]+", "-", name).strip("-").encode()[:_LONGEST_PART].decode(errors="ignore")
         home = folder_paths.get_output_directory()
         folder, file, counter, subfolder, _ = folder_paths.get_save_image_path(f"{prefix}_{plain}", home, width, height)
         file = f"{file}_{counter:05}_.png"

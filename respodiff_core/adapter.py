@@ -19,8 +19,9 @@ from safetensors.torch import save as to_safetensors
 
 from .atomic import replacing
 from .concept import Concept, ConceptInfo, check_name, joint_kind
-from .errors import AdapterFileError, UnknownConceptError, listed, short
+from .errors import AdapterFileError, UnknownConceptError
 from .families import FAMILIES, family_title
+from .plain_text import listed, quoted
 from .tensor_file import HEADER_LIMIT, TensorEntry, TensorFile, TensorFileError, parse_json
 from .transforms import Transform, channels_of, kind_of
 
@@ -241,8 +242,8 @@ class _Opened:
         described = {info.name for info in infos}
         if described != self._modules.keys():
             raise AdapterFileError(
-                f"{self.name} describes the concepts {short(sorted(described))} but holds tensors of "
-                f"{short(sorted(self._modules))}: the file is damaged."
+                f"{self.name} describes the concepts {quoted(sorted(described))} but holds tensors of "
+                f"{quoted(sorted(self._modules))}: the file is damaged."
             )
         return AdapterHeader(
             concepts={info.name: self._concept_header(info) for info in infos},
@@ -260,18 +261,18 @@ class _Opened:
             role, _, parameter = rest.partition(".")
             if role not in ("ram", "sam"):
                 raise AdapterFileError(
-                    f"{self.name} holds the tensor {short(key)}, which is not of a RespoDiff adapter "
+                    f"{self.name} holds the tensor {quoted(key)}, which is not of a RespoDiff adapter "
                     "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
                 )
             if entry.dtype not in _DTYPES:
-                raise AdapterFileError(f"{self.name}: {short(key)} is {entry.dtype}; expected {', '.join(_DTYPES)}.")
+                raise AdapterFileError(f"{self.name}: {quoted(key)} is {entry.dtype}; expected {', '.join(_DTYPES)}.")
             modules.setdefault(name, {}).setdefault(role, {})[parameter] = key
         return modules
 
     def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
         if metadata["respodiff.format"] != FORMAT:
             raise AdapterFileError(
-                f"{self.name} has the format {short(metadata['respodiff.format'])}, this version reads {FORMAT!r}: "
+                f"{self.name} has the format {quoted(metadata['respodiff.format'])}, this version reads {FORMAT!r}: "
                 "update ComfyUI-RespoDiff."
             )
         try:
@@ -288,7 +289,7 @@ class _Opened:
     def _label(self, metadata: Mapping[str, str], key: str) -> str | None:
         label = metadata.get(key)
         if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
-            raise AdapterFileError(f"{self.name}: {key} is {short(label)}, which is no name.")
+            raise AdapterFileError(f"{self.name}: {key} is {quoted(label)}, which is no name.")
         return label
 
     def _concept_header(self, info: ConceptInfo) -> ConceptHeader:

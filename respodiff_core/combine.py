@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 
 from .adapter import Adapter, check_same_model
 from .concept import Concept, ConceptInfo
@@ -14,7 +15,7 @@ from .transforms import Transform
 def scaled(adapter: Adapter, strength: float) -> Adapter:
     """The adapter whose concepts do at strength 1 what they did at `strength`; the same adapter for 1.
 
-    Raises StrengthError for a negative strength of a safety concept.
+    Raises StrengthError for a negative strength of a safety concept, and for NaN and infinity.
     """
     if strength == 1.0:
         return adapter
@@ -56,6 +57,10 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
 
 
 def _scaled(concept: Concept, strength: float) -> Concept:
+    if not isfinite(strength):
+        raise StrengthError(
+            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+        )
     if concept.info.category == "safety" and strength < 0:
         raise StrengthError(
             f"{concept.name!r} is a safety concept: a file that holds it with a negative strength would steer towards "

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from .errors import AdapterFileError, short
+from .errors import AdapterFileError
+from .plain_text import quoted
 from .transforms import Kind, Transform
 
 Category = Literal["fairness", "safety", "other"]
@@ -25,14 +26,14 @@ NAME_FORBIDS = frozenset('./\\:*?"<>|')
 def check_name(name: object) -> str:
     """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
     if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
-        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {short(name)}.")
+        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {quoted(name)}.")
     bad = sorted({c for c in name if c in NAME_FORBIDS or not (c == " " or c.isprintable())})
     if bad:
         raise AdapterFileError(
-            f"The concept name {short(name)} holds {', '.join(map(repr, bad))}, which names may not."
+            f"The concept name {quoted(name)} holds {', '.join(map(repr, bad))}, which names may not."
         )
     if name != name.strip() or name != unicodedata.normalize("NFC", name):
-        raise AdapterFileError(f"The concept name {short(name)} has spaces at its ends or is not normalised (NFC).")
+        raise AdapterFileError(f"The concept name {quoted(name)} has spaces at its ends or is not normalised (NFC).")
     return name
 
 
@@ -64,14 +65,14 @@ class ConceptInfo:
         check_name(self.name)
         if self.category not in CATEGORIES:
             raise AdapterFileError(
-                f"Concept {self.name!r} has the category {short(self.category)}; known are {', '.join(CATEGORIES)}."
+                f"Concept {self.name!r} has the category {quoted(self.category)}; known are {', '.join(CATEGORIES)}."
             )
 
     @classmethod
     def from_metadata(cls, entry: object) -> ConceptInfo:
         """Read one entry of `respodiff.concepts`; keys of later versions are passed over."""
         if not isinstance(entry, dict):
-            raise AdapterFileError(f"respodiff.concepts must list objects, not {short(entry)}.")
+            raise AdapterFileError(f"respodiff.concepts must list objects, not {quoted(entry)}.")
         name = check_name(entry.get("name"))
         expected: dict[str, tuple[type, ...]] = {
             "target": (str,),
@@ -91,23 +92,25 @@ class ConceptInfo:
             if key not in entry:
                 continue
             if not isinstance(entry[key], types) or isinstance(entry[key], bool):
-                raise AdapterFileError(f"Concept {name!r} has the {key} {short(entry[key])}, which is of a wrong type.")
+                raise AdapterFileError(
+                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which is of a wrong type."
+                )
             known[key] = entry[key]
         if not abs(known.get("strength", 1.0)) <= _STRONGEST:
             raise AdapterFileError(
-                f"Concept {name!r} has the recommended strength {short(entry['strength'])}, which is out of range."
+                f"Concept {name!r} has the recommended strength {quoted(entry['strength'])}, which is out of range."
             )
         if not all(isinstance(word, str) for word in known.get("synonyms", ())):
-            raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {short(entry['synonyms'])}.")
+            raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {quoted(entry['synonyms'])}.")
         if not all(_is_factor(factor) for factor in known.get("scales", {}).values()):
             raise AdapterFileError(
-                f"Concept {name!r} has scales that are not numbers from 0 to {_STRONGEST:g}: {short(entry['scales'])}."
+                f"Concept {name!r} has scales that are not numbers from 0 to {_STRONGEST:g}: {quoted(entry['scales'])}."
             )
         for key in ("latent_height", "latent_width"):
             size = known.get(key)
             if size is not None and not 1 <= size <= _LARGEST_LATENT:
                 raise AdapterFileError(
-                    f"Concept {name!r} has the {key} {short(entry[key])}, which is no size of latents."
+                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which is no size of latents."
                 )
         if not _is_plain(known.get("training", {})):
             raise AdapterFileError(f"Concept {name!r} says too deeply nested things of its training.")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Iterable
+from .plain_text import plain
 
-_MOST_LISTED = 20
-_shortened = reprlib.Repr()
-_shortened.maxstring = _shortened.maxother = 80
+_LONGEST = 4000  # characters of a line
 
 
 class RespoDiffError(ValueError):
     """Base of everything this project refuses; the message stands on its own.
 
-    What a stranger's file put into it cannot steer the terminal or page that shows it.
+    It is one line, unless `lines` says that its line breaks are meant, and safe to print, whatever names of
+    strangers' files and workflows went into it.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+    def __init__(self, message: str, *, lines: bool = False) -> None:
+        parts = message.split("\n") if lines else [message]
+        super().__init__("\n".join(plain(part, _LONGEST) for part in parts))
 
 
 class AdapterFileError(RespoDiffError):
@@ -46,23 +45,6 @@ class ShareError(RespoDiffError):
 
 class ClassifierError(RespoDiffError):
     """Classes, pictures or a CLIP by which no picture can be told apart."""
-
-
-def printable(text: str) -> str:
-    """The text with what would move a cursor or turn the reading direction spelled out; line ends stay."""
-    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
-
-
-def short(value: object) -> str:
-    """A value from a file as messages show it: not long nor deep, on one line, unprintable characters spelled out."""
-    return _shortened.repr(value)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names after each other; of very many, the first and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 # ComfyUI shows an error's module before its text, and a pack's is a long path.

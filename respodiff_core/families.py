@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .plain_text import plain
+
 
 @dataclass(frozen=True)
 class Family:
@@ -34,7 +36,7 @@ def family_title(name: str | None) -> str:
     """The family's name as people write it; an unlisted name stands for itself."""
     if not name:
         return "an unknown family"
-    return FAMILIES[name].title if name in FAMILIES else name
+    return FAMILIES[name].title if name in FAMILIES else plain(name, 80)
 
 
 def pixels_per_latent(name: str | None) -> int:

@@ -16,7 +16,8 @@ import torch
 
 from .adapter import Adapter
 from .concept import Concept, ConceptInfo
-from .errors import AdapterFileError, UnknownConceptError, listed, short
+from .errors import AdapterFileError, UnknownConceptError
+from .plain_text import listed, quoted
 from .tensor_file import TensorFileError, parse_json
 from .torch_file import TorchFile, TorchFileError
 from .transforms import Transform
@@ -97,13 +98,13 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
             stored = {name.removeprefix("module."): name for name in file.tensors}
             if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
                 raise AdapterFileError(
-                    f"{path.name} is no RespoDiff or SDisc file: it holds [{listed(map(short, sorted(stored)))}], "
+                    f"{path.name} is no RespoDiff or SDisc file: it holds [{listed(map(quoted, sorted(stored)))}], "
                     f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
                 )
             for name, inside in stored.items():
                 shape = file.tensors[inside].shape
                 if len(shape) != 2 or shape[0] != _ROWS:
-                    raise AdapterFileError(f"{path.name}: {name} is {short(shape)}; expected ({_ROWS}, columns).")
+                    raise AdapterFileError(f"{path.name}: {name} is {quoted(shape)}; expected ({_ROWS}, columns).")
             return {name: file.tensor(inside) for name, inside in stored.items()}
     except (TorchFileError, OSError) as error:
         raise AdapterFileError(

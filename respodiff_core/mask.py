@@ -31,11 +31,16 @@ class Mask:
 
     @classmethod
     def of(cls, values: torch.Tensor) -> Mask:
-        """From (height, width) or (pictures, height, width), clamped to 0..1. Raises StrengthError for other shapes."""
+        """From (height, width) or (pictures, height, width), clamped to 0..1.
+
+        Raises StrengthError for other shapes, and for NaN.
+        """
         if values.dim() == 2:
             values = values[None]
         if values.dim() != 3 or not values.numel():
             raise StrengthError(f"A mask must be (pictures, height, width), not {tuple(values.shape)}.")
+        if values.isnan().any():
+            raise StrengthError("The mask holds NaN, so it does not say where to steer. See the node it is from.")
         return cls(values.detach().to("cpu", torch.float32, copy=True).clamp_(0, 1))
 
     @property

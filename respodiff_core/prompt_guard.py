@@ -34,7 +34,7 @@ from .prompt_words import (
 Kind = Literal["person", "group", "scene"]
 """What a prompt shows (paper, appendix 8.8: one adapter each)."""
 
-_TAGS = re.compile(r"<[^>]*>|\bembedding:\S+|:\s*[\d.]+|[()\[\]{}]")  # brackets only weigh what they hold
+_TAGS = re.compile(r"<[^<>]*>|\bembedding:\S+|:\s*[\d.]+|[()\[\]{}]")  # brackets only weigh what they hold
 _CLAUSES = re.compile(r"[,.;:!?|\"]+|\n\s*\n|\bBREAK\b|\bAND\b")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _REACH = 4  # words from an adjective to its person
@@ -77,11 +77,15 @@ class Prompt:
 
     def names(self, words: GroupWords) -> str | None:
         """The word by which the prompt names that group; None where it does not."""
-        for clause in self.clauses:
+        for clause, person in zip(self.clauses, self._first_persons, strict=True):
             for place, word in enumerate(clause):
-                if word in words.nouns or (word in words.adjectives and _describes_a_person(clause, place)):
+                if word in words.nouns or (word in words.adjectives and _describes_a_person(clause, place, person)):
                     return word
         return None
+
+    @cached_property
+    def _first_persons(self) -> tuple[int, ...]:
+        return tuple(map(_first_person, self.clauses))
 
     def holds(self, phrase: str) -> bool:
         return any(f" {phrase} " in f" {' '.join(clause)} " for clause in self.clauses)
@@ -189,15 +193,21 @@ def _own_words(info: ConceptInfo) -> GroupWords:
     nouns: set[str] = set()
     adjectives: set[str] = set()
     for clause in Prompt(info.target).clauses:
+        person = _first_person(clause)
         for place, word in enumerate(clause):
             if word not in neutral:
-                (adjectives if _describes_a_person(clause, place) else nouns).add(word)
+                (adjectives if _describes_a_person(clause, place, person) else nouns).add(word)
     if not info.target:
         nouns |= set(Prompt(info.name).words) - neutral
     return GroupWords(frozenset(nouns), frozenset(adjectives))
 
 
-def _describes_a_person(clause: tuple[str, ...], place: int) -> bool:
+def _first_person(clause: tuple[str, ...]) -> int:
+    """The place of the first word for a person; behind the clause where there is none."""
+    return next((place for place, word in enumerate(clause) if _is_person(word)), len(clause))
+
+
+def _describes_a_person(clause: tuple[str, ...], place: int, first_person: int) -> bool:
     """Whether the adjective there belongs to a person: "white male doctor", "a nurse who is white"."""
     after = clause[place + 1 : place + 1 + _REACH]
     for step, word in enumerate(after):
@@ -207,7 +217,7 @@ def _describes_a_person(clause: tuple[str, ...], place: int) -> bool:
         if word in STOPS and not joins:
             break
     before = clause[max(place - 3, 0) : place]
-    return any(word in LINKS for word in before) and any(map(_is_person, clause[:place]))
+    return first_person < place and any(word in LINKS for word in before)
 
 
 def _is_person(word: str) -> bool:

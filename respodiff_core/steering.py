@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -65,7 +66,12 @@ class Term:
     images: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in self.images or (1.0,))
+        factors = self.images or (1.0,)
+        if not all(map(isfinite, (self.ram_strength, self.sam_strength, *factors))):
+            raise StrengthError(
+                f"{self.concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+            )
+        lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
         if self.concept.info.category == "safety" and lowest < 0:
             raise StrengthError(
                 f"{self.concept.name!r} is a safety concept: its vector already points away from the unsafe "

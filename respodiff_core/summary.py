@@ -6,11 +6,13 @@ import torch
 
 from .adapter import Adapter
 from .concept import Concept
-from .errors import printable
 from .families import family_title, pixels_per_latent
+from .plain_text import plain
 from .transforms import Transform
 
 _SHOWN_METADATA = ("title", "author", "license", "date", "description")
+_MOST = 100  # concepts shown
+_LONGEST = 1000  # characters of a line
 
 
 def rms_map(module: Transform) -> torch.Tensor | None:
@@ -24,10 +26,7 @@ def rms_map(module: Transform) -> torch.Tensor | None:
 
 
 def summarise(adapter: Adapter) -> str:
-    """Several lines: the file, then each concept with its prompts, training and strengths.
-
-    What the file says stays on its line, and cannot steer the terminal that shows it.
-    """
+    """Several lines: the file, then each concept with its prompts, training and strengths; safe to print."""
     lines = [f"{adapter.source}: {family_title(adapter.family)}, {_count(len(adapter.concepts))}"]
     if adapter.prediction:
         lines[0] += f", {adapter.prediction} prediction"
@@ -36,9 +35,12 @@ def summarise(adapter: Adapter) -> str:
         if value:
             lines.append(f"  {key}: {value}")
     lines += [f"  note: {note}" for note in adapter.notes]
-    for concept in adapter.concepts.values():
+    concepts = list(adapter.concepts.values())
+    for concept in concepts[:_MOST]:
         lines += ["", *_concept_lines(concept, pixels_per_latent(adapter.family))]
-    return "\n".join(printable(line).replace("\n", " ") for line in lines)
+    if len(concepts) > _MOST:
+        lines += ["", f"and {_count(len(concepts) - _MOST)} more"]
+    return "\n".join(plain(line, _LONGEST) for line in lines)
 
 
 def _count(number: int) -> str:

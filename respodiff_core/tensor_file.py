@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 import torch
 
-from .errors import short
+from .plain_text import quoted
 
 HEADER_LIMIT = 1 << 21
 """Bytes of the longest header that is read or written: room for a thousand concepts and what is said of them."""
@@ -145,15 +145,15 @@ def _no_constant(name: str) -> None:
 
 def _entry(name: str, described: object, data: int) -> TensorEntry:
     if not isinstance(described, Mapping):
-        raise TensorFileError(f"{short(name)} is not described")
+        raise TensorFileError(f"{quoted(name)} is not described")
     dtype, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in _SIZES:
-        raise TensorFileError(f"{short(name)} is of the unknown type {short(dtype)}")
+        raise TensorFileError(f"{quoted(name)} is of the unknown type {quoted(dtype)}")
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS or not _are_sizes(offsets) or len(offsets) != 2:
-        raise TensorFileError(f"{short(name)} has no shape or no place")
+        raise TensorFileError(f"{quoted(name)} has no shape or no place")
     begin, end = offsets
     if end - begin != prod(shape) * _SIZES[dtype]:
-        raise TensorFileError(f"{short(name)} of shape {short(tuple(shape))} cannot take {end - begin} bytes")
+        raise TensorFileError(f"{quoted(name)} of shape {quoted(tuple(shape))} cannot take {end - begin} bytes")
     return TensorEntry(dtype, tuple(shape), data + begin, data + end)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from .errors import short
+from .plain_text import quoted
 
 _DTYPES = {
     "torch FloatStorage": torch.float32,
@@ -58,7 +58,7 @@ class TorchFile:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-            raise TorchFileError(f"it was not written by torch.save ({short(str(error))})") from error
+            raise TorchFileError(f"it was not written by torch.save ({quoted(str(error))})") from error
         try:
             self._records = self._zip.infolist()
             pickled = [record for record in self._records if record.filename.count("/") == 1]
@@ -81,14 +81,14 @@ class TorchFile:
         """The floating point tensor of that name, on the CPU. Raises TorchFileError where its numbers are not there."""
         stored = self.tensors[name]
         if stored.dtype is None:
-            raise TorchFileError(f"{short(name)} does not consist of floats")
+            raise TorchFileError(f"{quoted(name)} does not consist of floats")
         whole = prod(stored.shape)
         size = stored.dtype.itemsize
         if stored.stride != _contiguous(stored.shape) or stored.offset + whole > stored.numbers or not whole:
-            raise TorchFileError(f"{short(name)} does not lie in one piece")
+            raise TorchFileError(f"{quoted(name)} does not lie in one piece")
         data = self._read(f"data/{stored.storage}", stored.numbers * size)
         if len(data) != stored.numbers * size:
-            raise TorchFileError(f"{short(name)} should take {stored.numbers * size} bytes and has {len(data)}")
+            raise TorchFileError(f"{quoted(name)} should take {stored.numbers * size} bytes and has {len(data)}")
         numbers = torch.frombuffer(bytearray(data), dtype=stored.dtype, count=whole, offset=stored.offset * size)
         return numbers.reshape(stored.shape)
 
@@ -96,16 +96,16 @@ class TorchFile:
         """A record that lies in the file as it is, not packed: so it takes no more memory than the file has bytes."""
         found = [record for record in self._records if record.filename == self._root + name]
         if len(found) != 1:
-            raise TorchFileError(f"it has no part {short(name)}, or more than one")
+            raise TorchFileError(f"it has no part {quoted(name)}, or more than one")
         (record,) = found
         if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
-            raise TorchFileError(f"its part {short(name)} is packed")
+            raise TorchFileError(f"its part {quoted(name)} is packed")
         if record.file_size > limit:
-            raise TorchFileError(f"its part {short(name)} is larger than what it should hold")
+            raise TorchFileError(f"its part {quoted(name)} is larger than what it should hold")
         try:
             return self._zip.read(record)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OverflowError) as error:
-            raise TorchFileError(f"its part {short(name)} cannot be read ({short(str(error))})") from error
+            raise TorchFileError(f"its part {quoted(name)} cannot be read ({quoted(str(error))})") from error
 
 
 def _check_directory(path: Path) -> None:
@@ -166,7 +166,7 @@ def tensors_of(pickled: bytes) -> dict[str, StoredTensor]:
     except TorchFileError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise TorchFileError(f"its pickle is damaged ({short(str(error))})") from error
+        raise TorchFileError(f"its pickle is damaged ({quoted(str(error))})") from error
 
 
 class _Reader:
@@ -251,7 +251,7 @@ def _called(what: Any, arguments: Any) -> Any:
         if not all(map(_is_size, (offset, storage.numbers, *shape, *stride))):
             raise TorchFileError("a tensor of it has no size")
         return StoredTensor(storage.key, storage.dtype, storage.numbers, offset, shape, stride)
-    raise TorchFileError(f"its pickle asks for {short(getattr(what, 'name', what))}")
+    raise TorchFileError(f"its pickle asks for {quoted(getattr(what, 'name', what))}")
 
 
 def _storage(described: Any) -> _Storage:

@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from .errors import AdapterFileError, listed, short
+from .errors import AdapterFileError
+from .plain_text import listed, quoted
 
 Kind = Literal["constant", "channel", "mlp", "conv"]
 
@@ -154,7 +155,7 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kin
     named = [kind for kind, parameters in PARAMETERS.items() if parameters.keys() == shapes.keys()]
     if not named:
         known = "; ".join(f"{kind}: {', '.join(p or '(bare)' for p in names)}" for kind, names in PARAMETERS.items())
-        found = listed(short(name) if name else "(bare)" for name in sorted(shapes))
+        found = listed(quoted(name) if name else "(bare)" for name in sorted(shapes))
         raise AdapterFileError(f"{owner} has tensors [{found}], which are those of no module kind ({known}).")
     for kind in named:
         if _fits(PARAMETERS[kind], shapes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,22 @@ class Bench:
         """What one SaveLatent node saved."""
         (saved,) = output["latents"]
         return load_file(self.server.output_path(saved))["latent_tensor"]
+
+    def interrupt_midway(self, graph: Graph, after: int = 1) -> int:
+        """Run a graph with one ProbeSteps, stop it in the middle of sampling; how many UNet calls there were."""
+        name = graph[graph.id_of("ProbeSteps")]["inputs"]["name"]
+        steps = self.server.base_directory / "output" / f"{name}.steps"
+        prompt = self.server.queue(graph)
+        deadline = time.monotonic() + 60
+        while not (steps.exists() and steps.stat().st_size > after):
+            assert time.monotonic() < deadline, "sampling has not begun"
+            time.sleep(0.002)
+        self.server.interrupt()
+        result = self.server.wait(prompt)
+        assert result.status == "interrupted"
+        assert result.error is not None
+        assert result.error.node_type == "KSampler"
+        return steps.stat().st_size
 
     def record(self, name: str = "record") -> list[dict[str, torch.Tensor]]:
         """What ProbeRecord saved in the last run: one dict per UNet call."""

@@ -41,7 +41,7 @@ def checked(model: type[_Model], values: Mapping[str, Any], sections: Mapping[st
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_explain(error, model, sections)) from None
+        raise RecipeError(_explain(error, model, sections), lines=True) from None
 
 
 parse_toml = tomllib.loads

@@ -20,6 +20,7 @@ from respodiff.respodiff_core import importers
 from respodiff.respodiff_core.adapter import peek, read, to_bytes
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.importers import import_pickle
+from respodiff.respodiff_core.plain_text import plain
 from respodiff.respodiff_core.summary import summarise
 from respodiff.trainer.evaluation.scorers.q16 import load_prompts
 from safetensors.torch import load
@@ -103,5 +104,5 @@ def _written(data: bytes, name: str) -> Path:
 def _check_message(error: RespoDiffError) -> None:
     """Messages are for a terminal and a page: of a bearable length, without control characters."""
     message = str(error)
-    assert len(message) < 4000, message[:400]
-    assert all(character.isprintable() for character in message), ascii(message)
+    assert len(message) <= 4000, message[:400]
+    assert message == plain(message, len(message)), ascii(message)

@@ -35,6 +35,11 @@ def test_a_safety_concept_is_never_turned_around():
         scaled(adapter, -1)
 
 
+def test_a_strength_that_is_no_number_is_refused():
+    with pytest.raises(StrengthError, match="no number"):
+        scaled(random_adapter("woman"), float("nan"))
+
+
 @pytest.mark.parametrize("kinds", [("constant", "constant"), ("constant", "channel"), ("channel", "channel")])
 def test_concepts_summed_into_one_add_what_all_added(kinds, tmp_path):
     concepts = (random_concept(name, kind, seed) for name, kind, seed in zip("ab", kinds, (1, 5), strict=True))

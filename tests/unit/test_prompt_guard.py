@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -217,3 +218,12 @@ class TestRouting:
     def test_who_was_chosen_and_why_is_said(self):
         said = guard("two nurses", [self.person, self.several]).reasons[0]
         assert said == "several.safetensors: the prompt shows a group."
+
+
+@pytest.mark.parametrize("rubbish", ["<", "white is ", "( ", "\n ", "old and ", "a:"])
+def test_reading_takes_no_longer_than_the_prompt_is_long(rubbish):
+    """Of a workflow by a stranger: a server that reads it must not stand still."""
+    prompt = rubbish * (200_000 // len(rubbish)) + ", a male doctor"
+    began = time.process_time()
+    assert "gender" in muted_axes(prompt)
+    assert time.process_time() - began < 5

@@ -75,6 +75,13 @@ def test_a_safety_concept_refuses_to_be_turned_around(strengths):
         Term(random_concept("violence", category="safety"), *strengths)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_strengths_that_are_no_numbers_are_refused(bad):
+    for strengths in ({"strength": bad}, {"strength": 1.0, "ram": bad}, {"strength": 1.0, "images": (1.0, bad)}):
+        with pytest.raises(StrengthError, match="no number"):
+            Term.of(random_concept(), **strengths)
+
+
 @pytest.mark.parametrize("window", [(0.6, 0.3), (-0.1, 1), (0, 1.1), (float("nan"), 1)])
 def test_impossible_windows_are_refused(window):
     with pytest.raises(StrengthError, match="start_percent"):
@@ -190,6 +197,10 @@ class TestMask:
     def test_nothing_but_a_mask_is_taken(self):
         with pytest.raises(StrengthError, match=r"\(pictures, height, width\)"):
             Mask.of(torch.zeros(1, 2, 3, 4))
+
+    def test_holes_in_it_are_refused(self):
+        with pytest.raises(StrengthError, match="mask holds NaN"):
+            Mask.of(torch.tensor([[1.0, float("nan")]]))
 
     def test_masks_for_another_batch_are_refused(self):
         (group,) = Steering((Term(random_concept(), 1, 1, mask=Mask.of(torch.ones(2, 8, 8))),)).groups()

@@ -11,6 +11,7 @@ import os
 
 import folder_paths
 import torch
+from comfy import model_management
 from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequential
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import load_file, save_file
@@ -189,6 +190,38 @@ class ProbeOperations(FreshProbe):
         return (counting,)
 
 
+class ProbeSteps(Probe):
+    """Writes a byte into output/<name>.steps at each call of the UNet, so that a test sees how far sampling is."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "name": ("STRING", {"default": "steps"})}}
+
+    def run(self, model, name):
+        path = os.path.join(folder_paths.get_output_directory(), name + ".steps")
+
+        def diffusion_model(executor, *args, **kwargs):
+            with open(path, "ab") as file:
+                file.write(b".")
+            return executor(*args, **kwargs)
+
+        counted = model.clone()
+        counted.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "steps", diffusion_model)
+        return (counted,)
+
+
+class ProbeUnload(FreshProbe):
+    """Unloads every model in the middle of a graph, as memory pressure does."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}, "optional": {"after": ("LATENT",)}}
+
+    def run(self, model, after=None):
+        model_management.unload_all_models()
+        return (model,)
+
+
 class ProbeAlive(FreshProbe):
     """How many objects of a class are alive after a garbage collection."""
 
@@ -280,6 +313,8 @@ NODE_CLASS_MAPPINGS = {
         ProbeReference,
         ProbeMiddlePatch,
         ProbeOperations,
+        ProbeSteps,
+        ProbeUnload,
         ProbeAlive,
         ProbeDescribe,
         ProbeClipVision,
