@@ -1,0 +1,52 @@
+"""docs/versions.md says the range that pyproject.toml enforces, and what the tests run on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from matrix.cells import DEFAULT, EXTRAS, Cell, extra
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from respodiff.trainer.comfyui.source import PINNED
+from respodiff.trainer.strict import parse_toml
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = parse_toml((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+ASKED = {one.name: one.specifier for name in EXTRAS for one in map(Requirement, extra(name))}
+PAGE = (ROOT / "docs" / "versions.md").read_text("utf-8")
+SUPPORTED = dict(re.findall(r"^\| (\S+) \| ([^|]+) \|$", PAGE, re.MULTILINE))
+PYTHONS = [text.rsplit(" ", 1)[1] for text in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", text)]
+
+
+@pytest.mark.parametrize("library", [name for name in SUPPORTED if name not in ("Python", "ComfyUI")])
+def test_the_page_says_the_bounds_that_pip_keeps_to(library):
+    assert SpecifierSet(SUPPORTED[library]) == ASKED[library]
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "safetensors", "diffusers", "transformers"])
+def test_the_page_names_what_adapters_and_models_depend_on(library):
+    assert library in SUPPORTED
+
+
+def test_the_page_the_classifiers_and_the_matrix_name_the_same_pythons():
+    first, last = SUPPORTED["Python"].split(" to ")
+    assert (first, last) == (PYTHONS[0], PYTHONS[-1])
+    assert {Cell.named(name).python for name in DEFAULT} == set(PYTHONS)
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={first}")
+
+
+def test_the_page_says_which_comfyui_is_supported_and_which_are_tested():
+    supported = SpecifierSet(PYPROJECT["tool"]["comfy"]["requires-comfyui"])
+    assert SpecifierSet(SUPPORTED["ComfyUI"]) == supported
+    tested = re.search(r"in ComfyUI (\S+) and (\S+)\.\n", PAGE).groups()
+    assert set(tested) == set(PINNED)
+    assert all(Version(version) in supported for version in tested)
+
+
+def test_make_test_runs_in_the_comfyui_versions_of_the_page():
+    hosts = re.search(r"^export RESPODIFF_HOSTS \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert set(hosts.split()) == set(PINNED)
