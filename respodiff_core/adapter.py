@@ -298,8 +298,9 @@ class _Opened:
                 f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
             )
         ram, sam = (self._shapes(info.name, role) for role in ("ram", "sam"))
-        kinds = kind_of(ram, self._owner(info, "ram")), kind_of(sam, self._owner(info, "sam"))
-        return ConceptHeader(info, joint_kind(*kinds), channels_of(kinds[0], ram))
+        kind = kind_of(ram, self._owner(info, "ram"))
+        joint = kind if sam == ram else joint_kind(kind, kind_of(sam, self._owner(info, "sam")))
+        return ConceptHeader(info, joint, channels_of(kind, ram))
 
     def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
         return {parameter: self._entry(key).shape for parameter, key in self._modules[concept][role].items()}

@@ -18,6 +18,19 @@ CATEGORIES: tuple[str, ...] = get_args(Category)
 _NAME_LENGTH = 64
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
+_EXPECTED: dict[str, tuple[type, ...]] = {
+    "target": (str,),
+    "neutral": (str,),
+    "negative": (str,),
+    "category": (str,),
+    "latent_height": (int, type(None)),
+    "latent_width": (int, type(None)),
+    "strength": (int, float),
+    "training": (dict,),
+    "axis": (str,),
+    "synonyms": (list,),
+    "scales": (dict,),
+}
 # A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')
 
@@ -73,21 +86,8 @@ class ConceptInfo:
         if not isinstance(entry, dict):
             raise AdapterFileError(f"respodiff.concepts must list objects, not {short(entry)}.")
         name = check_name(entry.get("name"))
-        expected: dict[str, tuple[type, ...]] = {
-            "target": (str,),
-            "neutral": (str,),
-            "negative": (str,),
-            "category": (str,),
-            "latent_height": (int, type(None)),
-            "latent_width": (int, type(None)),
-            "strength": (int, float),
-            "training": (dict,),
-            "axis": (str,),
-            "synonyms": (list,),
-            "scales": (dict,),
-        }
         known = {}
-        for key, types in expected.items():
+        for key, types in _EXPECTED.items():
             if key not in entry:
                 continue
             if not isinstance(entry[key], types) or isinstance(entry[key], bool):
