@@ -22,7 +22,7 @@ from .concept import Concept, ConceptInfo, check_name, joint_kind
 from .errors import AdapterFileError, UnknownConceptError, listed, short
 from .families import FAMILIES, family_title
 from .tensor_file import HEADER_LIMIT, TensorEntry, TensorFile, TensorFileError, parse_json
-from .transforms import Transform, channels_of, kind_of
+from .transforms import Transform, channels_of, is_finite, kind_of
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
@@ -122,7 +122,7 @@ def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
             for parameter, tensor in module.tensors.items():
                 key = ".".join(filter(None, (concept.name, role, parameter)))
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-                if not bool(torch.isfinite(tensors[key]).all()):
+                if not is_finite(tensors[key]):
                     raise AdapterFileError(
                         f"Concept {concept.name!r} has values too large for {dtype}: write it as float32 or bfloat16."
                     )

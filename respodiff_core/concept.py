@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-import torch
-
 from .errors import AdapterFileError, short
-from .transforms import Kind, Transform
+from .transforms import Kind, Transform, is_finite
 
 Category = Literal["fairness", "safety", "other"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -162,7 +160,7 @@ class Concept:
     def check_finite(self) -> Concept:
         """Self, unless a tensor holds NaN or infinity (AdapterFileError)."""
         for role, module in (("RAM", self.ram), ("SAM", self.sam)):
-            if not all(bool(torch.isfinite(t).all()) for t in module.tensors.values()):
+            if not all(is_finite(tensor) for tensor in module.tensors.values()):
                 raise AdapterFileError(
                     f"The {role} of concept {self.name!r} holds NaN or infinite values: the file is damaged or its "
                     "training diverged. Download or train it again."
