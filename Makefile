@@ -47,6 +47,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/where_time_goes.py
+	$(BIN)/python benchmarks/accelerator.py
+	$(BIN)/python benchmarks/equal_quality.py
 
 fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py adapter --runs $(RUNS)

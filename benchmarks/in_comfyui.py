@@ -14,16 +14,22 @@ from respodiff.trainer.comfyui.small_models import Family, write_checkpoint
 from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
 
 
+def import_comfyui() -> ComfySource:
+    """The ComfyUI whose code can be imported from here on."""
+    source = users_own() or fetch("0.30.0")
+    sys.path.insert(0, str(source.path))
+    sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
+    importlib.import_module("comfy.options").enable_args_parsing()
+    return source
+
+
 def load_model(family: Family) -> tuple[ComfySource, Any]:
     """The ComfyUI and a MODEL of that family, whose checkpoint is written on first use."""
-    source = users_own() or fetch("0.30.0")
+    source = import_comfyui()
     checkpoint = cache_directory() / "models" / "diffusion_models" / f"benchmark_{family}.safetensors"
     if not checkpoint.exists():
         print(f"Writing {checkpoint.name} with random weights ...")
         write_checkpoint(source, checkpoint, family, text_encoder=False, vae=False)
-    sys.path.insert(0, str(source.path))
-    sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
-    importlib.import_module("comfy.options").enable_args_parsing()
     comfy_sd = importlib.import_module("comfy.sd")
     # Full precision on a CPU: halves would be cast at every layer of every step.
     model_options = {} if torch.cuda.is_available() else {"dtype": torch.float32}

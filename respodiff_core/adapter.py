@@ -23,7 +23,7 @@ from .errors import AdapterFileError, UnknownConceptError
 from .families import FAMILIES, family_title
 from .plain_text import listed, quoted
 from .tensor_file import HEADER_LIMIT, TensorEntry, TensorFile, TensorFileError, parse_json
-from .transforms import Transform, channels_of, kind_of
+from .transforms import Transform, channels_of, is_finite, kind_of
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
@@ -123,7 +123,7 @@ def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
             for parameter, tensor in module.tensors.items():
                 key = ".".join(filter(None, (concept.name, role, parameter)))
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-                if not bool(torch.isfinite(tensors[key]).all()):
+                if not is_finite(tensors[key]):
                     raise AdapterFileError(
                         f"Concept {concept.name!r} has values too large for {dtype}: write it as float32 or bfloat16."
                     )
@@ -299,8 +299,9 @@ class _Opened:
                 f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
             )
         ram, sam = (self._shapes(info.name, role) for role in ("ram", "sam"))
-        kinds = kind_of(ram, self._owner(info, "ram")), kind_of(sam, self._owner(info, "sam"))
-        return ConceptHeader(info, joint_kind(*kinds), channels_of(kinds[0], ram))
+        kind = kind_of(ram, self._owner(info, "ram"))
+        joint = kind if sam == ram else joint_kind(kind, kind_of(sam, self._owner(info, "sam")))
+        return ConceptHeader(info, joint, channels_of(kind, ram))
 
     def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
         return {parameter: self._entry(key).shape for parameter, key in self._modules[concept][role].items()}

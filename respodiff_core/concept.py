@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-import torch
-
 from .errors import AdapterFileError
 from .plain_text import quoted
-from .transforms import Kind, Transform
+from .transforms import Kind, Transform, is_finite
 
 Category = Literal["fairness", "safety", "other"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -19,6 +17,19 @@ CATEGORIES: tuple[str, ...] = get_args(Category)
 _NAME_LENGTH = 64
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
+_EXPECTED: dict[str, tuple[type, ...]] = {
+    "target": (str,),
+    "neutral": (str,),
+    "negative": (str,),
+    "category": (str,),
+    "latent_height": (int, type(None)),
+    "latent_width": (int, type(None)),
+    "strength": (int, float),
+    "training": (dict,),
+    "axis": (str,),
+    "synonyms": (list,),
+    "scales": (dict,),
+}
 # A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')
 
@@ -74,21 +85,8 @@ class ConceptInfo:
         if not isinstance(entry, dict):
             raise AdapterFileError(f"respodiff.concepts must list objects, not {quoted(entry)}.")
         name = check_name(entry.get("name"))
-        expected: dict[str, tuple[type, ...]] = {
-            "target": (str,),
-            "neutral": (str,),
-            "negative": (str,),
-            "category": (str,),
-            "latent_height": (int, type(None)),
-            "latent_width": (int, type(None)),
-            "strength": (int, float),
-            "training": (dict,),
-            "axis": (str,),
-            "synonyms": (list,),
-            "scales": (dict,),
-        }
         known = {}
-        for key, types in expected.items():
+        for key, types in _EXPECTED.items():
             if key not in entry:
                 continue
             if not isinstance(entry[key], types) or isinstance(entry[key], bool):
@@ -165,7 +163,7 @@ class Concept:
     def check_finite(self) -> Concept:
         """Self, unless a tensor holds NaN or infinity (AdapterFileError)."""
         for role, module in (("RAM", self.ram), ("SAM", self.sam)):
-            if not all(bool(torch.isfinite(t).all()) for t in module.tensors.values()):
+            if not all(is_finite(tensor) for tensor in module.tensors.values()):
                 raise AdapterFileError(
                     f"The {role} of concept {self.name!r} holds NaN or infinite values: the file is damaged or its "
                     "training diverged. Download or train it again."

@@ -172,23 +172,22 @@ class Pool:
         key = (self._course.seed, self._numbers[slot], self._births[slot])
         born = _Born.of(key, self._objective.prompts, self._course.latent)
         self._neutrals[slot] = born.neutral
-        self._z[slot] = born.z.to(self._device)
+        self._z[slot] = _upload(born.z, self._device)
 
     def _read(self, slots: Sequence[int]) -> Batch:
-        stages = self._upload(self._stages[slot] for slot in slots)
-        neutral = self._upload(self._neutrals[slot] for slot in slots)
-        return Batch(self._z[self._upload(slots)], self._schedule.timesteps[stages], neutral)
+        stages = self._numbers_there(self._stages[slot] for slot in slots)
+        neutral = self._numbers_there(self._neutrals[slot] for slot in slots)
+        return Batch(self._z[self._numbers_there(slots)], self._schedule.timesteps[stages], neutral)
 
     def _move(self, slots: Sequence[int], noise: torch.Tensor, steps: Sequence[int]) -> None:
-        index = self._upload(slots)
-        stages = self._upload(self._stages[slot] for slot in slots)
-        self._z[index] = self._schedule.advance(self._z[index], noise, stages, self._upload(steps))
+        index = self._numbers_there(slots)
+        stages = self._numbers_there(self._stages[slot] for slot in slots)
+        self._z[index] = self._schedule.advance(self._z[index], noise, stages, self._numbers_there(steps))
         for slot, count in zip(slots, steps, strict=True):
             self._stages[slot] += count
 
-    def _upload(self, numbers: Iterable[int]) -> torch.Tensor:
-        # Without waiting for the device, which a tensor made there would do.
-        return torch.tensor(list(numbers)).to(self._device, non_blocking=True)
+    def _numbers_there(self, numbers: Iterable[int]) -> torch.Tensor:
+        return _upload(torch.tensor(list(numbers)), self._device)
 
 
 _STOP = 2**32 - 1  # where a row's number stands in other keys: the draw of the state to stop at
@@ -210,8 +209,8 @@ class FreshRollouts:
         k = int(torch.randint(course.states, (), generator=_generator(course.seed, step, _STOP)))
         rows = range(course.share.index * course.batch, (course.share.index + 1) * course.batch)
         born = [_Born.of((course.seed, step, row), self._objective.prompts, course.latent) for row in rows]
-        z = torch.stack([one.z for one in born]).to(self._device)
-        neutral = torch.tensor([one.neutral for one in born], device=self._device)
+        z = _upload(torch.stack([one.z for one in born]), self._device)
+        neutral = _upload(torch.tensor([one.neutral for one in born]), self._device)
         for stage in range(k):
             stages = torch.full_like(neutral, stage)
             noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)
@@ -233,3 +232,10 @@ def _generator(*key: int) -> torch.Generator:
     """Random numbers that depend on the key alone, on every platform."""
     (word,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(word) >> 1)
+
+
+def _upload(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The tensor on the device, without waiting for what that still has to do."""
+    # A GPU fetches memory by itself only where that is pinned; else the host waits, whatever `non_blocking` says.
+    source = tensor.pin_memory() if torch.device(device).type == "cuda" else tensor
+    return source.to(device, non_blocking=True)

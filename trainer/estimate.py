@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..respodiff_core.denoiser import Condition
 from ..respodiff_core.trajectories import steps_before_training
@@ -41,10 +44,11 @@ def estimate(
 ) -> Estimate:
     """Cost of a recipe on a UNet of this diffusers config. Nothing is loaded: it is built without memory."""
     training = recipe.training
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**unet_config).to(dtype)
-    activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
-    with torch.device("meta"):
+    # Not the device "meta", where attention is computed in the open and keeps tokens * tokens, as no real device does.
+    with FakeTensorMode():
+        with default_dtype(dtype):  # such a network cannot be cast afterwards
+            unet = UNet2DConditionModel(**unet_config)
+        activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
         module = initial(training.kind, h_shape, hidden_width(training, h_shape[0]), torch.Generator())
     # RAM and SAM, each with its gradient and Adam's two moments, in fp32.
     modules = 2 * 4 * 4 * sum(tensor.numel() for tensor in module.values())
@@ -55,6 +59,17 @@ def estimate(
         activations=activations,
         modules=modules,
     )
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What is made while the context is open has this dtype, unless told otherwise."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
@@ -74,14 +89,14 @@ def _activations(
     unet: UNet2DConditionModel, latent: tuple[int, int], batch: int, pooled: bool, checkpointing: bool
 ) -> tuple[int, tuple[int, int, int]]:
     """Bytes held for the losses and the gradient, and h's shape; counted on tensors without memory."""
-    denoiser = UNetDenoiser(unet, torch.ones(1000, device="meta"), checkpointing=False)
-    z = torch.empty(batch, 4, *latent, device="meta")
-    t = torch.empty(batch, dtype=torch.long, device="meta")
-    context = torch.empty(batch, _TOKENS, unet.config.cross_attention_dim, device="meta")
+    denoiser = UNetDenoiser(unet, torch.ones(1000), checkpointing=False)
+    z = torch.empty(batch, 4, *latent)
+    t = torch.empty(batch, dtype=torch.long)
+    context = torch.empty(batch, _TOKENS, unet.config.cross_attention_dim)
     condition = Condition(context)
     if pooled:
         width = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
-        condition = Condition(context, torch.empty(batch, width, device="meta"), torch.empty(batch, 6, device="meta"))
+        condition = Condition(context, torch.empty(batch, width), torch.empty(batch, 6))
     h, carry = denoiser.encode(z, t, condition)
     skips = _PROMPTS * sum(_bytes(skip) for skip in carry.skips)
     kept = [0]  # by block of the decoder, and what follows the last

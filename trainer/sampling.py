@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 
 from ..respodiff_core.concept import Concept
 from ..respodiff_core.denoiser import Condition, Denoiser
 from ..respodiff_core.diffusion import Schedule, guided
+from ..respodiff_core.transforms import Transform
 
 Steer = Callable[[torch.Tensor], torch.Tensor]
 """h of the conditional rows -> h steered."""
@@ -17,10 +19,14 @@ Steer = Callable[[torch.Tensor], torch.Tensor]
 def at_strengths(concept: Concept, strengths: Sequence[float]) -> Steer:
     """Row i of h steered with strength i."""
 
+    @lru_cache(maxsize=1)  # brought to the device once, not in every step
+    def there(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, Transform, Transform]:
+        scale = torch.tensor(strengths, device=device, dtype=dtype).view(-1, 1, 1, 1)
+        return scale, concept.ram.to(device, dtype), concept.sam.to(device, dtype)
+
     def steer(h: torch.Tensor) -> torch.Tensor:
-        scale = torch.tensor(strengths, device=h.device, dtype=h.dtype).view(-1, 1, 1, 1)
-        ram, sam = (module.to(h.device, h.dtype)(h) for module in (concept.ram, concept.sam))
-        return h + scale * (ram + sam)
+        scale, ram, sam = there(h.device, h.dtype)
+        return h + scale * (ram(h) + sam(h))
 
     return steer
 

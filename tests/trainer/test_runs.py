@@ -149,6 +149,14 @@ def test_the_estimate_of_evaluations_is_what_training_takes():
         assert planned.weights == sum(p.numel() for p in base.denoiser.unet.parameters()) * 4
 
 
+def test_the_estimate_of_memory_grows_as_the_picture_does():
+    """Attention in the open, which keeps tokens * tokens, would make it grow far faster."""
+    recipe = Recipe.of({"base": "toyworld", "output": "a.safetensors", "concepts": [{"preset": "toyworld/square"}]})
+    config = describe("toyworld").unet_config
+    one, four = (estimate(recipe, config, (side, side), torch.float16, pooled=False).activations for side in (64, 128))
+    assert 3.9 < four / one < 4.1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

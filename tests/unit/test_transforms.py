@@ -6,7 +6,7 @@ import pytest
 import torch
 from adapters import SIZES, random_transform
 from respodiff.respodiff_core.errors import AdapterFileError
-from respodiff.respodiff_core.transforms import Transform
+from respodiff.respodiff_core.transforms import Transform, is_finite
 
 C, H, W = SIZES["C"], SIZES["H"], SIZES["W"]
 
@@ -70,3 +70,13 @@ def test_a_channel_module_is_the_same_everywhere():
 def test_modules_that_look_at_h_have_no_mean(kind):
     with pytest.raises(AdapterFileError, match="depends on h"):
         random_transform(kind).averaged_over_space()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_values_are_finite_also_where_their_sum_is_not(dtype):
+    largest = torch.finfo(dtype).max
+    assert is_finite(torch.full((2, 3), largest, dtype=dtype))
+    assert is_finite(torch.zeros(0, dtype=dtype))
+    for broken in (torch.nan, torch.inf, -torch.inf):
+        assert not is_finite(torch.tensor([1.0, broken], dtype=dtype))
+    assert not is_finite(torch.tensor([torch.inf, -torch.inf], dtype=dtype))

@@ -1,0 +1,212 @@
+"""Where the time goes: a training step, drawing and judging, the patch, adapter files, the pack's import; in shares.
+
+    python benchmarks/where_time_goes.py            # a minute or two on one core
+
+Shares of one run, by a clock around each part or, where parts are functions of microseconds, by Python's profiler,
+which makes small functions look a little more costly than they are. The last line is JSON: each thing's largest share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import importlib
+import json
+import logging
+import os
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from in_comfyui import import_comfyui, random_adapter
+from patch_overhead import import_script, with_bytecode
+from respodiff.respodiff_core import learner
+from respodiff.respodiff_core.adapter import peek, read, write
+from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.respodiff_core.steering import Steering, Term
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.evaluation import drawing
+from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.evaluation.scorer import Shown
+from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
+from respodiff.trainer.evaluation.settings import TOYWORLD_AXES
+from respodiff.trainer.explained import quieten_libraries
+from training import POOL, Side
+
+_ROWS = 7
+
+
+class Clock:
+    """Seconds by part. A part inside another is the inner one's alone; all in one thread."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]
+
+    def around(self, owner: Any, name: str, label: Callable[[], str] | str) -> None:
+        """Time all calls of that function of `owner` from now on."""
+        function = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            part = label if isinstance(label, str) else label()
+            with self.part(part):
+                return function(*args, **kwargs)
+
+        setattr(owner, name, timed)
+
+    def part(self, label: str) -> _Part:
+        return _Part(self, label)
+
+    def shares(self) -> dict[str, float]:
+        total = sum(self.seconds.values())
+        return {label: seconds / total for label, seconds in sorted(self.seconds.items(), key=lambda one: -one[1])}
+
+
+class _Part:
+    def __init__(self, clock: Clock, label: str) -> None:
+        self._clock, self._label = clock, label
+
+    def __enter__(self) -> None:
+        self._clock._inner.append(0.0)
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        took = time.perf_counter() - self._began
+        inner = self._clock._inner.pop()
+        self._clock._inner[-1] += took
+        self._clock.seconds[self._label] = self._clock.seconds.get(self._label, 0.0) + took - inner
+
+
+def training_step(steps: int) -> dict[str, float]:
+    """ToyWorld, batches of 4."""
+    side = Side(load_base("toyworld"), POOL, ram_rate=0.04)
+    side.train(8)
+    clock = Clock()
+    denoiser = side.objective.denoiser
+    clock.around(denoiser, "encode", "encoder, three prompts in one call")
+    clock.around(
+        denoiser,
+        "decode",
+        lambda: "decoder with RAM, then with both" if torch.is_grad_enabled() else "decoder, three prompts in one call",
+    )
+    clock.around(side.learner, "_backward", "both backward passes, decoder alone")
+    clock.around(side.learner, "_move", "Adam")
+    clock.around(learner, "_mismatch", "losses")
+    with clock.part("all else: the pool, guidance, uploads"):
+        side.train(steps * side.batch)
+    return clock.shares()
+
+
+def evaluation(pictures: int) -> dict[str, float]:
+    """Drawing on ToyWorld in batches of 8 with 50 steps, then its judging; PNG files are written meanwhile."""
+    clock, base = Clock(), load_base("toyworld")
+    painter = drawing.Painter(base)
+    asked = toyworld(5)[:pictures]
+    clock.around(base.denoiser, "encode", "UNet's encoder")
+    clock.around(base.denoiser, "decode", "UNet's decoder")
+    clock.around(base, "encode_prompts", "text encoder")
+    clock.around(base, "decode_latents", "autoencoder")
+    clock.around(drawing, "pixels", "pixels to the host")
+    jobs = [drawing.Job("all", one, FairGroup("", ())) for one in asked]
+    with tempfile.TemporaryDirectory() as name:
+        folder = PictureFolder(Path(name))
+        with clock.part("all else: sampler, waiting for the last PNG files"):
+            for _ in drawing.draw_missing(painter, drawing.batches(jobs, 8), folder):
+                pass
+        with clock.part("judging: reading the PNG files"):
+            shown = [Shown(one, folder.read("all", one.id), None) for one in asked]
+        scorer = ToyWorldScorer(TOYWORLD_AXES[:1])
+        with clock.part("judging: all drawings, made once a process"):
+            scorer.score(shown[:1])
+        with clock.part("judging: ToyWorld's classifier"):
+            scorer.score(shown)
+    return clock.shares()
+
+
+def profiled(work: Callable[[], object], times: int) -> dict[str, float]:
+    """Shares of functions' own time."""
+    work()
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(times):
+        work()
+    profiler.disable()
+    stats: dict[tuple[str, int, str], Sequence[Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    total = sum(entry[2] for entry in stats.values())
+    own: dict[str, float] = {}
+    for (file, _, function), entry in stats.items():
+        where = f"{Path(file).stem}: " if file.endswith(".py") else ""
+        label = where + function.removeprefix("<").removesuffix(">")
+        own[label] = own.get(label, 0.0) + entry[2] / total
+    return dict(sorted(own.items(), key=lambda one: -one[1]))
+
+
+def patch(concepts: int) -> Callable[[], object]:
+    """The patch's call on an h of SD1.5 at 512 px, without the UNet."""
+    attach = importlib.import_module("respodiff.nodes.attach")
+    shape = (1280, 8, 8)
+    terms = (Term(concept, 0.5, 0.5) for concept in random_adapter(concepts, shape).concepts.values())
+    one = attach.HSpacePatch(Steering(tuple(terms)))
+    h = torch.randn(2, *shape)
+    options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1)}
+    return lambda: one(h, h, options)
+
+
+def pack_import(source: Any) -> dict[str, float]:
+    """By module, each without what it imports; in a process that has ComfyUI already."""
+    for _ in range(2):  # the first may have to write the bytecode
+        run = subprocess.run(
+            [str(source.python), "-X", "importtime", "-c", import_script(source)],
+            env=with_bytecode(os.environ),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    own = {}
+    for line in run.stderr.splitlines():
+        if line.startswith("import time:") and "pack" in line:
+            microseconds, _, module = line.removeprefix("import time:").split("|")
+            if module.strip().startswith("pack."):
+                own[module.strip().removeprefix("pack.")] = float(microseconds)
+    total = sum(own.values())
+    return {module: value / total for module, value in sorted(own.items(), key=lambda one: -one[1])}
+
+
+def show(title: str, shares: dict[str, float]) -> float:
+    print(f"\n{title}")
+    for label, share in list(shares.items())[:_ROWS]:
+        print(f"  {share:6.1%}  {label}")
+    if len(shares) > _ROWS:
+        print(f"  {sum(list(shares.values())[_ROWS:]):6.1%}  {len(shares) - _ROWS} others")
+    return round(max(shares.values()), 3)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    quieten_libraries()
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    largest = {
+        "training_step": show("A training step on ToyWorld, batch 4", training_step(30)),
+        "evaluation": show("An evaluation on ToyWorld, 32 pictures in batches of 8", evaluation(32)),
+    }
+    source = import_comfyui()
+    for concepts in (1, 8):
+        shares = profiled(patch(concepts), 3000)
+        largest[f"patch_{concepts}"] = show(f"The patch alone, {concepts} concepts, one picture of 512 px", shares)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(random_adapter(100, (1280, 8, 8)), Path(folder) / "many.safetensors")
+        largest["peek"] = show("peek of 100 concepts", profiled(lambda: peek(path), 30))
+        largest["read"] = show("read of 100 concepts (66 MB)", profiled(lambda: read(path), 5))
+    largest["import"] = show("The pack's import inside ComfyUI", pack_import(source))
+    print(json.dumps(largest))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
