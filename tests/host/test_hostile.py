@@ -6,6 +6,8 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ NAMES = {
     "html": PAGE,
 }
 
+_fresh = count()  # an older host leaves what it has computed already out of a run's outputs
+
 
 @pytest.fixture(scope="module", autouse=True)
 def adapters(bench) -> None:
@@ -59,7 +63,7 @@ def server_stays_as_it_is(bench) -> Iterator[None]:
     assert not [character for character in (BELL, OVERRIDE, "\x1b[2J", "\x1b]") if character in log]
     assert not [line for line in log.splitlines() if line.startswith("[ERROR] a line of its own")]
     graph = Graph()
-    sample(graph, fine(graph), "sd15", steps=1)
+    sample(graph, fine(graph), "sd15", steps=1, seed=next(_fresh))
     assert torch.isfinite(bench.latent(graph)).all()
 
 
@@ -256,7 +260,7 @@ class TestTexts:
         adapter = Adapter(
             None,
             {"woman": Concept(info, concept.ram, concept.sam)},
-            HOSTILE_TEXT,
+            None,
             {"modelspec.title": HOSTILE_TEXT, "modelspec.author": "x" * 200_000, HOSTILE_TEXT: HOSTILE_TEXT},
         )
         yield bench.save_adapter(adapter, "texts.safetensors")
@@ -278,20 +282,14 @@ class TestTexts:
         assert "nice\\x1b[2J\\x1b]0;pwned\\x07\\u202e [ERROR] a line of its own " in text
         assert len(text) < 20_000
 
-    def test_steering_by_it_logs_nothing_that_hides(self, bench, file):
-        graph = Graph()
-        adapter = graph.add("RespoDiffLoadAdapter", adapter=file)
-        sample(graph, steer(graph, load_unet(graph, "sd15"), adapter), "sd15", steps=1)
-        bench.run(graph)
-        assert "was trained on a model that predicts nice\\x1b[2J" in bench.server.log_text()
-
-    def test_a_family_of_that_name_is_refused_in_one_line(self, bench, file):
-        adapter = make_adapter("sd15")
-        bench.save_adapter(Adapter(HOSTILE_TEXT, adapter.concepts), file)
+    @pytest.mark.parametrize("which", ["family", "prediction"])
+    def test_names_of_models_that_are_none_are_refused_in_one_line(self, bench, file, which):
+        bench.save_adapter(replace(make_adapter("sd15"), **{which: HOSTILE_TEXT}), file)
         graph = Graph()
         loaded = graph.add("RespoDiffLoadAdapter", adapter=file)
         sample(graph, steer(graph, load_unet(graph, "sd15"), loaded), "sd15", steps=1)
-        assert "was made for nice\\x1b[2J" in refused(bench, graph).message
+        assert f"respodiff.{which} is 'nice\\x1b[2J" in refused(bench, graph).message
+        assert f"respodiff.{which} is 'nice\\x1b[2J" in bench.server.log_text()
 
     def test_a_prompt_of_a_million_characters_is_read(self, bench, file):
         graph = Graph()

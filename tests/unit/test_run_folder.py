@@ -8,6 +8,7 @@ import pytest
 import torch
 from respodiff.trainer.recipe import Recipe
 from respodiff.trainer.run.folder import ResumeError, RunFolder
+from respodiff.trainer.sole_writer import sole_writer
 
 
 @pytest.fixture
@@ -61,11 +62,13 @@ def test_a_new_run_gives_up_what_an_earlier_one_left_and_nothing_else(folder):
 
 
 def test_the_folder_goes_with_the_state_unless_something_else_is_in_it(folder):
-    folder.finish()
+    with sole_writer(folder.path, "training"):
+        folder.finish()
     assert not folder.path.exists()
-    folder.begin()
-    write_adapters(folder, "woman", range(1, 2), keep=1)
-    folder.finish()
+    with sole_writer(folder.path, "training"):
+        folder.begin()
+        write_adapters(folder, "woman", range(1, 2), keep=1)
+        folder.finish()
     assert adapters(folder) == ["woman-000001.safetensors"]
 
 
