@@ -20,14 +20,14 @@ from trainer_runs import COMMAND, RESPODIFF, Trainer
 
 KILLS = int(os.environ.get("RESPODIFF_KILLS", "50"))
 START = 5.0  # seconds: about what a process takes to begin its work
-LONGEST = 12.0
+LONGEST = 9.0
 
 TRAIN = (
-    "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square", "--steps", 2000, "--batch", 2,
+    "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square", "--steps", 1500, "--batch", 2,
     "--pool", 4, "--save-every", 5, "--keep", 2, "--no-tensorboard", "-o", "shape.safetensors",
 )  # fmt: skip
 EVAL = [*RESPODIFF, "eval"]
-EVALUATE = ("winobias", "--base", "toyworld", "--images", 400, "--steps", 10, "--batch", 8, "-o", "out")
+EVALUATE = ("winobias", "--base", "toyworld", "--images", 250, "--steps", 10, "--batch", 8, "-o", "out")
 
 
 def killed_again_and_again(
