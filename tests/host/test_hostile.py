@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from respodiff.trainer.comfyui.client import PromptRejected
 from respodiff.trainer.comfyui.results import NodeError
 
 ESCAPE, BELL, OVERRIDE, LONE = "\x1b[2J\x1b]0;pwned", "\x07", "\u202e", "\ud800"
+_fresh = count()
 PAGE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 HOSTILE_TEXT = f"nice{ESCAPE}{BELL}{OVERRIDE}\r\n[ERROR] a line of its own\u2028{PAGE}"
 
@@ -59,7 +61,7 @@ def server_stays_as_it_is(bench) -> Iterator[None]:
     assert not [character for character in (BELL, OVERRIDE, "\x1b[2J", "\x1b]") if character in log]
     assert not [line for line in log.splitlines() if line.startswith("[ERROR] a line of its own")]
     graph = Graph()
-    sample(graph, fine(graph), "sd15", steps=1)
+    sample(graph, fine(graph), "sd15", steps=1, seed=next(_fresh))
     assert torch.isfinite(bench.latent(graph)).all()
 
 
