@@ -5,8 +5,6 @@ BIN := .venv/bin
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
-# Two halves of the tests side by side, each on one core: many of them compute with one thread anyway.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TESTS := test-alone
 ifneq ($(RESPODIFF_HOSTS),none)
 TESTS += test-in-comfyui
@@ -24,13 +22,13 @@ test: .venv/ready
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line $(TESTS)
+	@$(MAKE) --no-print-directory --keep-going $(TESTS)
 
 test-alone: .venv/ready
-	$(PYTEST) tests/unit tests/trainer
+	$(BIN)/python -m pytest tests/unit tests/trainer
 
 test-in-comfyui: .venv/ready browser
-	$(PYTEST) tests/host tests/browser
+	$(BIN)/python -m pytest tests/host tests/browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .
