@@ -16,6 +16,8 @@ from respodiff.trainer.comfyui.client import PromptRejected
 
 CONCEPTS = ("woman", "man", "other")
 TOLERANCE = 1e-5
+# The host itself rounds a batch of 12 otherwise than one image; guidance and steps would magnify that beyond it.
+GENTLE = {"steps": 1, "cfg": 1.5}
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -59,7 +61,7 @@ def steered_as(bench: Bench, family: str, name: str, image: int) -> torch.Tensor
     model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"), name)
     empty = graph.add("EmptyLatentImage", width=64, height=64, batch_size=12)
     one = graph.add("LatentFromBatch", samples=empty, batch_index=image, length=1)
-    sample(graph, model, family, latent_image=one)
+    sample(graph, model, family, latent_image=one, **GENTLE)
     return bench.latent(graph)
 
 
@@ -67,7 +69,7 @@ def test_one_run_of_12_equals_the_12_single_concept_runs_image_by_image(bench, f
     bench.save_adapter(make_adapter(family, *CONCEPTS))
     graph = Graph()
     fair = fair_batch(graph, load_unet(graph, family), groups(graph))
-    sample(graph, fair, family, batch=12)
+    sample(graph, fair, family, batch=12, **GENTLE)
     given, batch = sampled(bench, graph, fair)
     assert Counter(given) == dict.fromkeys(CONCEPTS, 4)
     for image, name in enumerate(given):
