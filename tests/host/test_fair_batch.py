@@ -16,8 +16,6 @@ from respodiff.trainer.comfyui.client import PromptRejected
 
 CONCEPTS = ("woman", "man", "other")
 TOLERANCE = 1e-5
-# The host itself rounds a batch of 12 otherwise than one image; guidance and steps would magnify that beyond it.
-GENTLE = {"steps": 1, "cfg": 1.5}
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -54,26 +52,37 @@ def sampled(bench: Bench, graph: Graph, fair: Link) -> tuple[list[str], torch.Te
     return given, bench.saved_latent(outputs[graph.id_of("SaveLatent")])
 
 
-def steered_as(bench: Bench, family: str, name: str, image: int) -> torch.Tensor:
-    """One image alone, of the noise it has in the batch, with its concept by Steer."""
+def steered_as(bench: Bench, family: str, name: str | None, image: int) -> torch.Tensor:
+    """One image alone, of the noise it has in the batch, with its concept by Steer; with None as the model draws it."""
     graph = Graph()
     model = load_unet(graph, family)
-    model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"), name)
+    if name is not None:
+        model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"), name)
     empty = graph.add("EmptyLatentImage", width=64, height=64, batch_size=12)
     one = graph.add("LatentFromBatch", samples=empty, batch_index=image, length=1)
-    sample(graph, model, family, latent_image=one, **GENTLE)
+    sample(graph, model, family, latent_image=one)
     return bench.latent(graph)
+
+
+def own_rounding(bench: Bench, family: str) -> float:
+    """How far the host's own batch of 12 is from its images alone: on some CPUs more than the tolerance."""
+    graph = Graph()
+    sample(graph, load_unet(graph, family), family, batch=12)
+    batch = bench.latent(graph)
+    return max(relative(batch[image : image + 1], steered_as(bench, family, None, image)) for image in (0, 5, 11))
 
 
 def test_one_run_of_12_equals_the_12_single_concept_runs_image_by_image(bench, family):
     bench.save_adapter(make_adapter(family, *CONCEPTS))
     graph = Graph()
     fair = fair_batch(graph, load_unet(graph, family), groups(graph))
-    sample(graph, fair, family, batch=12, **GENTLE)
+    sample(graph, fair, family, batch=12)
     given, batch = sampled(bench, graph, fair)
     assert Counter(given) == dict.fromkeys(CONCEPTS, 4)
+    allowed = max(TOLERANCE, 2 * own_rounding(bench, family))
+    assert allowed <= 1e-4
     for image, name in enumerate(given):
-        assert relative(batch[image : image + 1], steered_as(bench, family, name, image)) <= TOLERANCE
+        assert relative(batch[image : image + 1], steered_as(bench, family, name, image)) <= allowed
     man = given.index("man")
     assert relative(batch[man : man + 1], steered_as(bench, family, "woman", man)) > 1e-3, "concepts must differ"
 
