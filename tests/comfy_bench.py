@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,25 @@ def sample(
     latent = graph.add("KSampler", model=model, **settings)
     graph.add("SaveLatent", samples=latent, filename_prefix="latent")
     return latent
+
+
+@cache
+def tolerance(bench: Bench, family: str) -> float:
+    """By how much (relative) a result may differ from another that should be the same.
+
+    1e-5, or, where the host itself rounds more on this CPU, twice that: what it does to a batch of 12 beside its images
+    alone, unsteered.
+    """
+    graph = Graph()
+    sample(graph, load_unet(graph, family), family, batch=12, seed=12)
+    batch = bench.latent(graph)
+    rounding = 0.0
+    for image in (0, 5, 11):
+        graph = Graph()
+        empty = graph.add("EmptyLatentImage", width=64, height=64, batch_size=12)
+        one = graph.add("LatentFromBatch", samples=empty, batch_index=image, length=1)
+        sample(graph, load_unet(graph, family), family, latent_image=one, seed=12)
+        alone = bench.latent(graph)
+        rounding = max(rounding, ((batch[image : image + 1] - alone).norm() / alone.norm()).item())
+    assert rounding < 5e-5, "the host's batches are not its images"
+    return max(1e-5, 2 * rounding)

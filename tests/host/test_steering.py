@@ -6,10 +6,8 @@ import json
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
+from comfy_bench import Bench, load_unet, make_adapter, sample, steer, tolerance, vector_of
 from comfy_graph import Graph
-
-TOLERANCE = 1e-5
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -53,7 +51,7 @@ def test_strength_s_is_adding_s_times_ram_plus_sam_by_hand(bench, family, streng
     reference = graph.add("ProbeReference", model=load_unet(graph, family), tensor_file=vector)
     sample(graph, reference, family, seed=11)
     by_hand = bench.latent(graph)
-    assert relative(steered(bench, family, ("woman", strength), seed=11), by_hand) <= TOLERANCE
+    assert relative(steered(bench, family, ("woman", strength), seed=11), by_hand) <= tolerance(bench, family)
     assert relative(steered(bench, family, seed=11), by_hand) > 1e-3, "the test's vector must matter"
 
 
@@ -75,8 +73,8 @@ def test_two_chained_nodes_are_one_with_the_sum_in_either_order(bench, family):
     vector = bench.save_vector(vector_of(adapter, "a") + 0.5 * vector_of(adapter, "b"))
     sample(graph, graph.add("ProbeReference", model=load_unet(graph, family), tensor_file=vector), family)
     once = bench.latent(graph)
-    assert relative(ab, once) <= TOLERANCE
-    assert relative(ba, once) <= TOLERANCE
+    assert relative(ab, once) <= tolerance(bench, family)
+    assert relative(ba, once) <= tolerance(bench, family)
 
 
 def test_only_the_positive_prompts_rows_are_touched(bench, family):
@@ -121,7 +119,7 @@ def test_image_i_of_a_batch_is_its_single_run(bench, family):
         three = graph.add("EmptyLatentImage", width=64, height=64, batch_size=3)
         one = graph.add("LatentFromBatch", samples=three, batch_index=index, length=1)
         sample(graph, model, family, latent_image=one)
-        assert relative(bench.latent(graph)[0], batch[index]) <= TOLERANCE
+        assert relative(bench.latent(graph)[0], batch[index]) <= tolerance(bench, family)
 
 
 @pytest.mark.parametrize("kind", ["channel", "mlp", "conv"])

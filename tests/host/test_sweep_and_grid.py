@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer
+from comfy_bench import Bench, load_unet, make_adapter, sample, steer, tolerance
 from comfy_graph import Graph, Link, output
 from PIL import Image
-
-TOLERANCE = 1e-5
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -68,12 +66,12 @@ def adapter(bench):
 def test_image_i_is_the_single_run_at_strength_i_of_the_same_noise(bench):
     batch = swept(bench, "-1, 0, 0.5, 1")
     for image, strength in enumerate((-1, 0, 0.5, 1)):
-        assert relative(batch[image : image + 1], alone(bench, woman=strength)) <= TOLERANCE
+        assert relative(batch[image : image + 1], alone(bench, woman=strength)) <= tolerance(bench, "sd15")
 
 
 def test_a_range_and_a_noise_of_its_own_for_each(bench):
     batch = swept(bench, "0 to 0 in 3", same_noise=False)
-    assert relative(batch[:1], alone(bench)) <= TOLERANCE
+    assert relative(batch[:1], alone(bench)) <= tolerance(bench, "sd15")
     assert relative(batch[1:2], batch[:1]) > 0.1
 
 
@@ -81,7 +79,7 @@ def test_two_concepts_span_a_grid(bench):
     batch = swept(bench, "0, 1", grid=True, concept_y="old", strengths_y="0, 0.5, 1")
     assert len(batch) == 6
     for image, (old, woman) in enumerate((o, w) for o in (0, 0.5, 1) for w in (0, 1)):
-        assert relative(batch[image : image + 1], alone(bench, woman=woman, old=old)) <= TOLERANCE
+        assert relative(batch[image : image + 1], alone(bench, woman=woman, old=old)) <= tolerance(bench, "sd15")
 
 
 @pytest.mark.parametrize(
