@@ -7,7 +7,6 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter import Adapter
 from ..respodiff_core.concept import Concept
 from ..respodiff_core.errors import UnknownConceptError
-from ..respodiff_core.plain_text import quoted
 from . import folder
 
 ONLY_CONCEPT = "(the only one)"
@@ -29,21 +28,12 @@ def concept_input(name: str = "concept", first: str = ONLY_CONCEPT, tooltip: str
 def chosen(adapter: Adapter, name: str) -> Concept:
     """The concept of that name. Raises UnknownConceptError, naming those there are."""
     if name != ONLY_CONCEPT:
-        return named(adapter, name)
+        return adapter.concept(name)
     if len(adapter.concepts) > 1:
         raise UnknownConceptError(
             f"{adapter.source} holds several concepts, choose one: {', '.join(adapter.concepts)}."
         )
     return next(iter(adapter.concepts.values()))
-
-
-def named(adapter: Adapter, name: object) -> Concept:
-    """The concept of that name, whatever a workflow has in its place. Raises UnknownConceptError."""
-    if not isinstance(name, str) or name not in adapter.concepts:
-        raise UnknownConceptError(
-            f"{adapter.source} holds no concept {quoted(name)}; it holds: {', '.join(adapter.concepts)}."
-        )
-    return adapter.concepts[name]
 
 
 def _known_concepts() -> list[str]:

@@ -9,7 +9,7 @@ from ..respodiff_core.concept import Concept
 from ..respodiff_core.errors import ShareError
 from ..respodiff_core.fair_groups import FairGroup
 from ..respodiff_core.steering import Term
-from .concept_choice import concept_input, named
+from .concept_choice import concept_input
 from .inputs import CATEGORY, Groups, GroupsType, adapter_input, strength_slider
 
 ALL_CONCEPTS = "(all of them)"
@@ -53,7 +53,7 @@ class FairGroupNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter: Adapter, concept: str, share: float, strength: float) -> io.NodeOutput:
-        concepts = _fairness(adapter) if concept == ALL_CONCEPTS else [named(adapter, concept)]
+        concepts = _fairness(adapter) if concept == ALL_CONCEPTS else [adapter.concept(concept)]
         active = [one for one in concepts if one.name not in adapter.muted]
         groups = tuple(FairGroup(one.name, (Term.of(one, strength),), share) for one in active)
         # Where the prompt says who is shown, the images are left as it says.

@@ -22,13 +22,12 @@ from .concept import Concept, ConceptInfo, check_name, joint_kind
 from .errors import AdapterFileError, UnknownConceptError
 from .families import FAMILIES, family_title
 from .plain_text import listed, quoted
-from .tensor_file import HEADER_LIMIT, TensorEntry, TensorFile, TensorFileError, parse_json
+from .tensor_file import DTYPES, HEADER_LIMIT, TensorFile, TensorFileError, parse_json
 from .transforms import Transform, channels_of, is_finite, kind_of
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
-_DTYPES = ("F32", "F16", "BF16")
 _LABEL_LENGTH = 64
 MOST_CONCEPTS = 1000
 """In one file: a file with a hundred times as many would keep its reader busy for a minute."""
@@ -75,15 +74,17 @@ class Adapter:
     source: str = "adapter"
     muted: frozenset[str] = frozenset()
 
-    def concept(self, name: str) -> Concept:
-        """The concept of that name, or UnknownConceptError listing those there are."""
-        if name not in self.concepts:
+    def concept(self, name: object) -> Concept:
+        """The concept of that name, whatever a workflow has in its place, or UnknownConceptError listing those there
+        are.
+        """
+        if not isinstance(name, str) or name not in self.concepts:
             raise _unknown(name, self.source, self.concepts)
         return self.concepts[name]
 
 
-def _unknown(name: str, source: str, held: Iterable[str]) -> UnknownConceptError:
-    return UnknownConceptError(f"{source} holds no concept {name!r}; it holds: {listed(held)}.")
+def _unknown(name: object, source: str, held: Iterable[str]) -> UnknownConceptError:
+    return UnknownConceptError(f"{source} holds no concept {quoted(name)}; it holds: {listed(held)}.")
 
 
 def peek(path: str | os.PathLike[str]) -> AdapterHeader:
@@ -264,8 +265,8 @@ class _Opened:
                     f"{self.name} holds the tensor {quoted(key)}, which is not of a RespoDiff adapter "
                     "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
                 )
-            if entry.dtype not in _DTYPES:
-                raise AdapterFileError(f"{self.name}: {quoted(key)} is {entry.dtype}; expected {', '.join(_DTYPES)}.")
+            if entry.dtype not in DTYPES:
+                raise AdapterFileError(f"{self.name}: {quoted(key)} is {entry.dtype}; expected {', '.join(DTYPES)}.")
             modules.setdefault(name, {}).setdefault(role, {})[parameter] = key
         return modules
 
@@ -304,10 +305,7 @@ class _Opened:
         return ConceptHeader(info, joint, channels_of(kind, ram))
 
     def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
-        return {parameter: self._entry(key).shape for parameter, key in self._modules[concept][role].items()}
-
-    def _entry(self, key: str) -> TensorEntry:
-        return self._file.entries[key]
+        return {parameter: self._file.entries[key].shape for parameter, key in self._modules[concept][role].items()}
 
     def _owner(self, info: ConceptInfo, role: str) -> str:
         return f"{self.name}: {info.name}.{role}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
 
 from .adapter import Adapter, check_same_model
 from .concept import Concept, ConceptInfo
 from .errors import AdapterFileError, StrengthError
+from .steering import check_numbers
 from .transforms import Transform
 
 
@@ -57,10 +57,7 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
 
 
 def _scaled(concept: Concept, strength: float) -> Concept:
-    if not isfinite(strength):
-        raise StrengthError(
-            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
-        )
+    check_numbers(concept, strength)
     if concept.info.category == "safety" and strength < 0:
         raise StrengthError(
             f"{concept.name!r} is a safety concept: a file that holds it with a negative strength would steer towards "

@@ -29,6 +29,14 @@ Curve = Literal["constant", "fade in", "fade out"]
 _CACHED_SIZES = 8
 
 
+def check_numbers(concept: Concept, *strengths: float) -> None:
+    """Raise StrengthError where a strength of the concept is NaN or infinite."""
+    if not all(map(isfinite, strengths)):
+        raise StrengthError(
+            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+        )
+
+
 @dataclass(frozen=True)
 class Window:
     """The part of the sampling schedule in which a concept acts, as ControlNet's start and end percent."""
@@ -67,10 +75,7 @@ class Term:
 
     def __post_init__(self) -> None:
         factors = self.images or (1.0,)
-        if not all(map(isfinite, (self.ram_strength, self.sam_strength, *factors))):
-            raise StrengthError(
-                f"{self.concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
-            )
+        check_numbers(self.concept, self.ram_strength, self.sam_strength, *factors)
         lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
         if self.concept.info.category == "safety" and lowest < 0:
             raise StrengthError(

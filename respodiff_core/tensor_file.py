@@ -23,7 +23,8 @@ from .plain_text import quoted
 HEADER_LIMIT = 1 << 21
 """Bytes of the longest header that is read or written: room for a thousand concepts and what is said of them."""
 
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""The types that tensors are read in; a header may name others."""
 _SIZES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -75,7 +76,7 @@ class TensorFile:
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor of that name on the CPU, as stored, in memory of its own."""
         entry = self.entries[name]
-        tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
+        tensor = torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
         self._read(entry.begin, tensor.flatten().view(torch.uint8).numpy().data)
         return tensor
 

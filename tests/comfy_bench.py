@@ -147,6 +147,11 @@ def sample(
     return latent
 
 
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    """How far a is from b, in norms of b."""
+    return ((a - b).norm() / b.norm()).item()
+
+
 @cache
 def tolerance(bench: Bench, family: str) -> float:
     """By how much (relative) a result may differ from another that should be the same.
@@ -163,7 +168,6 @@ def tolerance(bench: Bench, family: str) -> float:
         empty = graph.add("EmptyLatentImage", width=64, height=64, batch_size=12)
         one = graph.add("LatentFromBatch", samples=empty, batch_index=image, length=1)
         sample(graph, load_unet(graph, family), family, latent_image=one, seed=12)
-        alone = bench.latent(graph)
-        rounding = max(rounding, ((batch[image : image + 1] - alone).norm() / alone.norm()).item())
+        rounding = max(rounding, relative(batch[image : image + 1], bench.latent(graph)))
     assert rounding < 5e-5, "the host's batches are not its images"
     return max(1e-5, 2 * rounding)

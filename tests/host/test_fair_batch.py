@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, tolerance
+from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance
 from comfy_graph import Graph, Link, output
 from PIL import Image
 from respodiff.respodiff_core.allocation import drawn
 from respodiff.trainer.comfyui.client import PromptRejected
 
 CONCEPTS = ("woman", "man", "other")
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 def groups(graph: Graph, concept: str = "(all of them)", file: str = "test.safetensors", **more: Any) -> Link:

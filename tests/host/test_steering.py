@@ -6,12 +6,8 @@ import json
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, tolerance, vector_of
+from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance, vector_of
 from comfy_graph import Graph
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 def steered(bench: Bench, family: str, *steps: tuple[str, float], **sampling) -> torch.Tensor:

@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, tolerance
+from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance
 from comfy_graph import Graph, Link, output
 from PIL import Image
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 def color_of(number: int) -> int:

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -267,26 +268,21 @@ RAM = torch.ones(ROWS, 10) * 0.1
 RAM[:, 1] = 5
 
 
-def saved(path: Path, **changes: bytes) -> Path:
-    """A reference file some of whose parts, by the end of their names, were exchanged."""
+def saved(
+    path: Path, change: Callable[[str, bytes], bytes] = lambda _, content: content, packing: int = zipfile.ZIP_STORED
+) -> Path:
+    """A reference file, each part of which (name, content) may be changed or packed."""
     whole = io.BytesIO()
     torch.save({RAM_NAME: RAM, SAM_NAME: RAM.clone()}, whole)
-    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(path, "w") as after:
+    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(path, "w", packing) as after:
         for part in before.infolist():
-            new = [content for end, content in changes.items() if part.filename.endswith(f"data/{end[1:]}")]
-            after.writestr(part.filename, new[0] if new else before.read(part))
+            after.writestr(part.filename, change(part.filename, before.read(part)))
     return path
 
 
-def with_pickle(path: Path, change) -> Path:
-    """A reference file whose pickle was changed."""
-    good = saved(path)
-    with zipfile.ZipFile(good) as file:
-        parts = {part.filename: file.read(part) for part in file.infolist()}
-    with zipfile.ZipFile(path, "w") as after:
-        for name, content in parts.items():
-            after.writestr(name, change(content) if name.endswith("data.pkl") else content)
-    return path
+def with_part(path: Path, end: str, change: Callable[[bytes], bytes]) -> Path:
+    """A reference file whose part of a name with that end was changed."""
+    return saved(path, lambda name, content: change(content) if name.endswith(end) else content)
 
 
 class TestPickles:
@@ -299,12 +295,12 @@ class TestPickles:
 
     def test_numbers_that_are_not_there_are_not_read(self, pickled):
         with pytest.raises(AdapterFileError, match="should take 3276800 bytes and has 8"):
-            import_pickle(saved(pickled, _0=bytes(8)))
+            import_pickle(with_part(pickled, "data/0", lambda _: bytes(8)))
 
     def test_a_storage_that_claims_more_than_it_has_is_refused(self, pickled):
-        claimed = (ROWS * 10).to_bytes(4, "little"), (2**31 - 1).to_bytes(4, "little")
+        true, claimed = (b"J" + number.to_bytes(4, "little") for number in (ROWS * 10, 2**31 - 1))
         with pytest.raises(AdapterFileError, match="should take 8589934588 bytes"):
-            import_pickle(with_pickle(pickled, lambda pickle: pickle.replace(b"J" + claimed[0], b"J" + claimed[1])))
+            import_pickle(with_part(pickled, "data.pkl", lambda good: good.replace(true, claimed)))
 
     @pytest.mark.parametrize("tensor", [RAM.t().contiguous().t(), torch.ones(1, 1).expand(ROWS, 10)])
     def test_tensors_that_do_not_lie_as_they_look_are_refused(self, pickled, tensor):
@@ -313,13 +309,8 @@ class TestPickles:
             import_pickle(pickled)
 
     def test_a_file_packed_small_is_not_unpacked(self, pickled):
-        good = saved(pickled)
-        packed = pickled.with_name("packed.pth")
-        with zipfile.ZipFile(good) as before, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as after:
-            for part in before.infolist():
-                after.writestr(part.filename, before.read(part))
         with pytest.raises(AdapterFileError, match=r"'data\.pkl' is packed"):
-            import_pickle(packed)
+            import_pickle(saved(pickled, packing=zipfile.ZIP_DEFLATED))
 
     def test_a_flipped_bit_is_noticed(self, pickled):
         data = bytearray(saved(pickled).read_bytes())
@@ -350,7 +341,7 @@ class TestPickles:
     )
     def test_pickles_of_other_things_are_refused(self, pickled, pickle_of):
         with pytest.raises(AdapterFileError, match="so it is not opened"):
-            import_pickle(with_pickle(pickled, pickle_of))
+            import_pickle(with_part(pickled, "data.pkl", pickle_of))
 
     def test_two_names_for_one_column_are_refused(self, pickled):
         torch.save({RAM_NAME: RAM}, pickled)

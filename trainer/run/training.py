@@ -72,7 +72,9 @@ def _train(
         base = open_base(recipe, accelerator.device)
         prompts, previews = _encode(recipe, base, accelerator.device)
         unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
-        log.info("%s, sha256 %s", base.name, base.sha256)  # told now, while the file is the one that was loaded
+        sha256 = base.sha256  # of the file that was loaded: later another may lie there
+        if accelerator.is_main_process:
+            log.info("%s, sha256 %s", base.name, sha256)
     state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
     if accelerator.is_main_process and not resume:
         folder.begin()
