@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import lru_cache
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -27,15 +30,19 @@ def write(
     """Write the text as one line, cut to fit into `room` pixels."""
     text = plain(text)
     if room is not None and length(pen, text, size) > room:
-        while text and length(pen, text + "…", size) > room:
-            text = text[:-1]
-        text += "…"
-    pen.text(at, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor)
+        kept = bisect_left(range(1, len(text)), True, key=lambda end: length(pen, text[:end] + "…", size) > room)
+        text = text[:kept] + "…"
+    pen.text(at, text, fill=colour, font=_font(size), anchor=anchor)
 
 
 def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> int:
     """How many pixels wide the text is as one line."""
-    return int(pen.textlength(plain(text), font=ImageFont.load_default(size)))
+    return int(pen.textlength(plain(text), font=_font(size)))
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def as_image(canvas: Image.Image) -> torch.Tensor:

@@ -115,7 +115,10 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
 
 
 def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
-    """The file's content; the same adapter always gives the same. Raises AdapterFileError for NaN and infinity."""
+    """The file's content; the same adapter always gives the same.
+
+    Raises AdapterFileError for NaN and infinity, and for what would not be read again.
+    """
     _check_count(len(adapter.concepts), adapter.source)
     tensors = {}
     for concept in adapter.concepts.values():
@@ -326,7 +329,12 @@ class _Opened:
 
 def _metadata_of(adapter: Adapter) -> dict[str, str]:
     names = ", ".join(adapter.concepts)
-    entries = [concept.info.to_metadata(concept.kind) for concept in adapter.concepts.values()]
+    try:
+        concepts = json.dumps([one.info.to_metadata(one.kind) for one in adapter.concepts.values()], allow_nan=False)
+    except ValueError as error:
+        raise AdapterFileError(f"What is said of {names} cannot be written as JSON ({error}).") from error
+    for entry in json.loads(concepts):
+        ConceptInfo.from_metadata(entry)  # nothing is written that would not be read again
     architecture = FAMILIES[adapter.family].modelspec_architecture if adapter.family in FAMILIES else adapter.family
     return {
         "modelspec.sai_model_spec": "1.0.0",
@@ -337,7 +345,7 @@ def _metadata_of(adapter: Adapter) -> dict[str, str]:
         "respodiff.format": FORMAT,
         **({"respodiff.family": adapter.family} if adapter.family else {}),
         **({"respodiff.prediction": adapter.prediction} if adapter.prediction else {}),
-        "respodiff.concepts": json.dumps(entries, allow_nan=False),
+        "respodiff.concepts": concepts,
     }
 
 

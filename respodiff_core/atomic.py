@@ -26,6 +26,12 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all. Raises OSError as `replacing` does."""
+    with replacing(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
 def remove_partials(path: Path) -> None:
     """Delete what processes that were killed have left of writing `path`; only where no other writes it now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .adapter import Adapter, check_same_model
-from .concept import Concept, ConceptInfo
+from .concept import Concept, ConceptInfo, is_plain
 from .errors import AdapterFileError, StrengthError
 from .steering import check_numbers
 from .transforms import Transform
@@ -48,7 +48,7 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
         negative=_joined([one.negative for one in infos]),
         latent_height=largest.latent_height,
         latent_width=largest.latent_width,
-        training={"combined_from": [dict(one.training) | {"concept": one.name} for one in infos]},
+        training={"combined_from": [origin for one in infos for origin in _origins(one)]},
     )
     recommended = [_scaled(one, one.info.strength) for one in concepts]
     ram, sam = _sum([one.ram for one in recommended]), _sum([one.sam for one in recommended])
@@ -69,8 +69,18 @@ def _scaled(concept: Concept, strength: float) -> Concept:
 def _sum(modules: Sequence[Transform]) -> Transform:
     sizes = [size for module in modules if (size := module.native_size)]
     height, width = max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
-    fields = [module.field(height, width) for module in modules]
-    return Transform.of({"": sum(fields[1:], start=fields[0])})
+    total = modules[0].field(height, width)
+    for module in modules[1:]:
+        total = total + module.field(height, width)
+    return Transform.of({"": total})
+
+
+def _origins(info: ConceptInfo) -> list[dict[str, object]]:
+    """How the concept was trained, or what it was combined from; without what lies too deep to lie still deeper."""
+    origins = info.training.get("combined_from")
+    if not isinstance(origins, list) or not all(isinstance(one, dict) for one in origins):
+        origins = [dict(info.training) | {"concept": info.name}]
+    return [{key: value for key, value in origin.items() if is_plain(value, 2)} for origin in origins]
 
 
 def _joined(prompts: Sequence[str]) -> str:

@@ -98,6 +98,12 @@ class ConceptInfo:
             raise AdapterFileError(
                 f"Concept {name!r} has the recommended strength {quoted(entry['strength'])}, which is out of range."
             )
+        for axis in (known.get("axis", ""), *known.get("scales", {})):
+            if len(axis) > _NAME_LENGTH or not axis.isprintable():
+                raise AdapterFileError(
+                    f"Concept {name!r} names the axis {quoted(axis)}: an axis is at most {_NAME_LENGTH} printable "
+                    "characters."
+                )
         if not all(isinstance(word, str) for word in known.get("synonyms", ())):
             raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {quoted(entry['synonyms'])}.")
         if not all(_is_factor(factor) for factor in known.get("scales", {}).values()):
@@ -110,7 +116,7 @@ class ConceptInfo:
                 raise AdapterFileError(
                     f"Concept {name!r} has the {key} {quoted(entry[key])}, which is no size of latents."
                 )
-        if not _is_plain(known.get("training", {})):
+        if not is_plain(known.get("training", {})):
             raise AdapterFileError(f"Concept {name!r} says too deeply nested things of its training.")
         known["synonyms"] = tuple(known.get("synonyms", ()))
         return cls(name=name, **known)
@@ -126,10 +132,10 @@ def _is_factor(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _STRONGEST
 
 
-def _is_plain(value: object, depth: int = 3) -> bool:
+def is_plain(value: object, depth: int = 5) -> bool:
     """Whether tables and lists lie in each other at most so deep: what can be shown and written again."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return not inner or (depth > 0 and all(_is_plain(one, depth - 1) for one in inner))
+    return not inner or (depth > 0 and all(is_plain(one, depth - 1) for one in inner))
 
 
 @dataclass(frozen=True)

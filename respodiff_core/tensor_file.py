@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -125,7 +125,7 @@ def parse_json(text: bytes | bytearray | str) -> Any:
     """
     try:
         decoded = text if isinstance(text, str) else text.decode()
-        value = json.loads(decoded, object_pairs_hook=_table, parse_constant=_no_constant)
+        value = json.loads(decoded, object_pairs_hook=_table, parse_constant=_no_constant, parse_float=_float)
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode()  # half a pair of surrogates is no text
     except (ValueError, RecursionError) as error:
@@ -138,6 +138,13 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) < len(pairs):
         raise ValueError("a key comes twice")
     return table
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{quoted(text)} is too large a number")
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -117,8 +117,12 @@ def _check_directory(path: Path) -> None:
     large, at, plain = end[:-42], end[-42:-22], end[-22:]
     if not plain.startswith(b"PK\5\6") or plain[20:] != b"\0\0":
         raise TorchFileError("it was not written by torch.save, or is cut short")
-    # As zipfile does: the larger form of the end counts wherever it is there.
-    length = large[40:48] if at.startswith(b"PK\6\7") else plain[12:16]
+    length = plain[12:16]
+    if at.startswith(b"PK\6\7"):
+        # The larger form of the end counts for zipfile, where it looks like one. Only here it looks like one to all.
+        if not large.startswith(b"PK\6\6") or int.from_bytes(at[8:16], "little") != size - _ENDS:
+            raise TorchFileError("it was not written by torch.save, or is damaged")
+        length = large[40:48]
     if int.from_bytes(length, "little") > _DIRECTORY_LIMIT:
         raise TorchFileError("it has too many parts")
 

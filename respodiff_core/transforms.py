@@ -42,6 +42,12 @@ PARAMETERS: dict[Kind, dict[str, _Shape]] = {
 }
 """Parameter names (after `<concept>.ram` / `<concept>.sam`) and shapes of each kind."""
 
+LARGEST_NATIVE_SIZE = 256
+"""H and W of a constant are no larger: the bottleneck of a picture 16384 pixels wide (SDXL: 8192).
+
+To resample or to draw a constant takes memory for its size and the one wanted multiplied, whatever the file's own is.
+"""
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -156,7 +162,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
 def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kind:
     """The kind whose parameter names and shapes these are, from shapes alone (no data is read).
 
-    Raises AdapterFileError when the names belong to no kind or a shape does not fit.
+    Raises AdapterFileError when the names belong to no kind, and when a shape does not fit or is of no model.
     """
     named = [kind for kind, parameters in PARAMETERS.items() if parameters.keys() == shapes.keys()]
     if not named:
@@ -165,6 +171,11 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kin
         raise AdapterFileError(f"{owner} has tensors [{found}], which are those of no module kind ({known}).")
     for kind in named:
         if _fits(PARAMETERS[kind], shapes):
+            if kind == "constant" and max(shapes[""][1:]) > LARGEST_NATIVE_SIZE:
+                raise AdapterFileError(
+                    f"{owner} has the shape {_spell(shapes)}; no model's bottleneck is larger than "
+                    f"{LARGEST_NATIVE_SIZE} x {LARGEST_NATIVE_SIZE}."
+                )
             return kind
     expected = " or ".join(_spell(PARAMETERS[kind]) for kind in named)
     raise AdapterFileError(f"{owner} has shapes {_spell(shapes)}; expected {expected}.")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..respodiff_core.atomic import write_text
 from ..respodiff_core.errors import RespoDiffError
 from .explained import explained, quieten_libraries
 from .options import Force, Output, given
@@ -174,7 +175,7 @@ def reproduce(
         if ours:
             theirs = reproduction.published(table, describe(base).family)
             text = reproduction.markdown(ours, theirs, reproduction.note_on(plan))
-            (plan.output / "table.md").write_text(text, "utf-8")
+            write_text(plan.output / "table.md", text)
             typer.echo(text)
             typer.echo(f"Table: {plan.output / 'table.md'}")
             numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}

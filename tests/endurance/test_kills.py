@@ -77,6 +77,7 @@ def test_a_training_killed_at_any_moment(tmp_path):
                 read(path)
 
     moments = killed_again_and_again(start, check, random.Random(1))
+    assert not list(folder.path.glob("**/.*.tmp")), "nothing half-written is left"
     assert output.read_bytes() == whole.path("shape.safetensors").read_bytes()
     print(f"\ntraining: {len(moments)} kills after {min(moments):.1f} to {max(moments):.1f} s, {len(saves)} states met")
 

@@ -238,6 +238,40 @@ class TestPull:
         assert Path("woman.safetensors").stat() == before
         assert len(online.downloads()) == fetched + 1, "the header alone"
 
+    @pytest.mark.parametrize("noted", ["of another file", "nothing"])
+    def test_where_a_file_is_from_is_noted_whatever_was_noted_before(self, online, tmp_path, noted):
+        """A process that was killed leaves a file beside the note of another one, or without any."""
+        online.add(REPO, {"woman.safetensors": content(tmp_path, "man")})
+        accepted("pull", REPO)
+        old = Path("woman.hub.json").read_text()
+        online.commit(REPO, {"woman.safetensors": content(tmp_path, "woman")})
+        accepted("pull", REPO, "--force")
+        new = Path("woman.hub.json").read_text()
+        assert new != old
+        Path("woman.hub.json").write_text(old) if noted != "nothing" else Path("woman.hub.json").unlink()
+        accepted("pull", REPO)
+        assert Path("woman.hub.json").read_text() == new
+
+    def test_a_file_of_the_notes_name_is_not_replaced_unasked(self, online, tmp_path):
+        online.add(REPO, {"woman.safetensors": content(tmp_path, "woman")})
+        accepted("pull", REPO)
+        Path("woman.hub.json").write_text("mine")
+        assert "woman.hub.json is there already" in refusal("pull", REPO)
+        assert Path("woman.hub.json").read_text() == "mine"
+
+    @pytest.mark.parametrize(
+        "header",
+        [{"a.ram": 5}, "x", [1], None, {"a.ram": {"dtype": ["x"], "shape": [1], "data_offsets": [0, 4]}},
+         {"a.ram": {"dtype": "F32", "shape": ["a"], "data_offsets": [0, 4]}},
+         {"a.ram": {"dtype": "F32", "shape": [1], "data_offsets": 5}}],
+    )  # fmt: skip
+    def test_a_header_of_anything_is_no_adapter_and_those_beside_it_come(self, online, tmp_path, header):
+        text = json.dumps(header).encode()
+        bad = len(text).to_bytes(8, "little") + text + bytes(8)
+        online.add(REPO, {"bad.safetensors": bad, "woman.safetensors": content(tmp_path, "woman")})
+        assert "Left out, as no adapters: bad.safetensors" in accepted("pull", REPO)
+        assert left() == ["woman.hub.json", "woman.safetensors"]
+
     def test_a_wrong_sha256_is_refused_before_anything_is_fetched(self, online, tmp_path):
         data = content(tmp_path, "woman")
         online.add(REPO, {"woman.safetensors": data})

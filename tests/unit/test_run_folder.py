@@ -29,7 +29,7 @@ def adapters(folder: RunFolder) -> list[str]:
 
 def write_adapters(folder: RunFolder, concept: str, steps: range, keep: int) -> None:
     for step in steps:
-        folder.new_adapter(concept, step, keep).touch()
+        folder.add_adapter(concept, step, keep, Path.touch)
 
 
 def test_the_newest_adapters_of_the_way_stay(folder):

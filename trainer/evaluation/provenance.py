@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import astuple
-from pathlib import Path
 from typing import Any
 
 from ..base.model import BaseModel
@@ -41,22 +40,12 @@ def manifest_of(
 def _setting(recipe: SettingRecipe, setting: Setting) -> dict[str, Any]:
     terms = [term for group in setting.groups for term in group.terms] + list(setting.always)
     return {
-        "adapters": {name: _sha256(path) for name, path in _named(recipe.adapters)},
+        "adapters": dict(setting.files),
         "strength": recipe.strength,
         "groups": [group.name for group in setting.groups],
         "strengths": {term.concept.name: term.ram_strength for term in terms},
     }
 
 
-def _named(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Files by name, with their folder where two have the same."""
-    names = [path.name for path in paths]
-    return [(path.name if names.count(path.name) == 1 else str(path), path) for path in paths]
-
-
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import write_text
 from .. import charts
 from .asked import Asked
 from .figures import ACCURACY, CROSS, DEVIATION, FLAGGED, SHARE, Figure, SettingFigures
@@ -82,8 +82,7 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
         )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(page, "utf-8")
+    write_text(path, page)
 
 
 def entries_of(runs: Mapping[str, tuple[Results, PictureFolder]]) -> list[Entry]:

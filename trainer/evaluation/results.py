@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
 from .figures import Figure, Row, SettingFigures
 from .scorer import Axis
@@ -36,8 +36,7 @@ class Results:
     def write(self, path: Path) -> None:
         """As JSON."""
         data = {"tool": f"respodiff {version('respodiff')}", **asdict(self)}
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(data, indent=1, allow_nan=False), "utf-8")
+        write_text(path, json.dumps(data, indent=1, allow_nan=False))
 
     @classmethod
     def read(cls, path: Path) -> Results:

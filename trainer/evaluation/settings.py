@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
 from ...respodiff_core.fair_groups import FairGroup, crossed
 from ...respodiff_core.prompt_guard import axis_of
 from ...respodiff_core.steering import Term
+from ..digest import sha256_of
 from ..recipe import presets
 from ..toyworld.world import HUES, SHAPES
 from .asked import Asked
@@ -26,13 +27,15 @@ TOYWORLD_AXES = (Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES))
 @dataclass(frozen=True)
 class Setting:
     """A way of steering. Each picture gets one of `groups` (fairness concepts, crossed where they are of several axes;
-    none: no group) and what acts `always` (safety and other concepts, summed).
+    none: no group) and what acts `always` (safety and other concepts, summed). `files` are the sha256 of the files that
+    the adapter was read from.
     """
 
     name: str
     adapter: Adapter | None
     groups: tuple[FairGroup, ...] = ()
     always: tuple[Term, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def given(self, asked: Sequence[Asked], seed: int) -> list[FairGroup]:
         """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
@@ -82,7 +85,10 @@ def resolve(recipe: SettingRecipe) -> Setting:
                 f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
             )
         return Setting(recipe.name, None)
+    files = _hashed(recipe.adapters)
     adapter = _read(recipe.adapters)
+    if _hashed(recipe.adapters) != files:
+        raise RespoDiffError(f"An adapter of setting {recipe.name!r} was replaced while it was read: start again.")
     chosen = [adapter.concept(name) for name in recipe.concepts or adapter.concepts]
     held = {concept.name for concept in chosen}
     if unknown := sorted(recipe.strengths.keys() - held):
@@ -104,7 +110,7 @@ def resolve(recipe: SettingRecipe) -> Setting:
             f"{', '.join(by_axis) or 'none'}."
         )
     groups = reduce(crossed, map(tuple, by_axis.values())) if by_axis else ()
-    return Setting(recipe.name, adapter, tuple(groups), tuple(always))
+    return Setting(recipe.name, adapter, tuple(groups), tuple(always), files)
 
 
 def axes_of(
@@ -152,6 +158,12 @@ def class_wanted(group: FairGroup, axis: Axis) -> int | None:
             if info.target in axis.texts:
                 return axis.texts.index(info.target)
     return None
+
+
+def _hashed(paths: Sequence[Path]) -> dict[str, str]:
+    """Each file's sha256 by its name, with its folder where two have the same name."""
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): sha256_of(path) for path in paths}
 
 
 def _read(paths: Sequence[Path]) -> Adapter:

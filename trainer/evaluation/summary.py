@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .report import cell_of, columns_of, title_of
@@ -17,10 +18,11 @@ def summary(results: Results) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure")
     for name in results.settings:
-        table.add_column(name, justify="left")
+        table.add_column(escape(name), justify="left")
     for column in columns:
         cells = [cell_of(setting.overall.get(column), column) for setting in results.settings.values()]
-        table.add_row(title_of(column), *(f"{cell.value}  [dim]{cell.interval}[/dim]".strip() for cell in cells))
+        values = (f"{cell.value}  [dim]{cell.interval}[/dim]".strip() for cell in cells)
+        table.add_row(escape(title_of(column)), *values)
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=False)
     console.print(table)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 from scipy.stats import t as student
 
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
 from .. import charts
 from ..base.model import TOYWORLD
@@ -152,8 +152,8 @@ def ablate(ablation: Ablation) -> Table | None:
         return None
     table = table_of(tables)
     _write_csv(table, ablation.output / "ablation.csv")
-    (ablation.output / "ablation.md").write_text(markdown(table), "utf-8")
-    (ablation.output / "ablation.svg").write_text(charts.standalone(plot(table).svg()), "utf-8")
+    write_text(ablation.output / "ablation.md", markdown(table))
+    write_text(ablation.output / "ablation.svg", charts.standalone(plot(table).svg()))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...respodiff_core.atomic import replacing
+from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..explained import is_speaker
 from ..recipe import Recipe
@@ -29,7 +29,6 @@ def trained(recipe: Recipe) -> Path:
         raise RespoDiffError(f"{recipe.output} is there already, and was not trained here: name another folder.")
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     if is_speaker():
-        with replacing(noted) as partial:
-            partial.write_text(json.dumps(resolved, indent=1), "utf-8")
+        write_text(noted, json.dumps(resolved, indent=1))
     unfinished = RunFolder(recipe.output).is_unfinished
     return train(recipe, resume=unfinished)

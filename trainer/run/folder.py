@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,21 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def new_adapter(self, concept: str, step: int, keep: int) -> Path:
-        """Where to write an adapter of the way; of those of this concept, the newest `keep - 1` stay beside it."""
+    def go_on(self) -> None:
+        """Delete what killed processes were writing."""
+        remove_partials(self._state)
+        for folder in (self.previews, self.adapters):
+            for left in folder.glob(".*.tmp"):
+                left.unlink()
+
+    def add_adapter(self, concept: str, step: int, keep: int, write: Callable[[Path], None]) -> None:
+        """Have `write` put an adapter of the way where it is told; the newest `keep` of this concept stay."""
         self.adapters.mkdir(exist_ok=True)
+        write(self.adapters / f"{concept}-{step:06d}{SUFFIX}")
         pattern = re.compile(re.escape(concept) + r"-\d{6,}" + re.escape(SUFFIX))
-        before = sorted(path for path in self.adapters.iterdir() if pattern.fullmatch(path.name))
-        for old in before[: max(len(before) - keep + 1, 0)]:
+        kept = sorted(path for path in self.adapters.iterdir() if pattern.fullmatch(path.name))
+        for old in kept[:-keep]:
             old.unlink()
-        return self.adapters / f"{concept}-{step:06d}{SUFFIX}"
 
     def finish(self) -> None:
         """The adapter is written: forget the state."""

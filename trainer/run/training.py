@@ -76,8 +76,8 @@ def _train(
         if accelerator.is_main_process:
             log.info("%s, sha256 %s", base.name, sha256)
     state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
-    if accelerator.is_main_process and not resume:
-        folder.begin()
+    if accelerator.is_main_process:
+        folder.go_on() if resume else folder.begin()
     run = Run(recipe, base, accelerator, prompts, previews, folder)
     with (
         stop_requests(says=accelerator.is_main_process) as stop,
@@ -152,7 +152,8 @@ class Run:
             self.folder.save(*state.pack(self.base), self.recipe.resolved())
             if keep := self.recipe.saving.keep:
                 so_far = self._concept(concept, learner, state.step)
-                self.write(self.folder.new_adapter(concept.name, state.step, keep), [so_far], state.begun)
+                write_it = partial(self.write, concepts=[so_far], begun=state.begun)
+                self.folder.add_adapter(concept.name, state.step, keep, write_it)
         self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
 
     def _asked_to_stop(self, stop: StopRequest) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from huggingface_hub.hf_api import RepoSibling
 
 from ...respodiff_core.adapter import SUFFIX, Adapter, read
 from ...respodiff_core.atomic import replacing
+from ..digest import sha256_of
 from ..output import refuse_to_replace
 from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
 from .words import one_line
@@ -93,8 +93,11 @@ def pull(
         _check_hash(sibling, sha256, sibling.lfs.sha256 if sibling.lfs else None)
     here = {sibling.rfilename for sibling, path in targets if not force and _is_same(sibling, path)}
     for sibling, path in targets:
-        for written in () if sibling.rfilename in here else (path, record_of(path)):
-            refuse_to_replace(written, force=force)
+        kept = sibling.rfilename in here
+        if not kept:
+            refuse_to_replace(path, force=force)
+        if not kept or _recorded(path) is None:
+            refuse_to_replace(record_of(path), force=force)
 
     with tempfile.TemporaryDirectory(prefix="respodiff-pull-") as folder:
         pulled = []
@@ -105,7 +108,7 @@ def pull(
                     source = Path(
                         api.hf_hub_download(hub_id.repo, sibling.rfilename, revision=listing.revision, local_dir=folder)
                     )
-            found = hashlib.sha256(source.read_bytes()).hexdigest()
+            found = sha256_of(source)
             _check_hash(sibling, sibling.lfs.sha256 if sibling.lfs else None, found)
             _check_hash(sibling, sha256, found)
             origin = Origin(api.endpoint, hub_id.repo, listing.revision, sibling.rfilename, found)
@@ -146,8 +149,8 @@ def _is_adapter(api: HfApi, repo: str, revision: str, name: str) -> bool:
     """Told by the header alone, so that no checkpoint is downloaded to find that it is one."""
     try:
         header = api.parse_safetensors_file_metadata(repo, name, revision=revision)
-    except SafetensorsParsingError:
-        return False
+    except (SafetensorsParsingError, TypeError, AttributeError, ValueError, KeyError, RecursionError):
+        return False  # huggingface_hub takes entries of a header for what they should be
     return bool(header.tensors) and all(_TENSOR.fullmatch(tensor) for tensor in header.tensors)
 
 
@@ -169,7 +172,15 @@ def _is_same(sibling: RepoSibling, path: Path) -> bool:
     """Whether that file is here already, by the Hub's own sha256."""
     if sibling.lfs is None or not path.is_file():
         return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == sibling.lfs.sha256
+    return sha256_of(path) == sibling.lfs.sha256
+
+
+def _recorded(path: Path) -> Origin | None:
+    """What is noted beside that file; None where nothing is, or something else lies there."""
+    try:
+        return Origin(**json.loads(record_of(path).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _check_hash(sibling: RepoSibling, expected: str | None, found: str | None) -> None:
@@ -183,7 +194,7 @@ def _check_hash(sibling: RepoSibling, expected: str | None, found: str | None) -
 def _place(source: Path, one: Pulled) -> None:
     """The file and its record get their names at the end, one right after the other."""
     record = record_of(one.path)
-    if not one.is_new and record.exists():
+    if not one.is_new and _recorded(one.path) == one.origin:
         return
     one.path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(record) as partial_record:

@@ -7,7 +7,7 @@ import io
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -124,6 +124,11 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     The one in Python: the other fills memory up to the largest memo number that a file claims.
     """
+
+    # bytearray alone is made before its bytes are looked for. numpy writes none.
+    dispatch: ClassVar = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         try:
