@@ -5,6 +5,8 @@ BIN := .venv/bin
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
+# Two halves of the tests side by side, each on one core: two threads on such small tensors mostly wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TESTS := test-alone
 ifneq ($(RESPODIFF_HOSTS),none)
 TESTS += test-in-comfyui
@@ -22,13 +24,13 @@ test: .venv/ready
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
-	@$(MAKE) --no-print-directory --keep-going $(TESTS)
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line $(TESTS)
 
 test-alone: .venv/ready
-	$(BIN)/python -m pytest tests/unit tests/trainer
+	$(PYTEST) tests/unit tests/trainer
 
 test-in-comfyui: .venv/ready browser
-	$(BIN)/python -m pytest tests/host tests/browser
+	$(PYTEST) tests/host tests/browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -55,7 +57,7 @@ fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py q16 --runs $$(($(RUNS) / 10))
 
 faults: .venv/ready
-	$(BIN)/python -m pytest -s tests/endurance/test_kills.py
+	$(PYTEST) -s tests/endurance/test_kills.py
 
 # The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
 # `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.

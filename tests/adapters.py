@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from respodiff.respodiff_core.adapter import Adapter
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.transforms import PARAMETERS, Transform
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 SIZES = {"C": 6, "H": 4, "W": 4, "M": 3}
 
@@ -26,3 +30,11 @@ def random_adapter(*names: str, kind: str = "constant", family: str | None = "sd
         for index, name in enumerate(names or ("woman",))
     }
     return Adapter(family, concepts, prediction="epsilon", metadata={"modelspec.author": "someone"})
+
+
+def rewrite_metadata(path: Path, **changes: str | None) -> None:
+    """The same tensors under other metadata, as a broken or newer tool might write them."""
+    with safe_open(str(path), "pt") as file:
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+        metadata = dict(file.metadata() or {}) | changes
+    save_file(tensors, str(path), {k: v for k, v in metadata.items() if v is not None})

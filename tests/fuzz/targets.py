@@ -21,6 +21,7 @@ from respodiff.respodiff_core.adapter import peek, read, to_bytes
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.importers import import_pickle
 from respodiff.respodiff_core.plain_text import plain
+from respodiff.respodiff_core.prompt_guard import axis_of
 from respodiff.respodiff_core.summary import summarise
 from respodiff.trainer.evaluation.scorers.q16 import load_prompts
 from safetensors.torch import load
@@ -45,7 +46,11 @@ def adapter(data: bytes) -> None:
     tensors = load(data)
     assert len(tensors) == sum(len(m.tensors) for c in found.concepts.values() for m in (c.ram, c.sam))
     for concept in found.concepts.values():
+        axes = axis_of(concept.info), *concept.info.scales
+        assert "".join(axes).isprintable()
+        h = torch.zeros(1, concept.channels, 8, 8)
         for role, module in (("ram", concept.ram), ("sam", concept.sam)):
+            assert (h + module(h)).shape == h.shape
             for parameter, tensor in module.tensors.items():
                 assert torch.equal(tensor, tensors[".".join(filter(None, (concept.name, role, parameter)))].float())
     summarise(found).encode()

@@ -80,3 +80,14 @@ def test_modules_that_look_at_h_cannot_be_summed():
 def test_other_families_cannot_be_summed():
     with pytest.raises(AdapterFileError, match="families differ"):
         as_one([random_adapter("a"), random_adapter("b", family="sdxl")], "one")
+
+
+def test_what_was_combined_can_be_combined_again_and_says_what_it_is_made_of(tmp_path):
+    facts = {"steps": 3, "rates": [1, 2], "deep": {"a": [[1]]}}
+    parts = [Adapter("sd15", {n: random_concept(n, training=facts)}, "epsilon") for n in "abcd"]
+    sum_ = parts[0]
+    for other in parts[1:]:
+        sum_ = read(write(as_one([sum_, other], "sum"), tmp_path / "sum.safetensors"))
+    origins = sum_.concept("sum").info.training["combined_from"]
+    assert [one["concept"] for one in origins] == ["a", "b", "c", "d"]
+    assert all(one["rates"] == [1, 2] for one in origins)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from respodiff.respodiff_core.adapter import Adapter, write
+from respodiff.respodiff_core.adapter import Adapter, read, write
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.fair_groups import FairGroup
 from respodiff.trainer.evaluation import protocols
@@ -191,6 +192,20 @@ class TestSettings:
     def test_what_the_file_does_not_hold_is_refused(self, tmp_path, wrong, said):
         with pytest.raises(RespoDiffError, match=said):
             resolve(adapter_of({"round": concept("round", "shape")}, tmp_path, **wrong))
+
+    def test_the_files_are_hashed_as_they_are_read(self, tmp_path, monkeypatch):
+        recipe = adapter_of({"round": concept("round", "shape")}, tmp_path)
+        (file,) = recipe.adapters
+        assert resolve(recipe).files == {"adapter.safetensors": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+        def read_and_replaced(path: Path) -> Adapter:
+            adapter = read(path)
+            write(Adapter("toyworld", {"round": concept("round", "shape", seed=9)}, "epsilon"), path)
+            return adapter
+
+        monkeypatch.setattr("respodiff.trainer.evaluation.settings.read", read_and_replaced)
+        with pytest.raises(RespoDiffError, match="was replaced while it was read: start again"):
+            resolve(recipe)
 
 
 class TestAxes:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters import random_adapter
+from adapters import random_adapter, rewrite_metadata
 from respodiff.respodiff_core import tensor_file
 from respodiff.respodiff_core.adapter import MOST_CONCEPTS, Adapter, peek, read, to_bytes, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
@@ -22,7 +22,8 @@ from respodiff.respodiff_core.errors import AdapterFileError
 from respodiff.respodiff_core.importers import RAM_NAME, SAM_NAME, import_pickle
 from respodiff.respodiff_core.summary import summarise
 from respodiff.respodiff_core.tensor_file import HEADER_LIMIT
-from respodiff.respodiff_core.transforms import Transform
+from respodiff.respodiff_core.transforms import LARGEST_NATIVE_SIZE, Transform
+from safetensors.torch import save_file
 
 NOT_WHOLE = "is not a whole safetensors file"
 ROWS = 1280 * 8 * 8
@@ -37,6 +38,14 @@ def modules(**changes: object) -> dict[str, dict[str, object]]:
     """The header of a file of one concept: RAM and SAM of 4 bytes each; `changes` are to RAM's entry."""
     ram = {"dtype": "F32", "shape": [1, 1, 1], "data_offsets": [0, 4]}
     return {"w.ram": ram | changes, "w.sam": ram | {"data_offsets": [4, 8]}}
+
+
+def refused(file: Path, said: dict[str, object], message: str) -> None:
+    """A file that says this of its concept is refused with that message."""
+    write(random_adapter("w"), file)
+    rewrite_metadata(file, **{"respodiff.concepts": json.dumps([{"name": "w", **said}])})
+    with pytest.raises(AdapterFileError, match=message):
+        peek(file)
 
 
 @pytest.fixture
@@ -156,19 +165,41 @@ class TestHeaders:
 
     @pytest.mark.parametrize("size", [0, -1, 10**9])
     def test_latent_sizes_are_sizes(self, file, size):
-        module = Transform.of({"": torch.ones(1, 1, 1)})
-        write(Adapter("sd15", {"w": Concept(ConceptInfo("w", latent_width=size), module, module)}), file)
-        with pytest.raises(AdapterFileError, match="latent_width"):
-            peek(file)
+        refused(file, {"latent_width": size}, "latent_width")
 
     def test_what_is_said_of_training_can_be_written_again(self, file):
         deep: object = 1
         for _ in range(200):
             deep = [deep]
-        module = Transform.of({"": torch.ones(1, 1, 1)})
-        write(Adapter("sd15", {"w": Concept(ConceptInfo("w", training={"a": deep}), module, module)}), file)
-        with pytest.raises(AdapterFileError, match="too deeply nested"):
+        refused(file, {"training": {"a": deep}}, "too deeply nested")
+
+    @pytest.mark.parametrize("axis", ["\x1b]0;title\x07gender", "gen\nder", "\u202egender", "x" * 65])
+    def test_an_axis_is_a_name(self, file, axis):
+        refused(file, {"axis": axis}, "an axis is at most 64 printable characters")
+        refused(file, {"scales": {axis: 1.0}}, "an axis is at most 64 printable characters")
+
+    def test_a_number_too_large_for_a_computer_is_none(self, file):
+        write(random_adapter("w"), file)
+        rewrite_metadata(file, **{"respodiff.concepts": '[{"name": "w", "training": {"x": 1e999}}]'})
+        with pytest.raises(AdapterFileError, match="'1e999' is too large a number"):
             peek(file)
+
+    @pytest.mark.parametrize("shape", [(1, 1, LARGEST_NATIVE_SIZE + 1), (1, 10**6, 1)])
+    def test_a_constant_larger_than_any_models_bottleneck_is_refused(self, file, shape):
+        """To resample or to draw one would take memory for many times the file's size."""
+        module = torch.zeros(shape)
+        save_file({"w.ram": module, "w.sam": module.clone()}, file)
+        with pytest.raises(AdapterFileError, match="no model's bottleneck is larger than 256 x 256"):
+            peek(file)
+
+    def test_what_would_not_be_read_again_is_not_written(self, file):
+        module = Transform.of({"": torch.ones(1, 1, 1)})
+        for wrong in ({"latent_width": 0}, {"axis": "\x1b"}, {"training": {"a": [[[[[[1]]]]]]}}, {"strength": 1e9}):
+            with pytest.raises(AdapterFileError):
+                write(Adapter("sd15", {"w": Concept(ConceptInfo("w", **wrong), module, module)}), file)
+        with pytest.raises(AdapterFileError, match="cannot be written as JSON"):
+            write(Adapter("sd15", {"w": Concept(ConceptInfo("w", training={"a": 1e999}), module, module)}), file)
+        assert not file.exists()
 
 
 class TestReading:
@@ -324,6 +355,15 @@ class TestPickles:
             for number in range(30_000):
                 file.writestr(f"{number:05d}", b"")
         with pytest.raises(AdapterFileError, match="too many parts"):
+            import_pickle(pickled)
+
+    def test_a_list_of_parts_is_measured_where_zipfile_finds_it(self, pickled):
+        """A locator of the larger form of a zip's end, that nothing stands before, is passed over by zipfile."""
+        with zipfile.ZipFile(pickled, "w") as file:
+            for number in range(30_000):
+                file.writestr(f"{number:05d}", b"")
+            file.infolist()[-1].comment = bytes(56) + b"PK\6\7" + bytes(16)
+        with pytest.raises(AdapterFileError, match=r"is damaged|too many parts"):
             import_pickle(pickled)
 
     @pytest.mark.parametrize(

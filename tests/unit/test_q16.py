@@ -117,6 +117,7 @@ class TestQ16:
             pickle.dumps(np.array([[1, 2]] * 2)),
             claimed((2, 4), b"\0" * 31),
             b"\x80\x03\x8e" + struct.pack("<Q", 1 << 60) + b".",  # bytes of an exbibyte
+            b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b".",  # the same, to be written to
             b"\x80\x03Nr" + struct.pack("<I", 0xFFFFFFFF) + b".",  # a memo of 64 GiB
             b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',",
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,28 @@ def test_the_newest_adapters_of_the_way_stay(folder):
 def test_fewer_than_wanted_all_stay(folder):
     write_adapters(folder, "woman", range(1, 6), keep=9)
     assert len(adapters(folder)) == 5
+
+
+def test_an_adapter_that_cannot_be_written_costs_none_of_those_before(folder):
+    write_adapters(folder, "woman", range(1, 2), keep=1)
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        folder.add_adapter("woman", 2, 1, full)
+    assert adapters(folder) == ["woman-000001.safetensors"]
+
+
+def test_going_on_removes_what_killed_processes_were_writing(folder):
+    write_adapters(folder, "woman", range(1, 2), keep=1)
+    folder.save({}, {}, resolved())
+    for name in (".state.safetensors.0123abcd.tmp", "adapters/.woman-000002.safetensors.0123abcd.tmp"):
+        (folder.path / name).touch()
+    folder.go_on()
+    assert sorted(path.name for path in folder.path.rglob("*")) == [
+        "adapters", "state.safetensors", "woman-000001.safetensors",
+    ]  # fmt: skip
 
 
 def test_those_of_another_concept_are_left_alone(folder):
