@@ -125,7 +125,9 @@ def parse_json(text: bytes | bytearray | str) -> Any:
     """
     try:
         decoded = text if isinstance(text, str) else text.decode()
-        value = json.loads(decoded, object_pairs_hook=_table, parse_constant=_no_constant, parse_float=_float)
+        value = json.loads(
+            decoded, object_pairs_hook=_table, parse_constant=_no_constant, parse_float=_float, parse_int=_integer
+        )
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode()  # half a pair of surrogates is no text
     except (ValueError, RecursionError) as error:
@@ -145,6 +147,10 @@ def _float(text: str) -> float:
     if not isfinite(value):
         raise ValueError(f"{quoted(text)} is too large a number")
     return value
+
+
+def _integer(text: str) -> int | float:
+    return -0.0 if text == "-0" else int(text)  # no size, as in the safetensors library
 
 
 def _no_constant(name: str) -> None:

@@ -87,6 +87,12 @@ class TestHeaders:
             with pytest.raises(AdapterFileError, match=rf"{NOT_WHOLE} \(.*{message}"):
                 reader(file)
 
+    def test_minus_zero_is_no_place(self, file):
+        header = json.dumps(modules()).replace("[0, 4]", "[-0, 4]")
+        file.write_bytes(with_header(header.encode(), bytes(8)))
+        with pytest.raises(AdapterFileError, match="no place"):
+            read(file)
+
     @pytest.mark.parametrize("shape", [[0, 1, 1], [1, 0, 0], [0, 2**62, 1]])
     def test_tensors_of_no_size_are_no_module(self, file, shape):
         header = modules(shape=shape, data_offsets=[0, 0])
