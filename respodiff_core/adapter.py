@@ -263,7 +263,7 @@ class _Opened:
         for key, entry in self._file.entries.items():
             name, _, rest = key.partition(".")
             role, _, parameter = rest.partition(".")
-            if role not in ("ram", "sam"):
+            if role not in ("ram", "sam") or key.endswith("."):
                 raise AdapterFileError(
                     f"{self.name} holds the tensor {quoted(key)}, which is not of a RespoDiff adapter "
                     "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"

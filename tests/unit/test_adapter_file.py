@@ -211,6 +211,7 @@ class TestRefusals:
         [
             ({"lora_unet_down.weight": torch.ones(1)}, "Is it a LoRA"),
             ({"w.ram": torch.ones(2, 1, 1)}, "has no SAM"),
+            ({"w.ram.": torch.ones(2, 1, 1), "w.sam": torch.ones(2, 1, 1)}, "not of a RespoDiff adapter"),
             ({"w.ram": torch.ones(2), "w.sam": torch.ones(2)}, r"shapes \(2\); expected"),
             ({"w.ram": torch.ones(2, 0, 0), "w.sam": torch.ones(2, 1, 1)}, r"shapes \(2, 0, 0\)"),
             (
