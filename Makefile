@@ -5,17 +5,18 @@ BIN := .venv/bin
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
-# Two halves of the tests side by side, each on one core: two threads on such small tensors mostly wait for each other.
+# Two parts of the tests at a time, each on one core: two threads on such small tensors mostly wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+ifeq ($(RESPODIFF_HOSTS),none)
 TESTS := test-alone
-ifneq ($(RESPODIFF_HOSTS),none)
-TESTS += test-in-comfyui
+else
+TESTS := test-in-comfyui test-alone test-in-page  # the longest first
 endif
 
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test test-alone test-in-comfyui lint format bench fuzz faults soak matrix browser clean
+.PHONY: demo test test-alone test-in-comfyui test-in-page lint format bench fuzz faults soak matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -29,8 +30,11 @@ endif
 test-alone: .venv/ready
 	$(PYTEST) tests/unit tests/trainer
 
-test-in-comfyui: .venv/ready browser
-	$(PYTEST) tests/host tests/browser
+test-in-comfyui: .venv/ready
+	$(PYTEST) tests/host
+
+test-in-page: .venv/ready browser
+	$(PYTEST) tests/browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .

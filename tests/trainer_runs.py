@@ -1,4 +1,4 @@
-"""Real runs of `respodiff` on ToyWorld, in processes of their own."""
+"""Real runs of `respodiff` on ToyWorld."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from respodiff.trainer.cli import app
+from typer.testing import CliRunner
 
 RESPODIFF = [sys.executable, "-m", "respodiff.trainer"]
 COMMAND = [*RESPODIFF, "train"]
@@ -23,7 +26,10 @@ def two_processes(command: str) -> list[str]:
 
 
 class Trainer:
-    """Runs `respodiff train`, or another command, in a folder. One thread: results are compared bit for bit."""
+    """Runs `respodiff train`, or another command, in a folder, in processes of their own or in this one.
+
+    Those have one thread: results are compared bit for bit.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,6 +45,18 @@ class Trainer:
         process = self.start(*arguments, **options)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def here(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """`respodiff train` in this process: it says and writes the same, and does not take seconds to begin."""
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            done = CliRunner().invoke(app, ["train", *map(str, arguments), "--device", "cpu"], env={"COLUMNS": "200"})
+        finally:
+            os.chdir(before)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(list(map(str, arguments)), done.exit_code, done.stdout, done.stderr)
 
     def path(self, name: str) -> Path:
         return self.folder / name

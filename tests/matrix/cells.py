@@ -20,7 +20,9 @@ Libraries = Literal["oldest", "newest"]
 DEFAULT = ("3.10-oldest", "3.11-newest", "3.12-newest", "3.13-newest")
 CORE = ("torch", "safetensors", "numpy")  # all that the nodes' own code needs, and ComfyUI has
 EXTRAS = ("train", "eval")
-TOOLS = ("pytest", "pytest-timeout", "hypothesis", "torchmetrics")  # of the extra dev, what the tests import
+# Of the extra dev, what runs the tests, and what tests beyond the core's import.
+TOOLS = ("pytest", "pytest-timeout", "hypothesis")
+FURTHER_TOOLS = ("torchmetrics", "pathspec")
 SHOWN = ("torch", "numpy", "safetensors", "diffusers", "transformers")
 
 
@@ -70,8 +72,8 @@ def requirements(cell: Cell, core_alone: bool) -> list[str]:
     if cell.libraries == "oldest":
         asked = [at_its_oldest(text) for text in asked]
     # The tools are not what is tested: they come as they are today.
-    tools = [text for text in extra("dev") if package_of(text) in TOOLS]
-    return asked + [text for text in tools if not core_alone or package_of(text) != "torchmetrics"]
+    tools = TOOLS if core_alone else (*TOOLS, *FURTHER_TOOLS)
+    return asked + [text for text in extra("dev") if package_of(text) in tools]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -50,7 +50,7 @@ def test_the_file_says_how_it_was_made(trainer):
 
 @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
 def test_every_kind_of_module_is_trained_and_read(trainer, kind):
-    done = trainer.run(*SQUARE, *SHORT, "--kind", kind, "--no-tensorboard", "-o", "a.safetensors")
+    done = trainer.here(*SQUARE, *SHORT, "--kind", kind, "--no-tensorboard", "-o", "a.safetensors")
     assert done.returncode == 0, done.stderr
     concept = read(trainer.path("a.safetensors")).concepts["square"]
     assert (concept.kind, concept.channels) == (kind, 96)
@@ -66,7 +66,7 @@ def test_the_bar_tells_loss_speed_and_time_left(trainer):
 
 def test_previews_and_logs_lie_beside_the_file(trainer):
     previews = ("--preview-every", 2, "--preview-prompt", "a photo of a doctor", "--preview-prompt", "a nurse")
-    done = trainer.run(*SQUARE, *SHORT, *previews, "-o", "a.safetensors")
+    done = trainer.here(*SQUARE, *SHORT, *previews, "-o", "a.safetensors")
     assert done.returncode == 0, done.stderr
     folder = RunFolder(trainer.path("a.safetensors"))
     assert sorted(path.name for path in folder.previews.iterdir()) == ["square-000002.png", "square-000004.png"]
@@ -79,7 +79,7 @@ def test_previews_and_logs_lie_beside_the_file(trainer):
 
 
 def test_adapters_of_the_way_are_kept_to_be_tried(trainer):
-    done = trainer.run(*SQUARE, *SHORT, "--save-every", 1, "--keep", 2, "--no-tensorboard", "-o", "a.safetensors")
+    done = trainer.here(*SQUARE, *SHORT, "--save-every", 1, "--keep", 2, "--no-tensorboard", "-o", "a.safetensors")
     assert done.returncode == 0, done.stderr
     kept = sorted(RunFolder(trainer.path("a.safetensors")).adapters.iterdir())
     assert [path.name for path in kept] == ["square-000003.safetensors", "square-000004.safetensors"]
@@ -90,7 +90,7 @@ def test_adapters_of_the_way_are_kept_to_be_tried(trainer):
 
 def test_previews_do_not_change_what_is_learned(trainer):
     for name, more in (("plain", ()), ("shown", ("--preview-every", 1))):
-        done = trainer.run(*SQUARE, *SHORT, *more, "--no-tensorboard", "-o", f"{name}.safetensors")
+        done = trainer.here(*SQUARE, *SHORT, *more, "--no-tensorboard", "-o", f"{name}.safetensors")
         assert done.returncode == 0, done.stderr
     assert trainer.path("plain.safetensors").read_bytes() == trainer.path("shown.safetensors").read_bytes()
 
@@ -102,7 +102,7 @@ def test_a_recipe_file_trains_several_concepts_into_one_file(trainer):
         '[[concepts]]\nname = "no hazard"\nneutral = ["a scene", "a person"]\nnegative = "a hazard"\n'
         "[training]\nsteps = 3\nbatch = 2\npool = 2\n[saving]\ntensorboard = false\n"
     )
-    done = trainer.run("recipe.toml")
+    done = trainer.here("recipe.toml")
     assert done.returncode == 0, done.stderr
     concepts = peek(trainer.path("people.safetensors")).concepts
     assert list(concepts) == ["round", "no hazard"]
@@ -111,7 +111,7 @@ def test_a_recipe_file_trains_several_concepts_into_one_file(trainer):
 
 
 def test_a_dry_run_shows_the_whole_recipe_and_its_cost_and_writes_nothing(trainer):
-    done = trainer.run(*SQUARE, "--steps", 100, "-o", "a.safetensors", "--dry-run")
+    done = trainer.here(*SQUARE, "--steps", 100, "-o", "a.safetensors", "--dry-run")
     assert done.returncode == 0, done.stderr
     plan = parse_toml(done.stdout)
     assert plan["concepts"][0]["target"] == "a square person"
@@ -171,7 +171,7 @@ def test_the_estimate_of_memory_grows_as_the_picture_does():
     ],
 )
 def test_what_cannot_be_done_is_said_at_once(trainer, arguments, said):
-    done = trainer.run(*arguments, "-o", "a.safetensors")
+    done = trainer.here(*arguments, "-o", "a.safetensors")
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -181,14 +181,14 @@ def test_what_cannot_be_done_is_said_at_once(trainer, arguments, said):
 def test_a_lora_given_as_base_is_recognised(trainer):
     tensors = {"lora_unet_x.lora_down.weight": torch.zeros(4, 8), "lora_unet_x.lora_up.weight": torch.zeros(8, 4)}
     save_file(tensors, trainer.path("lora.safetensors"))
-    done = trainer.run("--base", "lora.safetensors", "--preset", "gender/woman", "-o", "a.safetensors")
+    done = trainer.here("--base", "lora.safetensors", "--preset", "gender/woman", "-o", "a.safetensors")
     assert done.returncode == 1
     assert "LoRA" in done.stderr
 
 
 def test_an_output_that_cannot_be_written_is_found_out_before_training(trainer):
     trainer.path("file").touch()
-    done = trainer.run(*SQUARE, *SHORT, "-o", "file/a.safetensors")
+    done = trainer.here(*SQUARE, *SHORT, "-o", "file/a.safetensors")
     assert done.returncode == 1
     assert "file" in done.stderr
     assert "Traceback" not in done.stderr
@@ -198,11 +198,11 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(trainer):
 def test_a_finished_adapter_is_not_replaced_without_being_told(trainer):
     output = trainer.path("a.safetensors")
     output.write_bytes(b"precious")
-    refused = trainer.run(*SQUARE, *SHORT, "-o", output)
+    refused = trainer.here(*SQUARE, *SHORT, "-o", output)
     assert refused.returncode == 1
     assert "--force" in refused.stderr
     assert output.read_bytes() == b"precious"
-    assert trainer.run(*SQUARE, *SHORT, "-o", output, "--no-tensorboard", "--force").returncode == 0
+    assert trainer.here(*SQUARE, *SHORT, "-o", output, "--no-tensorboard", "--force").returncode == 0
     assert "square" in peek(output).concepts
 
 
@@ -215,7 +215,7 @@ def test_nan_stops_training_and_the_last_good_state_goes_on_with_lower_rates(tra
     process.kill()
     process.communicate()
 
-    wild = trainer.run(*settings, "--steps", 1000, "--ram-rate", 1e30, "--resume")
+    wild = trainer.here(*settings, "--steps", 1000, "--ram-rate", 1e30, "--resume")
     assert wild.returncode == 1
     assert "diverged" in wild.stderr
     assert "lower --ram-rate" in wild.stderr
@@ -224,7 +224,7 @@ def test_nan_stops_training_and_the_last_good_state_goes_on_with_lower_rates(tra
     state, progress = RunFolder(output).load(_recipe_of(output), processes=1)
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
-    done = trainer.run(*settings, "--steps", progress["step"] + 2, "--resume")
+    done = trainer.here(*settings, "--steps", progress["step"] + 2, "--resume")
     assert done.returncode == 0, done.stderr
     assert peek(output).concepts["square"].info.training["steps"] == progress["step"] + 2
 
@@ -238,7 +238,7 @@ def test_a_full_disk_loses_nothing(trainer):
     """A limit on file sizes stands for the full disk: the system refuses the write in the same way."""
     output = trainer.path("a.safetensors")
     settings = (*SQUARE, *SHORT, "--no-tensorboard", "-o", output)
-    whole = trainer.run(*settings)
+    whole = trainer.here(*settings)
     assert whole.returncode == 0, whole.stderr
     expected = output.read_bytes()
     output.unlink()
@@ -250,7 +250,7 @@ def test_a_full_disk_loses_nothing(trainer):
     assert not output.exists()
     assert not [path for path in trainer.folder.rglob("*") if path.is_file()], "no half-written file is left"
 
-    assert trainer.run(*settings).returncode == 0, "with room again, it goes as before"
+    assert trainer.here(*settings).returncode == 0, "with room again, it goes as before"
     assert output.read_bytes() == expected
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from matrix.cells import CORE, DEFAULT, ROOT, Cell, at_its_oldest, extra, packag
 from matrix.environments import Contradiction, NotBuilt
 from matrix.pythons import find_python
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 OLDEST = Cell("3.10", "oldest")
@@ -84,6 +87,28 @@ def test_tests_of_the_core_are_told_by_what_they_import():
     assert {"tests/unit/test_steering.py", "tests/unit/test_adapter_file.py"} < set(core)
     # diffusers through a helper, and the command line's rooms
     assert not {"tests/unit/test_objective.py", "tests/unit/test_recipe.py"} & set(core)
+
+
+def test_what_the_unit_tests_import_is_installed_in_every_cell():
+    asked = [Requirement(text) for text in requirements(Cell("3.13", "newest"), core_alone=False)]
+    here = [one for one in asked if one.marker is None or one.marker.evaluate()]
+    installed = {name for one in here for name in with_what_it_needs(one.name, frozenset(one.extras))}
+    distributions = packages_distributions()
+    for file in (ROOT / "tests" / "unit").glob("test_*.py"):
+        for package in selection.needs(file) - {"fuzz", "matrix", "nodes", "comfy"}:
+            names = {canonicalize_name(name) for name in distributions.get(package.partition(".")[0], ())}
+            assert names & {*installed, "respodiff"}, f"{file.name} imports {package}, which no cell has"
+
+
+@cache
+def with_what_it_needs(name: str, extras: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The distribution of that name and all that pip installs with it."""
+    found = {canonicalize_name(name)}
+    for text in requires(name) or ():
+        one = Requirement(text)
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            found |= with_what_it_needs(one.name, frozenset(one.extras))
+    return frozenset(found)
 
 
 def test_chosen_tests_exist():
