@@ -28,7 +28,7 @@ def two_processes(command: str) -> list[str]:
 class Trainer:
     """Runs `respodiff train`, or another command, in a folder, in processes of their own or in this one.
 
-    Those have one thread: results are compared bit for bit.
+    All have one thread: results are compared bit for bit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,17 +46,18 @@ class Trainer:
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def here(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """`respodiff train` in this process: it says and writes the same, and does not take seconds to begin."""
+    def here(self, *arguments: object, launcher: Sequence[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+        """The command in this process: it says and writes the same, and does not take seconds to begin."""
+        words = [*launcher[len(RESPODIFF) :], *map(str, arguments), "--device", "cpu"]
         before = Path.cwd()
         os.chdir(self.folder)
         try:
-            done = CliRunner().invoke(app, ["train", *map(str, arguments), "--device", "cpu"], env={"COLUMNS": "200"})
+            done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
         finally:
             os.chdir(before)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
-        return subprocess.CompletedProcess(list(map(str, arguments)), done.exit_code, done.stdout, done.stderr)
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
     def path(self, name: str) -> Path:
         return self.folder / name

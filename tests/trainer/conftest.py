@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hub_stand_in import TOKEN, Hub, hub_stand_in
 from sharing_commands import OFF
 from trainer_runs import Trainer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the commands run with in processes of their own: sums of more threads differ in the last digit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

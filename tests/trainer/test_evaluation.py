@@ -9,11 +9,9 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from adapters import random_adapter
 from PIL import Image
 from respodiff.respodiff_core.adapter import write
@@ -31,15 +29,6 @@ EVAL = [*RESPODIFF, "eval"]
 SETTINGS = ("winobias", "--base", "toyworld", "--images", 10, "--steps", 2, "--batch", 12)
 PICTURES = 16 * 10 * 2
 TABLES = ("images.csv", "figures.csv", "figures.json")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the commands here run with: sums of other threads differ in the last digit, and so would the tables."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

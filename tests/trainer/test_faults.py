@@ -53,13 +53,13 @@ class TestDisks:
         output = small_disk.path / "round.safetensors"
         size = len(trained)
         small_disk.resize(size // 1024 * 2)
-        done = trainer.run(*TRAIN, *SAVING, "-o", output)
+        done = trainer.here(*TRAIN, *SAVING, "-o", output)
         assert done.returncode == 1
         assert "The disk is full" in done.stderr
         assert not output.exists()
         small_disk.resize(100_000)
         how = "--resume" if RunFolder(output).is_unfinished else "--restart"
-        done = trainer.run(*TRAIN, *SAVING, "-o", output, how)
+        done = trainer.here(*TRAIN, *SAVING, "-o", output, how)
         assert done.returncode == 0, done.stderr
         assert output.read_bytes() == trained
         assert [path.name for path in small_disk.path.iterdir()] == [output.name]
@@ -68,12 +68,12 @@ class TestDisks:
         output = small_disk.path / "round.safetensors"
         killed_when_begun(trainer, *TRAIN, *SAVING, "-o", output)
         small_disk.read_only(True)
-        done = trainer.run(*TRAIN, *SAVING, "-o", output, "--resume")
+        done = trainer.here(*TRAIN, *SAVING, "-o", output, "--resume")
         assert done.returncode == 1
         assert "Read-only file system" in done.stderr
         assert "Traceback" not in done.stderr
         small_disk.read_only(False)
-        done = trainer.run(*TRAIN, *SAVING, "-o", output, "--resume")
+        done = trainer.here(*TRAIN, *SAVING, "-o", output, "--resume")
         assert done.returncode == 0, done.stderr
         assert output.read_bytes() == trained
 
@@ -92,13 +92,13 @@ class TestDisks:
     def test_an_evaluation_on_a_full_disk_keeps_what_it_has(self, trainer, small_disk):  # noqa: F811
         small_disk.resize(200)
         folder = small_disk.path / "out"
-        done = trainer.run(*EVALUATE, "-o", folder, launcher=EVAL)
+        done = trainer.here(*EVALUATE, "-o", folder, launcher=EVAL)
         assert done.returncode == 1
         assert "The disk is full" in done.stderr
         assert not list(folder.glob("pictures/*/.*")), "nothing half-written is left"
         small_disk.resize(100_000)
         before = {path: path.stat().st_mtime_ns for path in folder.glob("pictures/*/*.png")}
-        done = trainer.run(*EVALUATE, "-o", folder, launcher=EVAL)
+        done = trainer.here(*EVALUATE, "-o", folder, launcher=EVAL)
         assert done.returncode == 0, done.stderr
         assert before
         assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -135,11 +135,9 @@ class TestTwoProcesses:
         while not (RunFolder(output).path / LOCK).exists() and first.poll() is None:
             time.sleep(0.005)
         for how in ((), ("--resume",), ("--restart",)):
-            second = trainer.run(*TRAIN, *SAVING, "-o", output, *how)
-            if first.poll() is None:
-                assert second.returncode == 1
-                assert "Another process is training in" in second.stderr
-                break
+            second = trainer.here(*TRAIN, *SAVING, "-o", output, *how)
+            assert second.returncode == 1
+            assert "Another process is training in" in second.stderr
         _, err = first.communicate(timeout=120)
         assert first.returncode == 0, err
         assert output.read_bytes() == trained
@@ -147,7 +145,7 @@ class TestTwoProcesses:
 
     def test_nor_do_two_evaluations_write_into_one_folder(self, trainer):
         with sole_writer(trainer.path("out"), "evaluating"):
-            done = trainer.run(*EVALUATE, "-o", "out", launcher=EVAL)
+            done = trainer.here(*EVALUATE, "-o", "out", launcher=EVAL)
         assert done.returncode == 1
         assert "Another process is evaluating in" in done.stderr
         assert not trainer.path("out").exists()
@@ -162,7 +160,7 @@ class TestTwoProcesses:
         output = trainer.path("round.safetensors")
         for left in (output.with_name(f".{output.name}.0badf00d.tmp"), trainer.path("other.tmp")):
             left.write_bytes(b"half")
-        assert trainer.run(*TRAIN, *SAVING, "-o", output).returncode == 0
+        assert trainer.here(*TRAIN, *SAVING, "-o", output).returncode == 0
         assert sorted(path.name for path in trainer.folder.iterdir()) == ["other.tmp", output.name]
 
 
@@ -202,11 +200,11 @@ class TestBaseModels:
         weights = next((base / "unet").glob("*.safetensors"))
         good = weights.read_bytes()
         weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        done = trainer.run(*settings, "--resume")
+        done = trainer.here(*settings, "--resume")
         assert done.returncode == 1
         assert "is not the base model that this training was begun on" in done.stderr
         weights.write_bytes(good)
-        done = trainer.run(*settings, "--resume")
+        done = trainer.here(*settings, "--resume")
         assert done.returncode == 0, done.stderr
         assert torch.equal(
             read(output).concepts["round"].ram.tensors[""], _read(trained, trainer).concepts["round"].ram.tensors[""]

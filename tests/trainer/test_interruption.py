@@ -31,7 +31,7 @@ def progress(output: Path) -> str | None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> bytes:
     trainer = Trainer(tmp_path_factory.mktemp("whole"))
-    done = trainer.run(*SETTINGS, "-o", "whole.safetensors")
+    done = trainer.here(*SETTINGS, "-o", "whole.safetensors")
     assert done.returncode == 0, done.stderr
     return trainer.path("whole.safetensors").read_bytes()
 
@@ -75,7 +75,7 @@ def test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on(trainer, uninterr
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err
     assert not output.exists()
-    done = trainer.run(*SETTINGS, "-o", output, "--resume")
+    done = trainer.here(*SETTINGS, "-o", output, "--resume")
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == uninterrupted
 
@@ -87,15 +87,15 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    plain = trainer.run(*SETTINGS, "-o", output)
+    plain = trainer.here(*SETTINGS, "-o", output)
     assert plain.returncode == 1
     assert "--resume" in plain.stderr
     assert "--restart" in plain.stderr
-    other = trainer.run(*SETTINGS, "-o", output, "--resume", "--guidance", 9, "--seed", 4)
+    other = trainer.here(*SETTINGS, "-o", output, "--resume", "--guidance", 9, "--seed", 4)
     assert other.returncode == 1
     assert "concepts.1.guidance, concepts.2.guidance, training.seed" in other.stderr
     assert progress(output) is not None
-    none = trainer.run(*SETTINGS, "-o", "other.safetensors", "--resume")
+    none = trainer.here(*SETTINGS, "-o", "other.safetensors", "--resume")
     assert none.returncode == 1
     assert "nothing to resume" in none.stderr
 
@@ -107,7 +107,7 @@ def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
     two = trainer.run(*TWO, "--batch", 2, "--pool", 4, "-o", "two.safetensors", launcher=two_processes("train"))
     assert two.returncode == 0, two.stderr[-3000:]
     assert two.stdout.count("Wrote") == 1
-    one = trainer.run(*TWO, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
+    one = trainer.here(*TWO, "--batch", 4, "--pool", 8, "-o", "one.safetensors")
     assert one.returncode == 0, one.stderr
     a, b = (read(trainer.path(name)).concepts["square"] for name in ("one.safetensors", "two.safetensors"))
     for mine, theirs in ((a.ram, b.ram), (a.sam, b.sam)):
