@@ -10,13 +10,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ifeq ($(RESPODIFF_HOSTS),none)
 TESTS := test-alone
 else
-TESTS := test-in-comfyui test-alone test-in-page  # the longest first
+TESTS := test-in-comfyui test-alone test-acceptance test-in-page  # the longest first
 endif
 
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test test-alone test-in-comfyui test-in-page lint format bench fuzz faults soak matrix browser clean
+.PHONY: demo test test-alone test-in-comfyui test-acceptance test-in-page lint format bench fuzz faults soak matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -32,6 +32,9 @@ test-alone: .venv/ready
 
 test-in-comfyui: .venv/ready
 	$(PYTEST) tests/host
+
+test-acceptance: .venv/ready
+	$(PYTEST) tests/acceptance
 
 test-in-page: .venv/ready browser
 	$(PYTEST) tests/browser
