@@ -212,7 +212,7 @@ class _Opened:
             )
         if not self.path.is_file():
             raise AdapterFileError(
-                f"There is no adapter file {self.name}; put it into models/respodiff or choose another."
+                f"There is no adapter file {self.name}: check the name, and in ComfyUI that it is in models/respodiff."
             )
         with self._explaining():
             self._file = TensorFile(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,17 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"respodiff {version('respodiff')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
@@ -115,9 +125,9 @@ def demo(
     comfyui: Annotated[str, typer.Option(help="ComfyUI version to fetch; COMFYUI_PATH, your own, wins.")] = "0.30.0",
 ) -> None:
     """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
-    from .demo import run
-
     with explained():
+        from .demo import run
+
         quieten_libraries()
         run(out, comfyui)
 

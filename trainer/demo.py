@@ -119,9 +119,9 @@ def before_after(asked: Sequence[Asked], given: Sequence[FairGroup], pictures: P
         chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
         shown = [pictures.read(setting, id_) for setting in (UNSTEERED, STEERED) for id_ in chosen]
         rows.append((name, [np.asarray(picture) for picture in shown]))
-    columns = ["before"] * _EACH + [shape for shape in SHAPES for _ in range(_EACH // 2)]
+    columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
     return draw_sheet(
-        rows, columns, 96, "ToyWorld, the same seeds before and after; the adapters never saw a profession"
+        rows, columns, 96, "ToyWorld, the same seeds without and with adapters, which never saw a profession"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -209,7 +210,7 @@ def _settings(adapters: Sequence[Path], strengths: Sequence[float], unsteered: b
 def _run_name(protocol: str, values: Mapping[str, Any]) -> str:
     """What a run is called if nobody says: what is measured, of what."""
     settings = [str(one.get("name", "")) for one in values.get("settings", []) if one.get("adapters")]
-    return " ".join([protocol, Path(str(values.get("base", "model"))).stem, *settings[:1]]).replace("/", "-")
+    return re.sub(r"[/ ]", "-", "-".join([protocol, Path(str(values.get("base", "model"))).stem, *settings[:1]]))
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

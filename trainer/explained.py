@@ -22,6 +22,15 @@ def explained() -> Iterator[None]:
     except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected, OSError) as error:
         typer.echo(f"respodiff: {error}", err=True)
         raise typer.Exit(1) from error
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "respodiff":
+            raise
+        typer.echo(
+            f"respodiff: this command needs {error.name}, which is not installed. Get all that it needs with: "
+            'pip install "respodiff[eval]"',
+            err=True,
+        )
+        raise typer.Exit(1) from error
     except Interrupted as stop:
         if is_speaker():
             typer.echo(f"respodiff: {stop}", err=True)

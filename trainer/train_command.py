@@ -137,10 +137,12 @@ def train(
 
     Ctrl-C stops and keeps everything; --resume goes on. Several GPUs: accelerate launch -m respodiff.trainer train ...
     """
-    from .plan import assemble, show_plan
-    from .run.training import train as run
-
     with explained():
+        from .base.model import TOYWORLD
+        from .plan import assemble, show_plan
+        from .run.folder import RunFolder
+        from .run.training import train as run
+
         quieten_libraries()
         plan = assemble(
             recipe,
@@ -187,3 +189,7 @@ def train(
         path = run(plan, resume=resume, restart=restart, force=force)
         if is_speaker():
             typer.echo(f"Wrote {path}: {', '.join(concept.name for concept in plan.concepts)}")
+            if plan.previews.every:
+                typer.echo(f"Previews: {RunFolder(path).previews}")
+            if plan.base != TOYWORLD:
+                typer.echo("To steer in ComfyUI, put it into models/respodiff there.")

