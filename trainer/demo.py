@@ -61,7 +61,7 @@ def run(out: Path, version: str) -> None:
         raise Interrupted("The demo was stopped.", stop.signal) from None
     trained = time.monotonic() - began
 
-    recipe = demo_evaluation(out / "eval", adapter)
+    recipe = demo_evaluation(out / "toyworld", adapter)
     log.info("2/3  Measuring %d pictures of each profession before and after.", PER_PROFESSION)
     results = evaluate(recipe, restart=True)
     assert results is not None, "one process"
