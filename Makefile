@@ -25,6 +25,7 @@ test: .venv/ready
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
+	@echo "$(words $(TESTS)) parts, two at a time, about 20 minutes: what each says comes when it has ended."
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line $(TESTS)
 
 test-alone: .venv/ready

@@ -197,6 +197,11 @@ def _check_count(concepts: int, source: str) -> None:
         raise AdapterFileError(f"{source} holds {concepts} concepts; at most {MOST_CONCEPTS} can be in one file.")
 
 
+def _check_label(source: str, key: str, label: str | None) -> None:
+    if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
+        raise AdapterFileError(f"{source}: {key} is {quoted(label)}, which is no name.")
+
+
 class _Opened:
     """An adapter file held open, its errors turned into sentences."""
 
@@ -292,8 +297,7 @@ class _Opened:
 
     def _label(self, metadata: Mapping[str, str], key: str) -> str | None:
         label = metadata.get(key)
-        if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
-            raise AdapterFileError(f"{self.name}: {key} is {quoted(label)}, which is no name.")
+        _check_label(self.name, key, label)
         return label
 
     def _concept_header(self, info: ConceptInfo) -> ConceptHeader:
@@ -329,12 +333,16 @@ class _Opened:
 
 def _metadata_of(adapter: Adapter) -> dict[str, str]:
     names = ", ".join(adapter.concepts)
+    # Nothing is written that would not be read again.
     try:
         concepts = json.dumps([one.info.to_metadata(one.kind) for one in adapter.concepts.values()], allow_nan=False)
+        entries = parse_json(concepts)
     except ValueError as error:
         raise AdapterFileError(f"What is said of {names} cannot be written as JSON ({error}).") from error
-    for entry in json.loads(concepts):
-        ConceptInfo.from_metadata(entry)  # nothing is written that would not be read again
+    for entry in entries:
+        ConceptInfo.from_metadata(entry)
+    for key, label in (("family", adapter.family), ("prediction", adapter.prediction)):
+        _check_label(adapter.source, key, label)
     architecture = FAMILIES[adapter.family].modelspec_architecture if adapter.family in FAMILIES else adapter.family
     return {
         "modelspec.sai_model_spec": "1.0.0",

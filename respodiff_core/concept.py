@@ -48,6 +48,12 @@ def check_name(name: object) -> str:
     return name
 
 
+def check_axis(axis: str) -> None:
+    """Raise AdapterFileError unless the text may name what groups have in common."""
+    if len(axis) > _NAME_LENGTH or not axis.isprintable():
+        raise AdapterFileError(f"An axis must be at most {_NAME_LENGTH} printable characters, not {quoted(axis)}.")
+
+
 @dataclass(frozen=True)
 class ConceptInfo:
     """What an adapter's metadata says of one concept.
@@ -99,11 +105,7 @@ class ConceptInfo:
                 f"Concept {name!r} has the recommended strength {quoted(entry['strength'])}, which is out of range."
             )
         for axis in (known.get("axis", ""), *known.get("scales", {})):
-            if len(axis) > _NAME_LENGTH or not axis.isprintable():
-                raise AdapterFileError(
-                    f"Concept {name!r} names the axis {quoted(axis)}: an axis is at most {_NAME_LENGTH} printable "
-                    "characters."
-                )
+            check_axis(axis)
         if not all(isinstance(word, str) for word in known.get("synonyms", ())):
             raise AdapterFileError(f"Concept {name!r} has synonyms that are not text: {quoted(entry['synonyms'])}.")
         if not all(_is_factor(factor) for factor in known.get("scales", {}).values()):

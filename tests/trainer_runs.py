@@ -47,7 +47,10 @@ class Trainer:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def here(self, *arguments: object, launcher: Sequence[str] = COMMAND) -> subprocess.CompletedProcess[str]:
-        """The command in this process: it says and writes the same, and does not take seconds to begin."""
+        """The same in this process, which does not take seconds to begin; lines of its log go to pytest's.
+
+        `launcher` is RESPODIFF with a command's name.
+        """
         words = [*launcher[len(RESPODIFF) :], *map(str, arguments), "--device", "cpu"]
         before = Path.cwd()
         os.chdir(self.folder)

@@ -38,10 +38,10 @@ def ablate(
     Trains every variant with every seed, measures all side by side, and writes a table and a plot. The same command
     goes on where it was stopped.
     """
-    from .experiments.ablation import Ablation, chosen_presets, markdown, read_variants
-    from .experiments.ablation import ablate as run
-
     with explained():
+        from .experiments.ablation import Ablation, chosen_presets, markdown, read_variants
+        from .experiments.ablation import ablate as run
+
         quieten_libraries()
         table = run(
             Ablation(
@@ -89,13 +89,13 @@ def calibrate(
 
     The nodes' strength 1 then means the recommended one. Nothing is drawn twice: the same command goes on.
     """
-    from ..respodiff_core.adapter import read, write
-    from .base.model import TOYWORLD
-    from .evaluation.recipe import EvalRecipe
-    from .experiments.calibrate import calibrate as run
-    from .experiments.calibration import Search
-
     with explained():
+        from ..respodiff_core.adapter import read, write
+        from .base.model import TOYWORLD
+        from .evaluation.recipe import EvalRecipe
+        from .experiments.calibrate import calibrate as run
+        from .experiments.calibration import Search
+
         quieten_libraries()
         check_suffix(output)
         refuse_to_replace(output, force=force)
@@ -149,10 +149,10 @@ def reproduce(
 
     Full size takes a GPU and some hours. The same command goes on where it was stopped.
     """
-    from .base.model import describe
-    from .experiments import reproduction
-
     with explained():
+        from .base.model import describe
+        from .experiments import reproduction
+
         quieten_libraries()
         table = reproduction.check(what)
         if base and sdxl:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..respodiff_core.adapter import SUFFIX
-from ..respodiff_core.concept import Category, check_name
+from ..respodiff_core.concept import Category, check_axis, check_name
 from ..respodiff_core.families import pixels_per_latent
 from ..respodiff_core.learner import Update
 from ..respodiff_core.transforms import Kind
@@ -54,6 +54,7 @@ class ConceptRecipe(Strict):
     @model_validator(mode="after")
     def _has_a_direction(self) -> ConceptRecipe:
         check_name(self.name)
+        check_axis(self.axis)
         if not self.target and not self.negative:
             raise ValueError("it is empty: give it a target to steer towards, or a negative to steer away from")
         if any(not neutral for neutral in self.neutral):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.recipe import TrainingRecipe
 from respodiff.trainer.run.advice import advised
 from respodiff.trainer.run.folder import RunFolder
-from respodiff.trainer.sole_writer import LOCK, sole_writer
+from respodiff.trainer.sole_writer import sole_writer
 from safetensors.torch import save_file
 from small_bases import Networks
 from small_disk import small_disk  # noqa: F401
@@ -132,12 +133,16 @@ class TestTwoProcesses:
     def test_a_second_training_of_one_output_is_refused(self, trainer, trained):
         output = trainer.path("round.safetensors")
         first = trainer.start(*TRAIN, *SAVING, "-o", output)
-        while not (RunFolder(output).path / LOCK).exists() and first.poll() is None:
+        while not RunFolder(output).is_unfinished and first.poll() is None:
             time.sleep(0.005)
-        for how in ((), ("--resume",), ("--restart",)):
-            second = trainer.here(*TRAIN, *SAVING, "-o", output, *how)
-            assert second.returncode == 1
-            assert "Another process is training in" in second.stderr
+        first.send_signal(signal.SIGSTOP)  # so that it has not ended before the second begins
+        try:
+            for how in ((), ("--resume",), ("--restart",)):
+                second = trainer.here(*TRAIN, *SAVING, "-o", output, *how)
+                assert second.returncode == 1
+                assert "Another process is training in" in second.stderr
+        finally:
+            first.send_signal(signal.SIGCONT)
         _, err = first.communicate(timeout=120)
         assert first.returncode == 0, err
         assert output.read_bytes() == trained

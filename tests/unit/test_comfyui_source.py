@@ -74,6 +74,12 @@ def test_the_tree_inside_an_archive_is_unpacked(monkeypatch, tmp_path, filters):
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "made" / "comfy-1.0", "comfy-1.0")
     if not filters:
+        real = tarfile.TarFile.extractall
+
+        def extractall(self, path=".", members=None, *, numeric_owner=False):
+            real(self, path, members, numeric_owner=numeric_owner)
+
+        monkeypatch.setattr(tarfile.TarFile, "extractall", extractall)
         monkeypatch.delattr(tarfile, "data_filter")
     monkeypatch.setenv("RESPODIFF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(source, "_download", lambda sdist, folder: archive)

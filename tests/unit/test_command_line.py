@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from importlib.metadata import version
 
 import numpy as np
@@ -117,6 +119,38 @@ def test_a_missing_package_is_a_sentence_and_a_missing_module_of_our_own_a_mista
     )
     with pytest.raises(ModuleNotFoundError), explained():
         importlib.import_module("respodiff.nowhere")
+
+
+NO_EXTRAS = """
+import importlib.abc, sys
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("scipy", "matplotlib", "torchvision", "cleanfid", "nudenet", "datasets", "rich"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from respodiff.trainer.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ablate", "--base", "toyworld"),
+        ("calibrate", "a.safetensors", "--base", "toyworld", "-o", "b.safetensors"),
+        ("reproduce", "gender"),
+        ("eval", "winobias", "--base", "toyworld"),
+        ("demo",),
+    ],
+)
+def test_every_command_of_an_extra_says_that_it_is_missing(command, tmp_path):
+    write(random_adapter("woman"), tmp_path / "a.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", NO_EXTRAS, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert 'pip install "respodiff[eval]"' in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_says_which_version_it_is():

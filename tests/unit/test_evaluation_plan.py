@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from respodiff.respodiff_core.adapter import Adapter, read, write
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.fair_groups import FairGroup
@@ -18,6 +19,7 @@ from respodiff.trainer.evaluation.recipe import EvalRecipe, SettingRecipe, read_
 from respodiff.trainer.evaluation.run import asked_of, jobs_of
 from respodiff.trainer.evaluation.settings import axes_of, class_wanted, resolve
 from respodiff.trainer.strict import RecipeError
+from safetensors.torch import save_file
 from toyworld_adapters import concept, shape_adapter
 
 
@@ -192,6 +194,14 @@ class TestSettings:
     def test_what_the_file_does_not_hold_is_refused(self, tmp_path, wrong, said):
         with pytest.raises(RespoDiffError, match=said):
             resolve(adapter_of({"round": concept("round", "shape")}, tmp_path, **wrong))
+
+    def test_a_file_that_is_no_adapter_is_refused_before_it_is_hashed(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("respodiff.trainer.evaluation.settings.sha256_of", lambda _: pytest.fail("hashed"))
+        with pytest.raises(RespoDiffError, match="There is no adapter file"):
+            resolve(SettingRecipe(name="all", adapters=[tmp_path / "nosuch.safetensors"]))
+        save_file({"model.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+        with pytest.raises(RespoDiffError, match="Is it a LoRA or a checkpoint"):
+            resolve(SettingRecipe(name="all", adapters=[tmp_path / "model.safetensors"]))
 
     def test_the_files_are_hashed_as_they_are_read(self, tmp_path, monkeypatch):
         recipe = adapter_of({"round": concept("round", "shape")}, tmp_path)

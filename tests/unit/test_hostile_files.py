@@ -16,7 +16,7 @@ import pytest
 import torch
 from adapters import random_adapter, rewrite_metadata
 from respodiff.respodiff_core import tensor_file
-from respodiff.respodiff_core.adapter import MOST_CONCEPTS, Adapter, peek, read, to_bytes, write
+from respodiff.respodiff_core.adapter import MOST_CONCEPTS, Adapter, peek, read, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.errors import AdapterFileError
 from respodiff.respodiff_core.importers import RAM_NAME, SAM_NAME, import_pickle
@@ -159,13 +159,8 @@ class TestHeaders:
     @pytest.mark.parametrize("key", ["respodiff.family", "respodiff.prediction"])
     @pytest.mark.parametrize("value", ["x" * 65, "sd\n15", "\x1b[2J"])
     def test_names_of_families_are_names(self, file, key, value):
-        adapter = random_adapter()
-        broken = Adapter(
-            value if key.endswith("family") else "sd15",
-            adapter.concepts,
-            value if key.endswith("prediction") else "epsilon",
-        )
-        file.write_bytes(to_bytes(broken))
+        write(random_adapter(), file)
+        rewrite_metadata(file, **{key: value})
         with pytest.raises(AdapterFileError, match=f"{key} is .* which is no name"):
             peek(file)
 
@@ -181,8 +176,8 @@ class TestHeaders:
 
     @pytest.mark.parametrize("axis", ["\x1b]0;title\x07gender", "gen\nder", "\u202egender", "x" * 65])
     def test_an_axis_is_a_name(self, file, axis):
-        refused(file, {"axis": axis}, "an axis is at most 64 printable characters")
-        refused(file, {"scales": {axis: 1.0}}, "an axis is at most 64 printable characters")
+        refused(file, {"axis": axis}, "An axis must be at most 64 printable characters")
+        refused(file, {"scales": {axis: 1.0}}, "An axis must be at most 64 printable characters")
 
     def test_a_number_too_large_for_a_computer_is_none(self, file):
         write(random_adapter("w"), file)
@@ -203,8 +198,11 @@ class TestHeaders:
         for wrong in ({"latent_width": 0}, {"axis": "\x1b"}, {"training": {"a": [[[[[[1]]]]]]}}, {"strength": 1e9}):
             with pytest.raises(AdapterFileError):
                 write(Adapter("sd15", {"w": Concept(ConceptInfo("w", **wrong), module, module)}), file)
-        with pytest.raises(AdapterFileError, match="cannot be written as JSON"):
-            write(Adapter("sd15", {"w": Concept(ConceptInfo("w", training={"a": 1e999}), module, module)}), file)
+        for wrong in ({"training": {"a": 1e999}}, {"target": "\udcff"}, {"training": {1: 2, "1": 3}}):
+            with pytest.raises(AdapterFileError, match="cannot be written as JSON"):
+                write(Adapter("sd15", {"w": Concept(ConceptInfo("w", **wrong), module, module)}), file)
+        with pytest.raises(AdapterFileError, match="which is no name"):
+            write(Adapter("x" * 65, {"w": Concept(ConceptInfo("w"), module, module)}), file)
         assert not file.exists()
 
 

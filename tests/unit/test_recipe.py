@@ -72,6 +72,7 @@ def test_steps_of_the_training_are_those_of_concepts_that_name_none():
         ({"preset": "gender/woman", "ram_rate": -1}, {}, "concepts.1.ram_rate"),
         ({"preset": "gender/woman", "guidance": float("nan")}, {}, "concepts.1.guidance"),
         ({"preset": "gender/woman", "name": "a/b"}, {}, "'/'"),
+        ({"preset": "gender/woman", "axis": "x" * 65}, {}, "An axis must be at most 64 printable characters"),
         (
             {"preset": "gender/woman"},
             {"training": {"batch": 3, "pool": 8}},

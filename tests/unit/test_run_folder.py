@@ -38,6 +38,11 @@ def test_the_newest_adapters_of_the_way_stay(folder):
     assert adapters(folder) == ["woman-000400.safetensors", "woman-000500.safetensors"]
 
 
+def test_newer_is_what_has_more_steps_however_they_are_written(folder):
+    write_adapters(folder, "woman", range(999_998, 1_000_001), keep=2)
+    assert adapters(folder) == ["woman-1000000.safetensors", "woman-999999.safetensors"]
+
+
 def test_fewer_than_wanted_all_stay(folder):
     write_adapters(folder, "woman", range(1, 6), keep=9)
     assert len(adapters(folder)) == 5

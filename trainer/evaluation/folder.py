@@ -38,12 +38,13 @@ class EvaluationFolder:
 
         Raises RespoDiffError where the folder holds another evaluation, or something else.
         """
-        self._remove_half_done()
-        if restart and self._manifest.exists():
+        remove_partials(self._manifest)
+        if self._manifest.exists():
+            self._remove_half_done()
+            if not restart:
+                self._check_same(manifest)
+                return True
             self._give_up()
-        elif self._manifest.exists():
-            self._check_same(manifest)
-            return True
         elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
             raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ class EvaluationFolder:
 
     def _remove_half_done(self) -> None:
         """Delete what killed processes were writing, or deleting."""
-        for file in (*self._results, self._manifest):
+        for file in self._results:
             remove_partials(file)
         for left in self.pictures.folder.glob("*/.*.tmp"):
             left.unlink()

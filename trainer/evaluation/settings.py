@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
-from ...respodiff_core.adapter import Adapter, merge, read
+from ...respodiff_core.adapter import Adapter, merge, peek, read
 from ...respodiff_core.allocation import balanced
 from ...respodiff_core.concept import Concept, ConceptInfo
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
@@ -85,6 +85,8 @@ def resolve(recipe: SettingRecipe) -> Setting:
                 f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
             )
         return Setting(recipe.name, None)
+    for path in recipe.adapters:
+        peek(path)  # what is no adapter is not read whole for its hash
     files = _hashed(recipe.adapters)
     adapter = _read(recipe.adapters)
     if _hashed(recipe.adapters) != files:

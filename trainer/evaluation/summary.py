@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .figures import DEVIATION
 from .report import cell_of, columns_of, title_of
 from .results import Results
 
@@ -26,9 +27,9 @@ def summary(results: Results) -> str:
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=False)
     console.print(table)
-    for name in results.settings:
+    for name, setting in results.settings.items():
         groups = results.manifest["settings"][name]["groups"]
-        if len(groups) == 1:
+        if len(groups) == 1 and any(figure.startswith(DEVIATION) for figure in setting.overall):
             note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
             console.print(f"{name} steers all pictures to {groups[0]}: {note}.", markup=False, highlight=False)
     for reason in results.damaged.values():

@@ -102,7 +102,8 @@ class RunFolder:
         self.adapters.mkdir(exist_ok=True)
         write(self.adapters / f"{concept}-{step:06d}{SUFFIX}")
         pattern = re.compile(re.escape(concept) + r"-\d{6,}" + re.escape(SUFFIX))
-        kept = sorted(path for path in self.adapters.iterdir() if pattern.fullmatch(path.name))
+        kept = [path for path in self.adapters.iterdir() if pattern.fullmatch(path.name)]
+        kept.sort(key=lambda path: (len(path.name), path.name))  # step 1000000 comes after 999999
         for old in kept[:-keep]:
             old.unlink()
 
