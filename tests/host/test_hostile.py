@@ -6,13 +6,13 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from adapters import rewrite_metadata
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, Link, output
 from respodiff.respodiff_core.adapter import Adapter, write
@@ -255,7 +255,13 @@ class TestTexts:
     def file(self, bench) -> Iterator[str]:
         concept = make_adapter("sd15").concepts["woman"]
         info = ConceptInfo(
-            "woman", "fairness", HOSTILE_TEXT, "x" * 200_000, training={HOSTILE_TEXT: HOSTILE_TEXT}, axis=HOSTILE_TEXT
+            "woman",
+            "fairness",
+            HOSTILE_TEXT,
+            "x" * 200_000,
+            training={HOSTILE_TEXT: HOSTILE_TEXT},
+            axis=PAGE[:64],
+            synonyms=(HOSTILE_TEXT,),
         )
         adapter = Adapter(
             None,
@@ -284,7 +290,8 @@ class TestTexts:
 
     @pytest.mark.parametrize("which", ["family", "prediction"])
     def test_names_of_models_that_are_none_are_refused_in_one_line(self, bench, file, which):
-        bench.save_adapter(replace(make_adapter("sd15"), **{which: HOSTILE_TEXT}), file)
+        bench.save_adapter(make_adapter("sd15"), file)
+        rewrite_metadata(bench.adapters / file, **{f"respodiff.{which}": HOSTILE_TEXT})
         graph = Graph()
         loaded = graph.add("RespoDiffLoadAdapter", adapter=file)
         sample(graph, steer(graph, load_unet(graph, "sd15"), loaded), "sd15", steps=1)
@@ -301,6 +308,15 @@ class TestTexts:
         result = bench.run(graph)
         assert result.outputs[shown[0]]["text"]
         assert result.seconds < 20
+
+    def test_an_axis_that_is_none_is_refused_in_one_line(self, bench, file):
+        bench.save_adapter(make_adapter("sd15"), file)
+        told = json.dumps([{"name": "woman", "axis": HOSTILE_TEXT}])
+        rewrite_metadata(bench.adapters / file, **{"respodiff.concepts": told})
+        graph = Graph()
+        loaded = graph.add("RespoDiffLoadAdapter", adapter=file)
+        sample(graph, steer(graph, load_unet(graph, "sd15"), loaded), "sd15", steps=1)
+        assert "An axis must be at most 64 printable characters, not 'nice\\x1b[2J" in refused(bench, graph).message
 
     @pytest.mark.parametrize("name", [f"{ESCAPE}.safetensors", "a\n[ERROR] a line of its own.safetensors"])
     def test_files_of_such_names_are_not_offered(self, bench, name):
