@@ -36,3 +36,9 @@ def remove_partials(path: Path) -> None:
     """Delete what processes that were killed have left of writing `path`; only where no other writes it now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         left.unlink(missing_ok=True)
+
+
+def remove_partials_in(folder: Path) -> None:
+    """Delete what killed processes have left of writing any file of a folder; only where no other writes there now."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)

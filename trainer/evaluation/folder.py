@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...respodiff_core.atomic import remove_partials, write_text
+from ...respodiff_core.atomic import remove_partials, remove_partials_in, write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..sole_writer import LOCK
 from .figures import Row
@@ -55,8 +55,8 @@ class EvaluationFolder:
         """Delete what killed processes were writing, or deleting."""
         for file in self._results:
             remove_partials(file)
-        for left in self.pictures.folder.glob("*/.*.tmp"):
-            left.unlink()
+        for setting in self.pictures.folder.glob("*"):
+            remove_partials_in(setting)
         shutil.rmtree(self._dropped, ignore_errors=True)
 
     def _give_up(self) -> None:

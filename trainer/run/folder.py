@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ...respodiff_core.adapter import SUFFIX
-from ...respodiff_core.atomic import remove_partials, replacing
+from ...respodiff_core.atomic import remove_partials, remove_partials_in, replacing
 from ...respodiff_core.errors import RespoDiffError
 
 _STATE = "state.safetensors"
@@ -94,8 +94,7 @@ class RunFolder:
         """Delete what killed processes were writing."""
         remove_partials(self._state)
         for folder in (self.previews, self.adapters):
-            for left in folder.glob(".*.tmp"):
-                left.unlink()
+            remove_partials_in(folder)
 
     def add_adapter(self, concept: str, step: int, keep: int, write: Callable[[Path], None]) -> None:
         """Have `write` put an adapter of the way where it is told; the newest `keep` of this concept stay."""
