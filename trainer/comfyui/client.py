@@ -75,8 +75,13 @@ class ComfyClient:
         self.post_json("/interrupt", {})
 
     def free_memory(self) -> None:
-        """Unload models and forget cached results; ComfyUI does so soon after it answers, not before."""
+        """Unload models and forget cached results: done before the next graph runs.
+
+        ComfyUI notes the two wishes one after the other, and may take the next graph before it follows the second.
+        After a graph it always follows what it has noted, so a small one is run here.
+        """
         self.post_json("/free", {"unload_models": True, "free_memory": True})
+        self.run({"1": {"class_type": "PreviewAny", "inputs": {"source": "memory is freed after this"}}})
 
     def _call(self, request: urllib.request.Request) -> Any:
         with _opener.open(request, timeout=REQUEST_TIMEOUT) as response:
