@@ -11,6 +11,7 @@ from comfy_page import ComfyPage
 _GAP = 20  # between columns, and around nodes in a group
 _TITLE = 34  # of a node, above its box
 _GROUP_TITLE = 44
+WINDOW = (1920, 1000)
 COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "picture": "#7b5ea7", "look": "#88AAAA"}
 
 
@@ -80,6 +81,30 @@ def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
         (workflow.columns[0].width + 2 * _GAP, workflow.note_height),
     )
     return ids
+
+
+def fit(page: ComfyPage) -> None:
+    """The whole graph in view, nothing selected."""
+    page.js(
+        """() => {
+            app.canvas.deselectAll()
+            const boxes = [
+                ...app.graph._groups.map((g) => [...g.pos, ...g.size]),
+                ...app.graph._nodes.map((n) => [...n.pos, ...n.size]),
+            ]
+            const right = Math.max(...boxes.map(([x, y, w]) => x + w))
+            const bottom = Math.max(...boxes.map(([x, y, w, h]) => y + h))
+            const [left, top, margin] = [60, 100, 16]  // the page's own bars
+            const scale = Math.min((innerWidth - left - 2 * margin) / right, (innerHeight - top - 2 * margin) / bottom)
+            const x = (left + (innerWidth - left - right * scale) / 2) / scale
+            const y = (top + (innerHeight - top - bottom * scale) / 2) / scale
+            app.canvas.ds.scale = scale
+            app.canvas.ds.offset = [x, y]
+            app.canvas.setDirty(true, true)
+        }"""
+    )
+    page.page.mouse.move(900, 20)
+    page.page.wait_for_timeout(1500)
 
 
 def _add(page: ComfyPage, node: Node) -> int:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph, Link
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
 from respodiff.respodiff_core.adapter import Adapter, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.transforms import Transform
 from respodiff.trainer import toyworld
+from respodiff.trainer.base.model import TOYWORLD, load_base
 from respodiff.trainer.comfyui.results import NodeFailed
+from respodiff.trainer.sheet import pixels
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI
 
 MODEL = Path(toyworld.__file__).parent / "model"
@@ -150,6 +154,23 @@ def test_one_server_samples_again_and_again(server, adapter, tmp_path):
     assert torch.equal(latents(), unsteered)
     assert torch.equal(latents(Steered(path, "square", 0.0)), unsteered)
     assert not torch.equal(latents(Steered(path, "square")), unsteered)
+
+
+@torch.inference_mode()
+def test_pictures_are_those_that_the_trainer_decodes(bench):
+    graph = Graph()
+    positive, negative = (graph.add("ToyWorldPrompts", folder=str(MODEL), prompts=text) for text in (PROMPTS[0], ""))
+    settings = {"size": (128, 128), "steps": 2, "positive": positive, "negative": negative}
+    latent = sample(graph, load_toyworld(graph), "toyworld", **settings)
+    graph.add("SaveImage", images=graph.add("ToyWorldDecode", folder=str(MODEL), samples=latent), filename_prefix="one")
+    outputs = bench.run(graph).outputs
+    (saved,) = outputs[graph.id_of("SaveImage")]["images"]
+    with Image.open(bench.server.output_path(saved)) as picture:
+        found = np.asarray(picture)
+    base = load_base(TOYWORLD)
+    (expected,) = base.decode_latents(bench.saved_latent(outputs[graph.id_of("SaveLatent")]) * base.latent_scale)
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found.astype(int) - pixels(expected)).max() <= 1  # ComfyUI cuts where the trainer rounds
 
 
 def test_an_adapter_for_stable_diffusion_is_refused(server, tmp_path):

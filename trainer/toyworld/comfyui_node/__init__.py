@@ -77,6 +77,24 @@ class ToyWorldPrompts(ToyWorldNode):
         return ([[text_encoder(tokens.input_ids).last_hidden_state, {}]],)
 
 
+class ToyWorldDecode(ToyWorldNode):
+    """Latents as pictures, four pixels to a latent's one (ComfyUI's own VAEs have eight)."""
+
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"folder": ("STRING", {"default": ""}), "samples": ("LATENT",)}}
+
+    @torch.inference_mode()
+    def run(self, folder: str, samples: dict[str, torch.Tensor]) -> tuple[torch.Tensor]:
+        from diffusers import AutoencoderKL
+
+        vae = AutoencoderKL.from_pretrained(Path(folder) / "vae").float()
+        pictures = vae.decode(samples["samples"].float()).sample
+        return ((pictures / 2 + 0.5).clamp(0, 1).movedim(1, -1),)
+
+
 def _described(unet: dict[str, Any]) -> dict[str, Any]:
     """diffusers' config of a UNet in ComfyUI's terms."""
     widths, blocks = unet["block_out_channels"], unet["layers_per_block"]
@@ -97,4 +115,4 @@ def _described(unet: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldPrompts)}
+NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldPrompts, ToyWorldDecode)}

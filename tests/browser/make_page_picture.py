@@ -1,0 +1,140 @@
+"""Draw README's picture of the nodes: Fair Batch on ToyWorld in the real page.
+
+Run from the repository's root after the nodes' inputs changed:
+PYTHONPATH=tests python tests/browser/make_page_picture.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from comfy_hosts import NEWEST, PACK, source_of
+from comfy_page import browser, open_page, prepare
+from make_thumbnails import DOCTOR, SIZE, train_adapters
+from respodiff.trainer.base.model import TOYWORLD_FOLDER
+from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
+from workflow_drawing import Column, Group, Node, Workflow, draw, fit
+
+PICTURE = PACK / "docs" / "images" / "page.png"
+MODEL = "toyworld"  # a link in the server's own folder: the picture shows no place of this machine
+IMAGES = 6
+WINDOW = (1920, 860)
+
+
+def prompt(key: str, text: str, title: str) -> Node:
+    return Node(key, "ToyWorldPrompts", {"folder": MODEL, "prompts": text}, title, 140)
+
+
+WORKFLOW = Workflow(
+    "Fair Batch on ToyWorld",
+    "Six pictures of one batch, in one sampler call: half with round heads, half with square ones. Without Fair Batch "
+    "nearly every doctor of ToyWorld has a round head.",
+    [
+        Column(
+            320,
+            [
+                Group(
+                    "Model and adapter",
+                    "model",
+                    [
+                        Node("model", "ToyWorldLoader", {"folder": MODEL}),
+                        Node("adapter", "RespoDiffLoadAdapter", {"adapter": "shape.safetensors"}),
+                    ],
+                )
+            ],
+        ),
+        Column(
+            340,
+            [
+                Group(
+                    "Fair shares",
+                    "steer",
+                    [
+                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": IMAGES, "seed": 0}),
+                    ],
+                )
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Prompts",
+                    "prompt",
+                    [prompt("positive", DOCTOR, "Positive prompt"), prompt("negative", "", "Negative prompt")],
+                ),
+                Group(
+                    "Size and number",
+                    "prompt",
+                    [Node("latent", "EmptyLatentImage", {"width": SIZE, "height": SIZE, "batch_size": IMAGES})],
+                ),
+            ],
+        ),
+        Column(
+            320,
+            [
+                Group(
+                    "Picture",
+                    "picture",
+                    [
+                        Node(
+                            "sampler",
+                            "KSampler",
+                            {
+                                "seed": 17,
+                                "control_after_generate": "fixed",
+                                "steps": 50,
+                                "cfg": 7.5,
+                                "sampler_name": "ddim",
+                                "scheduler": "ddim_uniform",
+                                "denoise": 1.0,
+                            },
+                        ),
+                        Node("decode", "ToyWorldDecode", {"folder": MODEL}),
+                        Node("larger", "ImageScaleBy", {"upscale_method": "bicubic", "scale_by": 3.0}),
+                    ],
+                )
+            ],
+        ),
+        Column(520, [Group("Result", "picture", [Node("grid", "RespoDiffGrid", height=480)])]),
+    ],
+    [
+        ("adapter.0", "group.adapter"),
+        ("group.0", "fair.groups.group0"),
+        ("model.0", "fair.model"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        ("positive.0", "sampler.positive"),
+        ("negative.0", "sampler.negative"),
+        ("latent.0", "sampler.latent_image"),
+        ("sampler.0", "decode.samples"),
+        ("decode.0", "larger.image"),
+        ("larger.0", "grid.images"),
+        ("fair.2", "grid.labels"),
+    ],
+    note_height=180,
+)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as tmp:
+        server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp), TOYWORLD_FOLDER)
+        train_adapters(server.base_directory / "models" / "respodiff", "shape")
+        (server.base_directory / MODEL).symlink_to(TOYWORLD_FOLDER)
+        prepare(server, **{"Comfy.Graph.CanvasMenu": False})
+        with server, browser() as chrome, open_page(chrome, server, WINDOW) as page:
+            nodes = draw(page, WORKFLOW)
+            if not page.queue():
+                raise RuntimeError("ComfyUI did not accept the workflow")
+            page.wait(f"app.lastExecutionError || app.nodeOutputs[{nodes['grid']}]?.images?.length", 500)
+            if error := page.js("() => app.lastExecutionError ?? null"):
+                raise RuntimeError(error["exception_message"])
+            page.page.wait_for_timeout(6000)  # until the page's messages have gone
+            fit(page)
+            page.page.screenshot(path=PICTURE)
+
+
+if __name__ == "__main__":
+    main()

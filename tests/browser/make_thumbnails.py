@@ -1,0 +1,307 @@
+"""Draw the templates' thumbnails: what the nodes of each workflow do to ToyWorld, in a real ComfyUI.
+
+Run from the repository's root after a workflow's idea changed: PYTHONPATH=tests python tests/browser/make_thumbnails.py
+With words of a name only that thumbnail is made. Round and square heads, three hues and a hazard stand for what real
+adapters hold: ToyWorld is the one trained model that comes with the package.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_bench import STEER_DEFAULTS, Bench
+from comfy_graph import Graph, Link, output
+from comfy_hosts import NEWEST, PACK, source_of
+from PIL import Image, ImageOps
+from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
+from respodiff.trainer.recipe import Recipe
+from respodiff.trainer.run.training import train
+from respodiff.trainer.sheet import BACKGROUND, draw, pixels
+from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
+from respodiff.trainer.toyworld.world import HAZARD, HUES, SHAPES
+from shipped_workflows import (
+    COMPANY,
+    CROSSED,
+    GENDER_SD15,
+    GUARD,
+    HIRES,
+    MIX,
+    RACE_SDXL_WORKFLOW,
+    REGION,
+    SAFE,
+    STEER,
+    SWEEP,
+    WORKFLOWS,
+)
+
+FOLDER = PACK / "workflows"
+ADAPTERS = {"shape": SHAPES, "hue": HUES, "safety": (HAZARD,)}
+SIDE = 480  # pixels of a thumbnail; the page shows it in a square of half that
+BLACK_OF_MASK = 70  # seen on the sheet's background
+SIZE = 128  # of ToyWorld's pictures, as ComfyUI counts a latent's 16
+PERSON, DOCTOR, LAWYER, MECHANIC, TEACHER = (
+    f"a photo of a {who}" for who in ("person", "doctor", "lawyer", "mechanic", "teacher")
+)
+
+Pictures = Sequence[np.ndarray]
+Steering = Callable[[Graph, Link], Link]  # adds the nodes that a MODEL goes through
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of pictures with their labels, under the labels of the columns."""
+
+    rows: Sequence[tuple[str, Pictures]]
+    columns: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A running ComfyUI, and what turns its latents into pictures."""
+
+    bench: Bench
+    base: BaseModel
+
+    def pictures(self, prompt: str, *steering: Steering, images: int = 1) -> Pictures:
+        """One batch of a prompt; the model goes through `steering` in that order."""
+        graph = Graph()
+        model = load_toyworld(graph)
+        for add in steering:
+            model = add(graph, model)
+        return self.run(graph, sampled(graph, model, prompt, empty(graph, images)))
+
+    def run(self, graph: Graph, latent: Link) -> Pictures:
+        graph.add("SaveLatent", samples=latent, filename_prefix="thumbnail")
+        latents = self.bench.latent(graph)
+        with torch.inference_mode():
+            return [pixels(picture) for picture in self.base.decode_latents(latents * self.base.latent_scale)]
+
+
+def load_toyworld(graph: Graph) -> Link:
+    return graph.add("ToyWorldLoader", folder=str(TOYWORLD_FOLDER))
+
+
+def load_adapter(graph: Graph, name: str) -> Link:
+    return graph.add("RespoDiffLoadAdapter", adapter=f"{name}.safetensors")
+
+
+def empty(graph: Graph, images: int = 1, size: int = SIZE) -> Link:
+    return graph.add("EmptyLatentImage", width=size, height=size, batch_size=images)
+
+
+def sampled(graph: Graph, model: Link, prompt: str, latent: Link, **more: Any) -> Link:
+    settings = {"seed": 17, "steps": 50, "cfg": 7.5, "denoise": 1.0} | more
+    conditions = {
+        side: graph.add("ToyWorldPrompts", folder=str(TOYWORLD_FOLDER), prompts=text)
+        for side, text in (("positive", prompt), ("negative", ""))
+    }
+    return graph.add(
+        "KSampler",
+        model=model,
+        latent_image=latent,
+        sampler_name="ddim",
+        scheduler="ddim_uniform",
+        **conditions,
+        **settings,
+    )
+
+
+def steer(adapter: str, concept: str, strength: float = 1.0, **more: Any) -> Steering:
+    settings = STEER_DEFAULTS | {"concept": concept, "strength": strength} | more
+    return lambda graph, model: graph.add(
+        "RespoDiffSteer", model=model, adapter=load_adapter(graph, adapter), **settings
+    )
+
+
+def safety(graph: Graph, model: Link) -> Link:
+    sliders = {"adapter.concepts": HAZARD, f"adapter.strength of {HAZARD}": 1.0}
+    return graph.add("RespoDiffSafety", model=model, adapter="safety.safetensors", **sliders)
+
+
+def all_of(graph: Graph, adapter: Link) -> Link:
+    return graph.add("RespoDiffFairGroup", adapter=adapter, concept="(all of them)", share=1.0, strength=1.0)
+
+
+def fair(graph: Graph, model: Link, groups: Link, images: int) -> Link:
+    settings = {"none_share": 0.0, "allocation": "balanced", "seed": 0, "batch_size": images}
+    return graph.add("RespoDiffFairBatch", model=model, **{"groups.group0": groups}, **settings)
+
+
+def fair_batch(adapter: str, images: int) -> Steering:
+    return lambda graph, model: fair(graph, model, all_of(graph, load_adapter(graph, adapter)), images)
+
+
+def guarded_batch(prompt: str, images: int) -> Steering:
+    def add(graph: Graph, model: Link) -> Link:
+        adapter = load_adapter(graph, "shape")
+        guarded = graph.add("RespoDiffPromptGuard", prompt=prompt, **{"adapters.adapter0": adapter})
+        return fair(graph, model, all_of(graph, guarded), images)
+
+    return add
+
+
+def crossed(images: int) -> Steering:
+    def add(graph: Graph, model: Link) -> Link:
+        first, second = (all_of(graph, load_adapter(graph, name)) for name in ("shape", "hue"))
+        groups = graph.add("RespoDiffCrossGroups", first=first, second=second, first_scale=1.1, second_scale=0.9)
+        return fair(graph, model, groups, images)
+
+    return add
+
+
+def draw_steer(studio: Studio) -> Sheet:
+    square = steer("shape", "square")
+    rows = [("", [*studio.pictures(who), *studio.pictures(who, square)]) for who in (DOCTOR, TEACHER)]
+    return Sheet(rows, ["without", "square"])
+
+
+def draw_mix(studio: Studio) -> Sheet:
+    def picture(round_: float, amber: float) -> np.ndarray:
+        (drawn,) = studio.pictures(MECHANIC, steer("shape", "round", round_), steer("hue", "amber", amber))
+        return drawn
+
+    return Sheet([(f"amber {y}", [picture(x, y) for x in (0, 1)]) for y in (0, 1)], ["round 0", "round 1"])
+
+
+def draw_gender(studio: Studio) -> Sheet:
+    rows = [
+        ("", [*studio.pictures(who, images=2), *studio.pictures(who, fair_batch("shape", 2), images=2)])
+        for who in (DOCTOR, TEACHER, LAWYER)
+    ]
+    return Sheet(rows, ["without", "", "with", ""])
+
+
+def draw_crossed(studio: Studio) -> Sheet:
+    drawn = studio.pictures(PERSON, crossed(6), images=6)
+    return Sheet([("", drawn[:3]), ("", drawn[3:])], [""] * 3)
+
+
+def draw_hires(studio: Studio) -> Sheet:
+    """The second pass at the size that ToyWorld knows; it knows no larger one."""
+
+    def second_pass(prompt: str, *steering: Steering) -> Pictures:
+        graph = Graph()
+        model = load_toyworld(graph)
+        for add in steering:
+            model = add(graph, model)
+        first = sampled(graph, model, prompt, empty(graph, size=3 * SIZE // 4))
+        larger = graph.add("LatentUpscaleBy", samples=first, upscale_method="bicubic", scale_by=4 / 3)
+        return studio.run(graph, sampled(graph, model, prompt, larger, denoise=0.5))
+
+    square = steer("shape", "square")
+    rows = [("", [*second_pass(who), *second_pass(who, square)]) for who in (TEACHER, LAWYER)]
+    return Sheet(rows, ["without", "square"])
+
+
+def draw_sweep(studio: Studio) -> Sheet:
+    graph = Graph()
+    adapters = {axis: load_adapter(graph, name) for axis, name in (("adapter", "shape"), ("adapter_y", "hue"))}
+    strengths = ("0", "0.5", "1")
+    swept = graph.add(
+        "RespoDiffStrengthSweep",
+        model=load_toyworld(graph),
+        latent=empty(graph),
+        concept="round",
+        strengths=", ".join(strengths),
+        concept_y="amber",
+        strengths_y=", ".join(strengths),
+        same_noise=True,
+        **adapters,
+    )
+    drawn = studio.run(graph, sampled(graph, swept, MECHANIC, output(swept, 1)))
+    rows = [(f"amber {label}", drawn[3 * row : 3 * row + 3]) for row, label in enumerate(strengths)]
+    return Sheet(rows, [f"round {label}" for label in strengths])
+
+
+def draw_region(studio: Studio) -> Sheet:
+    """Square above changes the head; below, where no head is, it does not."""
+    rows = []
+    for top in (0, SIZE // 2):
+        tile = np.full((SIZE, SIZE, 3), BLACK_OF_MASK, np.uint8)
+        tile[top : top + SIZE // 2] = 255
+        pictures = [picture for who in (TEACHER, LAWYER) for picture in studio.pictures(who, square_in_half(top))]
+        rows.append(("", [tile, *pictures]))
+    return Sheet(rows, ["mask", "square", "square"])
+
+
+def square_in_half(top: int) -> Steering:
+    def add(graph: Graph, model: Link) -> Link:
+        none = graph.add("SolidMask", value=0.0, width=SIZE, height=SIZE)
+        half = graph.add("SolidMask", value=1.0, width=SIZE, height=SIZE // 2)
+        mask = graph.add("MaskComposite", destination=none, source=half, x=0, y=top, operation="add")
+        return steer("shape", "square", mask=mask)(graph, model)
+
+    return add
+
+
+def draw_guard(studio: Studio) -> Sheet:
+    rows = []
+    for who in ("doctor", "round doctor", "square doctor"):
+        prompt = f"a photo of a {who}"
+        rows.append((who, studio.pictures(prompt, guarded_batch(prompt, 2), images=2)))
+    return Sheet(rows, ["", ""])
+
+
+def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], Sheet]:
+    def drawn(studio: Studio) -> Sheet:
+        without, with_ = studio.pictures(prompt, images=3), studio.pictures(prompt, *steering, images=3)
+        return Sheet([("without", without), ("with", with_)], [""] * 3)
+
+    return drawn
+
+
+THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
+    STEER.name: draw_steer,
+    MIX.name: draw_mix,
+    GENDER_SD15.name: draw_gender,
+    RACE_SDXL_WORKFLOW.name: without_and_with("a photo of a driver", fair_batch("hue", 3)),
+    CROSSED.name: draw_crossed,
+    SAFE.name: without_and_with("a photo of a person in a mine", safety),
+    COMPANY.name: without_and_with("a photo of a person in a mine", safety, fair_batch("shape", 3)),
+    HIRES.name: draw_hires,
+    SWEEP.name: draw_sweep,
+    REGION.name: draw_region,
+    GUARD.name: draw_guard,
+}
+
+
+def train_adapters(folder: Path, *names: str) -> None:
+    """As anyone would, by ToyWorld's presets: some of ADAPTERS, or all."""
+    for name in names or ADAPTERS:
+        recipe = {
+            "base": TOYWORLD,
+            "output": str(folder / f"{name}.safetensors"),
+            "concepts": [{"preset": f"toyworld/{concept}"} for concept in ADAPTERS[name]],
+            "training": {"device": "cpu"},
+            "saving": {"tensorboard": False},
+        }
+        train(Recipe.of(recipe))
+
+
+def thumbnail(sheet: Sheet) -> Image.Image:
+    drawn = draw(sheet.rows, sheet.columns, SIDE // len(sheet.columns))
+    return ImageOps.pad(drawn, (SIDE, SIDE), Image.Resampling.LANCZOS, BACKGROUND)
+
+
+def main() -> None:
+    wanted = " ".join(sys.argv[1:]).lower()
+    with tempfile.TemporaryDirectory() as tmp:
+        server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp), TOYWORLD_FOLDER)
+        train_adapters(server.base_directory / "models" / "respodiff")
+        with server:
+            studio = Studio(Bench(server), load_base(TOYWORLD))
+            for name in (workflow.name for workflow in WORKFLOWS):
+                if wanted in name.lower():
+                    print(name)
+                    thumbnail(THUMBNAILS[name](studio)).save(FOLDER / f"{name}.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main()
