@@ -120,9 +120,7 @@ def eval_(
     The same command goes on where it was stopped. Several GPUs: accelerate launch -m respodiff.trainer eval ...
     """
     with explained():
-        quieten_libraries()
         from .evaluation.recipe import EvalRecipe, read_recipe
-        from .evaluation.run import evaluate
 
         values = read_recipe(recipe) if recipe else {}
         own = _settings(adapter or [], strength or [], unsteered)
@@ -168,6 +166,9 @@ def eval_(
         if "output" not in values:
             values["output"] = f"out/eval/{_run_name(protocol, values)}"
         plan = EvalRecipe.of(values)
+        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
+        from .evaluation.run import evaluate
+
         results = evaluate(plan, restart=restart)
         if results and is_speaker():
             from .evaluation.summary import figures_line, summary

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..respodiff_core.adapter import SUFFIX
 from ..respodiff_core.errors import RespoDiffError
 
 
 def check_suffix(output: Path) -> None:
     """Raise RespoDiffError unless the name is an adapter's."""
+    from ..respodiff_core.adapter import SUFFIX  # loads torch, for which `respodiff --help` must not wait
+
     if output.suffix != SUFFIX:
         raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
 

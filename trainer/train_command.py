@@ -138,12 +138,8 @@ def train(
     Ctrl-C stops and keeps everything; --resume goes on. Several GPUs: accelerate launch -m respodiff.trainer train ...
     """
     with explained():
-        from .base.model import TOYWORLD
-        from .plan import assemble, show_plan
-        from .run.folder import RunFolder
-        from .run.training import train as run
+        from .plan import assemble
 
-        quieten_libraries()
         plan = assemble(
             recipe,
             presets=preset or [],
@@ -183,9 +179,16 @@ def train(
                 "about": {"author": author, "license": license_},
             },
         )
+        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
         if dry_run:
+            from .dry_run import show_plan
+
             show_plan(plan)
             return
+        from .base.model import TOYWORLD
+        from .run.folder import RunFolder
+        from .run.training import train as run
+
         path = run(plan, resume=resume, restart=restart, force=force)
         if is_speaker():
             typer.echo(f"Wrote {path}: {', '.join(concept.name for concept in plan.concepts)}")

@@ -84,6 +84,20 @@ def test_without_arguments_it_explains_itself():
     assert "demo" in run("--help").output
 
 
+@pytest.mark.parametrize(
+    ("module", "unasked"),
+    [
+        ("cli", {"torch", "diffusers", "transformers", "huggingface_hub"}),
+        ("plan", {"diffusers", "transformers", "huggingface_hub"}),
+        ("evaluation.recipe", {"diffusers", "transformers", "huggingface_hub"}),
+    ],
+)
+def test_help_and_typos_do_not_wait_for_libraries(module, unasked):
+    code = f"import sys, respodiff.trainer.{module}; print(*{unasked} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
 def test_without_its_libraries_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"respodiff\[train\]"):
