@@ -185,6 +185,14 @@ class ComfyPage:
         """Wait until a JavaScript expression is true."""
         self.page.wait_for_function(f"() => !!({condition})", timeout=1000 * timeout)
 
+    def run(self, node: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Press Run and wait: the error, if any, and the pictures that a node shows."""
+        assert self.queue(), "the server did not accept the graph"
+        self.wait(f"app.lastExecutionError || app.nodeOutputs[{node}]?.images?.length")
+        return self.js("() => app.lastExecutionError ?? null"), self.js(
+            "(id) => app.nodeOutputs[id]?.images ?? []", node
+        )
+
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.wait_for_timeout(300)

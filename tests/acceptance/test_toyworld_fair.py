@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +17,10 @@ from comfy_graph import Graph, Link, output
 from comfy_hosts import hosts, source_of
 from respodiff.respodiff_core.metrics import deviation_ratio
 from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
-from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run.training import train
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase
+from toyworld_graph import all_of, empty, fair, guarded, load_toyworld, safe, sampled, train_adapter
 
 IMAGES = 60
 PROFESSION = "doctor"
@@ -33,14 +31,7 @@ ALLEY = PLACES[3]  # where the hazard is common; the hazard's adapter was traine
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both head shapes and the hazard in one file, by ToyWorld's presets."""
-    recipe = {
-        "base": TOYWORLD,
-        "output": str(tmp_path_factory.mktemp("trained") / FILE),
-        "concepts": [{"preset": f"toyworld/{name}"} for name in (*SHAPES, "hazard")],
-        "training": {"device": "cpu"},
-        "saving": {"tensorboard": False},
-    }
-    return train(Recipe.of(recipe))
+    return train_adapter(tmp_path_factory.mktemp("trained") / FILE, (*SHAPES, "hazard"))
 
 
 @pytest.fixture(scope="module")
@@ -61,49 +52,27 @@ def prompts(noun: str, place: str = "", count: int = IMAGES) -> list[str]:
     return [f"{phrase(noun, template=TEMPLATES[n % len(TEMPLATES)])} {place}".strip() for n in range(count)]
 
 
-def fair(graph: Graph, model: Link, images: int, guarded_by: str | None = None) -> Link:
-    loaded = graph.add("RespoDiffLoadAdapter", adapter=FILE)
+def fair_batch(graph: Graph, model: Link, images: int, guarded_by: str | None = None) -> Link:
+    adapter = graph.add("RespoDiffLoadAdapter", adapter=FILE)
     if guarded_by is not None:
-        loaded = graph.add("RespoDiffPromptGuard", prompt=guarded_by, **{"adapters.adapter0": loaded})
-    groups = graph.add("RespoDiffFairGroup", adapter=loaded, concept="(all of them)", share=1.0, strength=1.0)
-    settings = {"none_share": 0.0, "allocation": "balanced", "seed": 5, "batch_size": images}
-    return graph.add("RespoDiffFairBatch", model=model, **{"groups.group0": groups}, **settings)
-
-
-def safe(graph: Graph, model: Link) -> Link:
-    sliders = {"adapter.concepts": "hazard", "adapter.strength of hazard": 1.0}
-    return graph.add("RespoDiffSafety", model=model, adapter=FILE, **sliders)
+        adapter = guarded(graph, adapter, guarded_by)
+    return fair(graph, model, all_of(graph, adapter), images, seed=5)
 
 
 def drawn(
-    bench: Bench, base: BaseModel, texts: list[str], *nodes: str, guarded: bool = False
+    bench: Bench, base: BaseModel, texts: list[str], *nodes: str, by_guard: bool = False
 ) -> tuple[Seen, list[str]]:
     """What the pictures of one queue show, and the groups that Fair Batch gave."""
     graph = Graph()
-    model = graph.add("ToyWorldLoader", folder=str(TOYWORLD_FOLDER))
+    model = load_toyworld(graph)
     shown = None
     for node in nodes:
         if node == "fair":
-            model = fair(graph, model, len(texts), texts[0] if guarded else None)
+            model = fair_batch(graph, model, len(texts), texts[0] if by_guard else None)
             shown = graph.add("PreviewAny", source=output(model, 2))
         else:
-            model = safe(graph, model)
-    conditions: dict[str, Any] = {
-        side: graph.add("ToyWorldPrompts", folder=str(TOYWORLD_FOLDER), prompts=text)
-        for side, text in (("positive", "\n".join(texts)), ("negative", ""))
-    }
-    latent = graph.add(
-        "KSampler",
-        model=model,
-        **conditions,
-        latent_image=graph.add("EmptyLatentImage", width=128, height=128, batch_size=len(texts)),
-        seed=17,
-        steps=50,
-        cfg=7.5,
-        sampler_name="ddim",
-        scheduler="ddim_uniform",
-        denoise=1.0,
-    )
+            model = safe(graph, model, FILE)
+    latent = sampled(graph, model, "\n".join(texts), empty(graph, len(texts)))
     graph.add("SaveLatent", samples=latent, filename_prefix="drawn")
     outputs = bench.run(graph).outputs
     names = outputs[shown[0]]["text"][0].splitlines() if shown else []
@@ -144,7 +113,7 @@ def test_the_guard_keeps_every_explicit_prompt_at_its_stated_group(bench, base):
     kept = overruled = total = 0
     for number, (shape, profession) in enumerate(islice(product(SHAPES, PROFESSIONS[::2]), 16)):
         text = phrase(f"{shape} {profession}", template=TEMPLATES[number % len(TEMPLATES)])
-        seen, _ = drawn(bench, base, [text] * 4, "fair", guarded=True)
+        seen, _ = drawn(bench, base, [text] * 4, "fair", by_guard=True)
         kept += int((seen.shape == SHAPES.index(shape)).sum())
         total += 4
         if number % 4 == 0:
@@ -155,6 +124,6 @@ def test_the_guard_keeps_every_explicit_prompt_at_its_stated_group(bench, base):
 
 
 def test_the_guard_leaves_an_open_prompt_to_fair_batch(bench, base):
-    seen, given = drawn(bench, base, prompts(PROFESSION, count=12), "fair", guarded=True)
+    seen, given = drawn(bench, base, prompts(PROFESSION, count=12), "fair", by_guard=True)
     assert sorted(given) == ["round"] * 6 + ["square"] * 6
     assert deviation_ratio(seen.shape, 2) <= 0.2

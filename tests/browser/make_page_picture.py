@@ -11,9 +11,10 @@ from pathlib import Path
 
 from comfy_hosts import NEWEST, PACK, source_of
 from comfy_page import browser, open_page, prepare
-from make_thumbnails import DOCTOR, SIZE, train_adapters
+from make_thumbnails import DOCTOR, train_adapters
 from respodiff.trainer.base.model import TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
+from toyworld_graph import SIZE
 from workflow_drawing import Column, Group, Node, Workflow, draw, fit
 
 PICTURE = PACK / "docs" / "images" / "page.png"
@@ -126,10 +127,8 @@ def main() -> None:
         prepare(server, **{"Comfy.Graph.CanvasMenu": False})
         with server, browser() as chrome, open_page(chrome, server, WINDOW) as page:
             nodes = draw(page, WORKFLOW)
-            if not page.queue():
-                raise RuntimeError("ComfyUI did not accept the workflow")
-            page.wait(f"app.lastExecutionError || app.nodeOutputs[{nodes['grid']}]?.images?.length", 500)
-            if error := page.js("() => app.lastExecutionError ?? null"):
+            error, _ = page.run(nodes["grid"])
+            if error is not None:
                 raise RuntimeError(error["exception_message"])
             page.page.wait_for_timeout(6000)  # until the page's messages have gone
             fit(page)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from comfy_graph import Graph, Link, output
 from comfy_hosts import NEWEST, PACK, source_of
 from PIL import Image, ImageOps
 from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
-from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run.training import train
 from respodiff.trainer.sheet import BACKGROUND, draw, pixels
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import HAZARD, HUES, SHAPES
@@ -40,12 +38,12 @@ from shipped_workflows import (
     SWEEP,
     WORKFLOWS,
 )
+from toyworld_graph import SIZE, all_of, empty, fair, guarded, load_toyworld, safe, sampled, train_adapter
 
 FOLDER = PACK / "workflows"
 ADAPTERS = {"shape": SHAPES, "hue": HUES, "safety": (HAZARD,)}
 SIDE = 480  # pixels of a thumbnail; the page shows it in a square of half that
 BLACK_OF_MASK = 70  # seen on the sheet's background
-SIZE = 128  # of ToyWorld's pictures, as ComfyUI counts a latent's 16
 PERSON, DOCTOR, LAWYER, MECHANIC, TEACHER = (
     f"a photo of a {who}" for who in ("person", "doctor", "lawyer", "mechanic", "teacher")
 )
@@ -72,10 +70,7 @@ class Studio:
     def pictures(self, prompt: str, *steering: Steering, images: int = 1) -> Pictures:
         """One batch of a prompt; the model goes through `steering` in that order."""
         graph = Graph()
-        model = load_toyworld(graph)
-        for add in steering:
-            model = add(graph, model)
-        return self.run(graph, sampled(graph, model, prompt, empty(graph, images)))
+        return self.run(graph, sampled(graph, steered(graph, steering), prompt, empty(graph, images)))
 
     def run(self, graph: Graph, latent: Link) -> Pictures:
         graph.add("SaveLatent", samples=latent, filename_prefix="thumbnail")
@@ -84,33 +79,15 @@ class Studio:
             return [pixels(picture) for picture in self.base.decode_latents(latents * self.base.latent_scale)]
 
 
-def load_toyworld(graph: Graph) -> Link:
-    return graph.add("ToyWorldLoader", folder=str(TOYWORLD_FOLDER))
+def steered(graph: Graph, steering: Iterable[Steering]) -> Link:
+    model = load_toyworld(graph)
+    for add in steering:
+        model = add(graph, model)
+    return model
 
 
 def load_adapter(graph: Graph, name: str) -> Link:
     return graph.add("RespoDiffLoadAdapter", adapter=f"{name}.safetensors")
-
-
-def empty(graph: Graph, images: int = 1, size: int = SIZE) -> Link:
-    return graph.add("EmptyLatentImage", width=size, height=size, batch_size=images)
-
-
-def sampled(graph: Graph, model: Link, prompt: str, latent: Link, **more: Any) -> Link:
-    settings = {"seed": 17, "steps": 50, "cfg": 7.5, "denoise": 1.0} | more
-    conditions = {
-        side: graph.add("ToyWorldPrompts", folder=str(TOYWORLD_FOLDER), prompts=text)
-        for side, text in (("positive", prompt), ("negative", ""))
-    }
-    return graph.add(
-        "KSampler",
-        model=model,
-        latent_image=latent,
-        sampler_name="ddim",
-        scheduler="ddim_uniform",
-        **conditions,
-        **settings,
-    )
 
 
 def steer(adapter: str, concept: str, strength: float = 1.0, **more: Any) -> Steering:
@@ -121,17 +98,7 @@ def steer(adapter: str, concept: str, strength: float = 1.0, **more: Any) -> Ste
 
 
 def safety(graph: Graph, model: Link) -> Link:
-    sliders = {"adapter.concepts": HAZARD, f"adapter.strength of {HAZARD}": 1.0}
-    return graph.add("RespoDiffSafety", model=model, adapter="safety.safetensors", **sliders)
-
-
-def all_of(graph: Graph, adapter: Link) -> Link:
-    return graph.add("RespoDiffFairGroup", adapter=adapter, concept="(all of them)", share=1.0, strength=1.0)
-
-
-def fair(graph: Graph, model: Link, groups: Link, images: int) -> Link:
-    settings = {"none_share": 0.0, "allocation": "balanced", "seed": 0, "batch_size": images}
-    return graph.add("RespoDiffFairBatch", model=model, **{"groups.group0": groups}, **settings)
+    return safe(graph, model, "safety.safetensors")
 
 
 def fair_batch(adapter: str, images: int) -> Steering:
@@ -140,9 +107,8 @@ def fair_batch(adapter: str, images: int) -> Steering:
 
 def guarded_batch(prompt: str, images: int) -> Steering:
     def add(graph: Graph, model: Link) -> Link:
-        adapter = load_adapter(graph, "shape")
-        guarded = graph.add("RespoDiffPromptGuard", prompt=prompt, **{"adapters.adapter0": adapter})
-        return fair(graph, model, all_of(graph, guarded), images)
+        adapter = guarded(graph, load_adapter(graph, "shape"), prompt)
+        return fair(graph, model, all_of(graph, adapter), images)
 
     return add
 
@@ -188,9 +154,7 @@ def draw_hires(studio: Studio) -> Sheet:
 
     def second_pass(prompt: str, *steering: Steering) -> Pictures:
         graph = Graph()
-        model = load_toyworld(graph)
-        for add in steering:
-            model = add(graph, model)
+        model = steered(graph, steering)
         first = sampled(graph, model, prompt, empty(graph, size=3 * SIZE // 4))
         larger = graph.add("LatentUpscaleBy", samples=first, upscale_method="bicubic", scale_by=4 / 3)
         return studio.run(graph, sampled(graph, model, prompt, larger, denoise=0.5))
@@ -273,16 +237,9 @@ THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
 
 
 def train_adapters(folder: Path, *names: str) -> None:
-    """As anyone would, by ToyWorld's presets: some of ADAPTERS, or all."""
+    """Some of ADAPTERS, or all."""
     for name in names or ADAPTERS:
-        recipe = {
-            "base": TOYWORLD,
-            "output": str(folder / f"{name}.safetensors"),
-            "concepts": [{"preset": f"toyworld/{concept}"} for concept in ADAPTERS[name]],
-            "training": {"device": "cpu"},
-            "saving": {"tensorboard": False},
-        }
-        train(Recipe.of(recipe))
+        train_adapter(folder / f"{name}.safetensors", ADAPTERS[name])
 
 
 def thumbnail(sheet: Sheet) -> Image.Image:

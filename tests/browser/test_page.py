@@ -112,9 +112,7 @@ def set_values(page: ComfyPage) -> dict[int, dict[str, Any]]:
 def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Queue the graph and wait: the error, if any, and the saved pictures."""
     (saver,) = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages")]
-    assert page.queue()
-    page.wait(f"app.lastExecutionError || app.nodeOutputs[{saver}]?.images?.length")
-    return page.js("() => app.lastExecutionError ?? null"), page.js("(id) => app.nodeOutputs[id]?.images ?? []", saver)
+    return page.run(saver)
 
 
 def failure(page: ComfyPage) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from PIL import Image
 from respodiff.respodiff_core.adapter import Adapter, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer import toyworld
-from respodiff.trainer.base.model import TOYWORLD, load_base
+from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, load_base
 from respodiff.trainer.comfyui.results import NodeFailed
 from respodiff.trainer.sheet import pixels
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI
+from toyworld_graph import SIZE, conditions, load_toyworld
 
-MODEL = Path(toyworld.__file__).parent / "model"
 PROBES = Path(__file__).parent / "probe_nodes"
 PROMPTS = ["a photo of a doctor", "a violet nurse in a park", "a scene with a hazard"]
 H_SHAPE = (96, 4, 4)
@@ -30,7 +29,7 @@ FIRST_TIMESTEP = 981  # of 50
 
 @pytest.fixture(scope="module")
 def server(host, models, tmp_path_factory) -> Iterator[ToyWorldInComfyUI]:
-    toyworld_host = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"), MODEL)
+    toyworld_host = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"), TOYWORLD_FOLDER)
     toyworld_host.link_node_pack(PROBES, "probe_nodes")
     (toyworld_host.base_directory / "models" / "diffusion_models").symlink_to(models / "diffusion_models")
     with toyworld_host:
@@ -44,7 +43,7 @@ def bench(server) -> Bench:
 
 @pytest.fixture(scope="module")
 def pipeline() -> StableDiffusionPipeline:
-    pipeline = StableDiffusionPipeline.from_pretrained(MODEL).to(torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(TOYWORLD_FOLDER).to(torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, set_alpha_to_one=True)  # as ComfyUI ends
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -55,10 +54,6 @@ def adapter() -> Adapter:
     generator = torch.Generator().manual_seed(5)
     ram, sam = (Transform.of({"": scale * torch.randn(H_SHAPE, generator=generator)}) for scale in (1.0, 0.5))
     return Adapter("toyworld", {"square": Concept(ConceptInfo("square"), ram, sam)}, "epsilon")
-
-
-def load_toyworld(graph: Graph) -> Link:
-    return graph.add("ToyWorldLoader", folder=str(MODEL))
 
 
 def load_adapter(graph: Graph) -> Link:
@@ -76,11 +71,10 @@ def one_step(bench: Bench, graph: Graph, model: Link, prompts: list[str]) -> dic
         graph,
         graph.add("ProbeRecord", model=model, name="record"),
         "toyworld",
-        size=(128, 128),
+        size=(SIZE, SIZE),
         batch=len(prompts),
         steps=1,
-        positive=graph.add("ToyWorldPrompts", folder=str(MODEL), prompts="\n".join(prompts)),
-        negative=graph.add("ToyWorldPrompts", folder=str(MODEL), prompts=""),
+        **conditions(graph, "\n".join(prompts)),
     )
     bench.run(graph)
     (call,) = bench.record()
@@ -159,10 +153,13 @@ def test_one_server_samples_again_and_again(server, adapter, tmp_path):
 @torch.inference_mode()
 def test_pictures_are_those_that_the_trainer_decodes(bench):
     graph = Graph()
-    positive, negative = (graph.add("ToyWorldPrompts", folder=str(MODEL), prompts=text) for text in (PROMPTS[0], ""))
-    settings = {"size": (128, 128), "steps": 2, "positive": positive, "negative": negative}
+    settings = {"size": (SIZE, SIZE), "steps": 2} | conditions(graph, PROMPTS[0])
     latent = sample(graph, load_toyworld(graph), "toyworld", **settings)
-    graph.add("SaveImage", images=graph.add("ToyWorldDecode", folder=str(MODEL), samples=latent), filename_prefix="one")
+    graph.add(
+        "SaveImage",
+        images=graph.add("ToyWorldDecode", folder=str(TOYWORLD_FOLDER), samples=latent),
+        filename_prefix="one",
+    )
     outputs = bench.run(graph).outputs
     (saved,) = outputs[graph.id_of("SaveImage")]["images"]
     with Image.open(bench.server.output_path(saved)) as picture:
