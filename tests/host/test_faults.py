@@ -89,8 +89,9 @@ class TestUnloading:
     def test_between_runs_changes_nothing(self, bench):
         bench.save_adapter(make_adapter("sd15"))
         before = self.latents(bench)
-        bench.server.free_memory()
-        assert all(map(torch.equal, before, self.latents(bench)))
+        for results in (False, True):
+            bench.server.free_memory(results)
+            assert all(map(torch.equal, before, self.latents(bench)))
 
     def latents(self, bench: Bench) -> list[torch.Tensor]:
         return [latent(bench, model, steps=1, batch=2) for model in (fair, unsteered)]

@@ -74,13 +74,13 @@ class ComfyClient:
         """Stop the graph that runs now."""
         self.post_json("/interrupt", {})
 
-    def free_memory(self) -> None:
-        """Unload models and forget cached results: done before the next graph runs.
+    def free_memory(self, results: bool = True) -> None:
+        """Unload models and, with `results`, forget cached ones: done before the next graph runs.
 
         ComfyUI notes the two wishes one after the other, and may take the next graph before it follows the second.
         After a graph it always follows what it has noted, so a small one is run here.
         """
-        self.post_json("/free", {"unload_models": True, "free_memory": True})
+        self.post_json("/free", {"unload_models": True, "free_memory": results})
         self.run({"1": {"class_type": "PreviewAny", "inputs": {"source": "memory is freed after this"}}})
 
     def _call(self, request: urllib.request.Request) -> Any:
