@@ -24,8 +24,11 @@ FLAGS = (
 )
 SIZE = (1600, 900)
 SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
-READY = """() => !!(window.app && app.graph && app.extensionManager && window.LiteGraph
-    && LiteGraph.registered_node_types.KSampler && LiteGraph.registered_node_types.LoadImage)"""
+# What the page finds of an earlier visit: without it, it opens ComfyUI's own first graph, whose models it looks for on
+# the web for as long as that takes, with errors in the console.
+LEFT_OPEN = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4, "extra": {"left": True}}
+# That graph is open, and the page listens to what is selected: the last thing it sets up.
+READY = "() => !!(window.app?.graph?.extra?.left && app.canvas.onSelectionChange)"
 # As on a second visit: without the dialog of templates that covers the graph.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
@@ -67,13 +70,13 @@ def prepare(server: ComfyServer, **settings: Any) -> None:
 
 @contextmanager
 def open_page(chrome: Browser, server: ComfyServer, size: tuple[int, int] = SIZE) -> Iterator[ComfyPage]:
-    """The page with an empty graph, as in a new browser."""
+    """The page with an empty graph, as it was left."""
     context = chrome.new_context(viewport={"width": size[0], "height": size[1]})
+    context.add_init_script(f"localStorage.setItem('workflow', JSON.stringify({json.dumps(LEFT_OPEN)}))")
     try:
         opened = ComfyPage(context.new_page(), server)
         opened.page.goto(server.url)
         opened.page.wait_for_function(READY, timeout=60_000)
-        opened.page.wait_for_timeout(500)  # until the page has opened its first graph
         opened.clear()
         yield opened
     finally:
