@@ -49,16 +49,18 @@ class Bench:
         (saved,) = output["latents"]
         return load_file(self.server.output_path(saved))["latent_tensor"]
 
-    def interrupt_midway(self, graph: Graph, after: int = 1) -> int:
-        """Run a graph with one ProbeSteps, stop it in the middle of sampling; how many UNet calls there were."""
-        name = graph[graph.id_of("ProbeSteps")]["inputs"]["name"]
-        steps = self.server.base_directory / "output" / f"{name}.steps"
+    def interrupt_midway(self, graph: Graph) -> int:
+        """Run a graph with one ProbeSteps, stop it in the UNet's second call; how many calls there were in the end."""
+        inputs = graph[graph.id_of("ProbeSteps")]["inputs"]
+        inputs["wait_at"] = 2
+        steps = self.server.base_directory / "output" / f"{inputs['name']}.steps"
         prompt = self.server.queue(graph)
         deadline = time.monotonic() + 60
-        while not (steps.exists() and steps.stat().st_size > after):
+        while not (steps.exists() and steps.stat().st_size == inputs["wait_at"]):
             assert time.monotonic() < deadline, "sampling has not begun"
             time.sleep(0.002)
         self.server.interrupt()
+        steps.with_suffix(".go").touch()
         result = self.server.wait(prompt)
         assert result.status == "interrupted"
         assert result.error is not None

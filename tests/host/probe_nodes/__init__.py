@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import time
 
 import folder_paths
 import torch
@@ -191,18 +192,26 @@ class ProbeOperations(FreshProbe):
 
 
 class ProbeSteps(Probe):
-    """Writes a byte into output/<name>.steps at each call of the UNet, so that a test sees how far sampling is."""
+    """Writes a byte into output/<name>.steps at each call of the UNet, so that a test sees how far sampling is.
+
+    The call `wait_at` (from 1) waits until there is an output/<name>.go, so that a test can act in the middle.
+    """
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",), "name": ("STRING", {"default": "steps"})}}
+        required = {"model": ("MODEL",), "name": ("STRING", {"default": "steps"})}
+        return {"required": required, "optional": {"wait_at": ("INT", {"default": 0})}}
 
-    def run(self, model, name):
-        path = os.path.join(folder_paths.get_output_directory(), name + ".steps")
+    def run(self, model, name, wait_at=0):
+        path = os.path.join(folder_paths.get_output_directory(), name)
 
         def diffusion_model(executor, *args, **kwargs):
-            with open(path, "ab") as file:
+            with open(path + ".steps", "ab") as file:
                 file.write(b".")
+                call = file.tell()
+            deadline = time.monotonic() + 60
+            while call == wait_at and not os.path.exists(path + ".go") and time.monotonic() < deadline:
+                time.sleep(0.002)
             return executor(*args, **kwargs)
 
         counted = model.clone()
