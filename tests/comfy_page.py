@@ -27,8 +27,9 @@ SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
 # What the page finds of an earlier visit: without it, it opens ComfyUI's own first graph, whose models it looks for on
 # the web for as long as that takes, with errors in the console.
 LEFT_OPEN = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4, "extra": {"left": True}}
-# That graph is open, and the page listens to what is selected: the last thing it sets up.
-READY = "() => !!(window.app?.graph?.extra?.left && app.canvas.onSelectionChange)"
+# That graph is open, the page listens to what is selected, and nothing that says "wait" lies over the graph any more.
+READY = """() => !!(window.app?.graph?.extra?.left && app.canvas.onSelectionChange)
+    && document.elementFromPoint(innerWidth / 2, innerHeight / 2) === app.canvas.canvas"""
 # As on a second visit: without the dialog of templates that covers the graph.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
@@ -167,7 +168,12 @@ class ComfyPage:
         """Open a workflow in place of the graph."""
         self.clear()
         self.js("(workflow) => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_timeout(200)
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait until the page has drawn the graph as it is: only then do widgets have their places."""
+        self.js("() => app.canvas.setDirty(true, true)")
+        self.js("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def nodes(self, type_: str) -> list[int]:
         return self.js("(type) => app.graph._nodes.filter((n) => n.type === type).map((n) => n.id)", type_)

@@ -37,7 +37,8 @@ def mixer(page: ComfyPage) -> int:
 
 
 def slider_x(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
-    """Where on the screen a slider has that value."""
+    """Where on the screen a slider has that value, once it is drawn."""
+    page.wait(f"app.graph.getNodeById({node}).widgets.find((w) => w.name === {json.dumps(name)})?.y > 0")
     x, y = page.js(
         """(id, name, value) => {
             const node = app.graph.getNodeById(id)
@@ -132,7 +133,7 @@ def test_all_nodes_can_be_added(page):
 def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
     page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true) }")
     steer = page.add("RespoDiffSteer", (300, 200))
-    page.page.wait_for_timeout(300)
+    page.drawn()
     strength = widget(page, steer, "strength")
     options = strength["options"]
     assert (strength["type"], strength["value"]) == ("slider", 1)
@@ -148,7 +149,7 @@ def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
 def test_the_mixers_sliders_hit_0_and_1(page):
     page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true) }")
     node = page.add(MIXER, (300, 200), adapter="gender.safetensors")
-    page.page.wait_for_timeout(300)
+    page.drawn()
     for value in (1, 0, -1, 0.5, 0):
         page.page.mouse.move(*slider_x(page, node, "adapter.strength of woman", -0.5))
         page.page.mouse.down()
@@ -290,6 +291,7 @@ class TestWorkflows:
     def test_opens_comes_back_from_saving_and_runs(self, page, workflow):
         """As it ships, but smaller: no node or file missing, no error in the console, a picture, nothing lost."""
         content = json.loads(workflow.read_text("utf-8"))
+        page.page.wait_for_load_state("networkidle")  # what opening the page asks for and does not get is ComfyUI's own
         page.console.clear()
         page.load(content)
         page.page.wait_for_timeout(1000)
