@@ -7,6 +7,7 @@ Begins from the corpus in tests/fuzz/corpus and from good files. A file that bre
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import sys
 import tempfile
@@ -45,6 +46,7 @@ def main() -> None:
         f"-seed={asked.seed}",
         f"-max_len={LONGEST}",
         "-timeout=20",
+        f"-rss_limit_mb={2048 + inherited_mb()}",
         f"-artifact_prefix={asked.found / asked.target}-",
         "-print_final_stats=1",
         *map(str, places),
@@ -56,6 +58,11 @@ def main() -> None:
         atheris.Fuzz()
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def inherited_mb() -> int:
+    """The most memory that getrusage, by which libFuzzer limits, begins with: that of the process which began this."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 if __name__ == "__main__":
