@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # ComfyUI trees and small checkpoints; `make clean` removes them.
 export RESPODIFF_CACHE ?= $(CURDIR)/.cache
+# A slow network is waited for; pip knows these, wherever it is called.
+export PIP_RETRIES ?= 10
+export PIP_DEFAULT_TIMEOUT ?= 60
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
 # Two parts of the tests at a time, each on one core: two threads on such small tensors mostly wait for each other.
@@ -89,7 +92,8 @@ browser:
 	@[ -n "$$CHROMIUM" ] || command -v chromium chromium-browser google-chrome >/dev/null || { \
 		echo "Installing Chromium for the tests in ComfyUI's page ..."; \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
-		$$as_root apt-get update -qq && $$as_root apt-get install -y -qq chromium >/dev/null; } || { \
+		apt="$$as_root apt-get -qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300"; \
+		$$apt update && $$apt install -y chromium >/dev/null; } || { \
 		echo "No Chromium found and none could be installed: install one, or set CHROMIUM=/path/to/it."; exit 1; }
 
 clean:
