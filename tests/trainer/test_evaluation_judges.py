@@ -142,7 +142,7 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
     ],
 )
 def test_a_judge_that_cannot_be_had_is_said_before_anything_is_drawn(models, tmp_path, judging, said, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(RespoDiffError, match=said):
         evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", judging=judging), shown=False)
     assert not (tmp_path / "out" / "pictures").exists()

@@ -11,7 +11,7 @@ import pytest
 from respodiff.respodiff_core.adapter import read
 from respodiff.trainer.run.folder import RunFolder
 from safetensors import SafetensorError, safe_open
-from trainer_runs import Trainer, two_processes
+from trainer_runs import Trainer, two_processes, undated
 
 SETTINGS = (
     "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square",
@@ -33,7 +33,7 @@ def uninterrupted(tmp_path_factory) -> bytes:
     trainer = Trainer(tmp_path_factory.mktemp("whole"))
     done = trainer.here(*SETTINGS, "-o", "whole.safetensors")
     assert done.returncode == 0, done.stderr
-    return trainer.path("whole.safetensors").read_bytes()
+    return undated(trainer.path("whole.safetensors"))
 
 
 def test_killed_at_random_points_it_ends_with_the_same_file(trainer, uninterrupted):
@@ -59,7 +59,7 @@ def test_killed_at_random_points_it_ends_with_the_same_file(trainer, uninterrupt
         if process.returncode == 0:
             break
     assert kills >= 1
-    assert output.read_bytes() == uninterrupted
+    assert undated(output) == uninterrupted
     assert not RunFolder(output).path.exists()
 
 
@@ -77,7 +77,7 @@ def test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on(trainer, uninterr
     assert not output.exists()
     done = trainer.here(*SETTINGS, "-o", output, "--resume")
     assert done.returncode == 0, done.stderr
-    assert output.read_bytes() == uninterrupted
+    assert undated(output) == uninterrupted
 
 
 def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
@@ -119,10 +119,10 @@ def test_two_processes_learn_what_one_learns_with_the_doubled_batch(trainer):
 
 def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
     output = trainer.path("two.safetensors")
-    settings = (*TWO, "--batch", 2, "--pool", 4, "-o", output)
+    settings = (*TWO, "--steps", 40, "--batch", 2, "--pool", 4, "-o", output)  # long enough to be stopped
     whole = trainer.run(*settings, launcher=two_processes("train"))
     assert whole.returncode == 0, whole.stderr[-3000:]
-    expected = output.read_bytes()
+    expected = undated(output)
     output.unlink()
     process = trainer.start(*settings, launcher=two_processes("train"))
     while progress(output) is None and process.poll() is None:
@@ -132,7 +132,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
     assert "Go on with --resume" in err, err[-3000:]
     done = trainer.run(*settings, "--resume", launcher=two_processes("train"))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert output.read_bytes() == expected
+    assert undated(output) == expected
 
 
 def test_two_processes_give_up_together(trainer):

@@ -91,7 +91,7 @@ def test_a_published_data_set_is_read_by_its_columns(tmp_path):
 
 
 def test_a_data_set_that_cannot_be_had_says_what_to_do(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(RespoDiffError, match=r"data set nobody/nothing cannot be had .*file with the column caption"):
         protocols.published_rows("nobody/nothing", "train", ("caption",))
 
