@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from respodiff.respodiff_core.fair_groups import FairGroup
-from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, load_base
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.evaluation.asked import Asked
 from respodiff.trainer.evaluation.drawing import Job, Painter, batches, draw_missing
 from respodiff.trainer.evaluation.pictures import PictureFolder

@@ -17,7 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..respodiff_core.fair_groups import FairGroup
-from .base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
+from .base.model import BaseModel, load_base
+from .base.spec import TOYWORLD, TOYWORLD_FOLDER
 from .comfyui.source import fetch, users_own
 from .evaluation.asked import Asked
 from .evaluation.figures import ACCURACY, DEVIATION, SettingFigures

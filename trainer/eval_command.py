@@ -120,6 +120,8 @@ def eval_(
     The same command goes on where it was stopped. Several GPUs: accelerate launch -m respodiff.trainer eval ...
     """
     with explained():
+        from ..respodiff_core.adapter import peek
+        from .base.spec import locate
         from .evaluation.recipe import EvalRecipe, read_recipe
 
         values = read_recipe(recipe) if recipe else {}
@@ -166,6 +168,10 @@ def eval_(
         if "output" not in values:
             values["output"] = f"out/eval/{_run_name(protocol, values)}"
         plan = EvalRecipe.of(values)
+        locate(plan.base)
+        for setting in plan.settings:
+            for path in setting.adapters:
+                peek(path)
         quieten_libraries()  # only now: they take seconds to load, and a typo is told before
         from .evaluation.run import evaluate
 

@@ -39,6 +39,9 @@ def ablate(
     goes on where it was stopped.
     """
     with explained():
+        from .base.spec import locate
+
+        locate(base)
         from .experiments.ablation import Ablation, chosen_presets, markdown, read_variants
         from .experiments.ablation import ablate as run
 
@@ -91,14 +94,17 @@ def calibrate(
     """
     with explained():
         from ..respodiff_core.adapter import read, write
-        from .base.model import TOYWORLD
+        from .base.spec import TOYWORLD, locate
+
+        check_suffix(output)
+        refuse_to_replace(output, force=force)
+        adapter = read(file)
+        locate(base)
+        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
         from .evaluation.recipe import EvalRecipe
         from .experiments.calibrate import calibrate as run
         from .experiments.calibration import Search
 
-        quieten_libraries()
-        check_suffix(output)
-        refuse_to_replace(output, force=force)
         judging = given({"classifier": classifier, "clip": clip, "q16_prompts": q16_prompts and str(q16_prompts)})
         drawing = given({"schedule_steps": steps, "batch": batch, "device": device})
         values = {"base": base, "output": str(output), "drawing": drawing, "judging": judging}
@@ -106,7 +112,7 @@ def calibrate(
         if base != TOYWORLD:
             unsafe["images"] = 1  # I2P has thousands of prompts
         found = run(
-            read(file),
+            adapter,
             EvalRecipe.of({"protocol": "winobias", **values}),
             EvalRecipe.of({**unsafe, **values}),
             Search(accuracy, pictures),

@@ -138,6 +138,7 @@ def train(
     Ctrl-C stops and keeps everything; --resume goes on. Several GPUs: accelerate launch -m respodiff.trainer train ...
     """
     with explained():
+        from .base.spec import TOYWORLD, locate
         from .plan import assemble
 
         plan = assemble(
@@ -179,13 +180,13 @@ def train(
                 "about": {"author": author, "license": license_},
             },
         )
+        locate(plan.base)
         quieten_libraries()  # only now: they take seconds to load, and a typo is told before
         if dry_run:
             from .dry_run import show_plan
 
             show_plan(plan)
             return
-        from .base.model import TOYWORLD
         from .run.folder import RunFolder
         from .run.training import train as run
 

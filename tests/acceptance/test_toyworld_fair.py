@@ -16,7 +16,8 @@ from comfy_bench import Bench
 from comfy_graph import Graph, Link, output
 from comfy_hosts import hosts, source_of
 from respodiff.respodiff_core.metrics import deviation_ratio
-from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, BaseModel, load_base
+from respodiff.trainer.base.model import BaseModel, load_base
+from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase

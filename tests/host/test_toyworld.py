@@ -15,7 +15,8 @@ from PIL import Image
 from respodiff.respodiff_core.adapter import Adapter, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, load_base
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.comfyui.results import NodeFailed
 from respodiff.trainer.sheet import pixels
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI

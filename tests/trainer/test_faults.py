@@ -14,7 +14,8 @@ import torch
 from respodiff.respodiff_core.adapter import read
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.base.errors import BaseModelError
-from respodiff.trainer.base.model import TOYWORLD_FOLDER, load_base
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.base.spec import TOYWORLD_FOLDER
 from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.recipe import TrainingRecipe
 from respodiff.trainer.run.advice import advised

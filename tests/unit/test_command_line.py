@@ -98,6 +98,28 @@ def test_help_and_typos_do_not_wait_for_libraries(module, unasked):
     assert done.stdout.split() == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--base", "nosuch.safetensors", "--preset", "gender", "-o", "a.safetensors"],
+        ["eval", "winobias", "--base", "nosuch.safetensors"],
+        ["eval", "winobias", "--base", "toyworld", "--adapter", "nosuch.safetensors"],
+        ["calibrate", "nosuch.safetensors", "--base", "toyworld", "-o", "a.safetensors"],
+        ["ablate", "--base", "nosuch.safetensors"],
+    ],
+)
+def test_a_file_that_is_not_there_does_not_wait_for_libraries(command, tmp_path):
+    code = (
+        "import sys; from respodiff.trainer.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "finally: print(*{'diffusers', 'transformers'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nosuch.safetensors" in done.stderr
+    assert done.stdout.split() == []
+
+
 def test_without_its_libraries_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"respodiff\[train\]"):

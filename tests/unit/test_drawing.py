@@ -9,7 +9,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from respodiff.respodiff_core.fair_groups import FairGroup
 from respodiff.respodiff_core.steering import Term
-from respodiff.trainer.base.model import TOYWORLD, TOYWORLD_FOLDER, load_base
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.evaluation.asked import Asked
 from respodiff.trainer.evaluation.drawing import Painter
 from respodiff.trainer.sampling import noise_of_seeds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,10 @@ from .denoiser import Prediction, UNetDenoiser
 from .errors import BaseModelError
 from .folder import Folder
 from .hub import snapshot
-from .single_file import SUFFIX, SingleFile
+from .single_file import SingleFile
+from .spec import TOYWORLD, HubModel, locate
 from .text import TextEncoders
 
-TOYWORLD = "toyworld"
-TOYWORLD_FOLDER = Path(__file__).parents[1] / "toyworld" / "model"
-_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 _SCHEDULE = (
     "num_train_timesteps",
     "beta_start",
@@ -219,20 +215,12 @@ def describe(spec: str | Path) -> Description:
 
 
 def _open(spec: str | Path) -> Parts:
-    if spec == TOYWORLD:
-        return Folder(TOYWORLD_FOLDER, TOYWORLD)
-    path = Path(spec).expanduser()
-    if path.is_file():
-        return SingleFile(path)
-    if path.is_dir():
-        return Folder(path, path.resolve().name)
-    hub_id = _HUB_ID.fullmatch(str(spec))
-    if hub_id and path.suffix not in _FILES:
-        return Folder(snapshot(hub_id["repo"], hub_id["revision"]), str(spec))
-    raise BaseModelError(
-        f"There is no file or folder {spec}. Name a .safetensors checkpoint, a diffusers folder, a model on the "
-        f"Hugging Face Hub (owner/name), or '{TOYWORLD}', the model that comes with this package."
-    )
+    found = locate(spec)
+    if isinstance(found, HubModel):
+        return Folder(snapshot(found.repo, found.revision), str(spec))
+    if found.is_file():
+        return SingleFile(found)
+    return Folder(found, TOYWORLD if spec == TOYWORLD else found.resolve().name)
 
 
 def _alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:

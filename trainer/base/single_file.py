@@ -22,9 +22,9 @@ from .conventions import conventions_of
 from .denoiser import Prediction
 from .errors import BaseModelError
 from .refusals import UNET, no_text_encoder, refuse_other_files
+from .spec import SUFFIX
 from .text import clip_tokenizer
 
-SUFFIX = ".safetensors"
 _VAE = "first_stage_model."
 _OPEN_CLIP = ".model."  # how the prefix ends of a text encoder in OpenCLIP's naming
 _ENCODER = ("embeddings.token", "embeddings.position_embedding", "encoder.", "final_layer_norm.")

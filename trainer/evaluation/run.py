@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
 from ...respodiff_core.families import family_title
-from ..base.model import TOYWORLD, BaseModel
+from ..base.model import BaseModel
+from ..base.spec import TOYWORLD
 from ..explained import reason_of
 from ..run.advice import FULL, out_of_memory
 from ..run.interrupts import Interrupted, StopRequest, stop_requests

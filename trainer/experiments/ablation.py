@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
 from .. import charts
-from ..base.model import TOYWORLD
+from ..base.spec import TOYWORLD
 from ..evaluation.figures import ACCURACY, DEVIATION
 from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results

@@ -18,7 +18,7 @@ from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.fair_groups import FairGroup
 from ...respodiff_core.prompt_guard import axis_of
 from ...respodiff_core.steering import Term
-from ..base.model import TOYWORLD
+from ..base.spec import TOYWORLD
 from ..evaluation.asked import Asked
 from ..evaluation.drawing import Painter
 from ..evaluation.figures import FLAGGED, value_of

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...respodiff_core.errors import RespoDiffError
-from ..base.model import TOYWORLD, describe
+from ..base.model import describe
+from ..base.spec import TOYWORLD
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
 from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results

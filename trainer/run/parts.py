@@ -11,7 +11,8 @@ from ...respodiff_core.diffusion import Schedule
 from ...respodiff_core.learner import Learner
 from ...respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from ...respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, Trajectories
-from ..base.model import TOYWORLD, BaseModel, describe, load_base
+from ..base.model import BaseModel, describe, load_base
+from ..base.spec import TOYWORLD
 from ..recipe import ConceptRecipe, ModelRecipe, Precision, Recipe, TrainingRecipe
 from ..strict import RecipeError
 from ..toyworld.world import unknown_words, words

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.model import TOYWORLD
+from ..base.spec import TOYWORLD
 from ..charts import Chart
 from ..evaluation.pictures import DamagedPicture, PictureFolder
 from ..evaluation.recipe import UNSTEERED
