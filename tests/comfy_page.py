@@ -172,8 +172,12 @@ class ComfyPage:
 
     def drawn(self) -> None:
         """Wait until the page has drawn the graph as it is: only then do widgets have their places."""
-        self.js("() => app.canvas.setDirty(true, true)")
-        self.js("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.js(
+            """() => {
+                app.canvas.setDirty(true, true)
+                return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+            }"""
+        )
 
     def nodes(self, type_: str) -> list[int]:
         return self.js("(type) => app.graph._nodes.filter((n) => n.type === type).map((n) => n.id)", type_)

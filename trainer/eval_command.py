@@ -172,7 +172,7 @@ def eval_(
         for setting in plan.settings:
             for path in setting.adapters:
                 peek(path)
-        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
+        quieten_libraries()
         from .evaluation.run import evaluate
 
         results = evaluate(plan, restart=restart)

@@ -42,10 +42,10 @@ def ablate(
         from .base.spec import locate
 
         locate(base)
+        quieten_libraries()
         from .experiments.ablation import Ablation, chosen_presets, markdown, read_variants
         from .experiments.ablation import ablate as run
 
-        quieten_libraries()
         table = run(
             Ablation(
                 base,
@@ -100,7 +100,7 @@ def calibrate(
         refuse_to_replace(output, force=force)
         adapter = read(file)
         locate(base)
-        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
+        quieten_libraries()
         from .evaluation.recipe import EvalRecipe
         from .experiments.calibrate import calibrate as run
         from .experiments.calibration import Search
@@ -156,13 +156,17 @@ def reproduce(
     Full size takes a GPU and some hours. The same command goes on where it was stopped.
     """
     with explained():
+        from .base.spec import locate
+
+        if base and sdxl:
+            raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
+        if base:
+            locate(base)
+        quieten_libraries()
         from .base.model import describe
         from .experiments import reproduction
 
-        quieten_libraries()
         table = reproduction.check(what)
-        if base and sdxl:
-            raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
         base = base or reproduction.default_base(sdxl)
         plan = reproduction.Reproduction(
             table,

@@ -51,7 +51,10 @@ def is_speaker() -> bool:
 
 
 def quieten_libraries() -> None:
-    """No bars and notes of the model libraries for every file they read: people watch the command's own."""
+    """No bars and notes of the model libraries for every file they read: people watch the command's own.
+
+    Loads them, which takes seconds: a command first tells what it can without them.
+    """
     import diffusers.utils.logging
     import transformers.utils.logging
 

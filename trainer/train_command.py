@@ -181,7 +181,7 @@ def train(
             },
         )
         locate(plan.base)
-        quieten_libraries()  # only now: they take seconds to load, and a typo is told before
+        quieten_libraries()
         if dry_run:
             from .dry_run import show_plan
 

@@ -38,7 +38,7 @@ def mixer(page: ComfyPage) -> int:
 
 def slider_x(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
     """Where on the screen a slider has that value, once it is drawn."""
-    page.wait(f"app.graph.getNodeById({node}).widgets.find((w) => w.name === {json.dumps(name)})?.y > 0")
+    page.drawn()
     x, y = page.js(
         """(id, name, value) => {
             const node = app.graph.getNodeById(id)
@@ -131,9 +131,8 @@ def test_all_nodes_can_be_added(page):
 
 
 def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
-    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true) }")
+    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
     steer = page.add("RespoDiffSteer", (300, 200))
-    page.drawn()
     strength = widget(page, steer, "strength")
     options = strength["options"]
     assert (strength["type"], strength["value"]) == ("slider", 1)
@@ -147,9 +146,8 @@ def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
 
 
 def test_the_mixers_sliders_hit_0_and_1(page):
-    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true) }")
+    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
     node = page.add(MIXER, (300, 200), adapter="gender.safetensors")
-    page.drawn()
     for value in (1, 0, -1, 0.5, 0):
         page.page.mouse.move(*slider_x(page, node, "adapter.strength of woman", -0.5))
         page.page.mouse.down()

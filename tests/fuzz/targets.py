@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from peak_memory import peak_bytes
 from respodiff.respodiff_core import importers
 from respodiff.respodiff_core.adapter import peek, read, to_bytes
 from respodiff.respodiff_core.errors import RespoDiffError
@@ -87,11 +88,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"adapter": adapter, "torch_file":
 
 def run(name: str, data: bytes) -> None:
     """Throw `data` at a target. Raises AssertionError where it takes too long or too much."""
-    before = _peak()
+    before = peak_bytes()
     seconds = _seconds(name, data)
     if seconds >= MOST_SECONDS:  # a busy machine may have held it up; a file at fault is slow again
         seconds = _seconds(name, data)
-    grown = _peak() - before
+    grown = peak_bytes() - before
     assert seconds < MOST_SECONDS, f"took {seconds:.2f} s"
     assert grown < MOST_BYTES + 8 * len(data), f"took {grown >> 20} MB for {len(data)} bytes"
 
@@ -100,13 +101,6 @@ def _seconds(name: str, data: bytes) -> float:
     began = time.monotonic()
     TARGETS[name](data)
     return time.monotonic() - began
-
-
-def _peak() -> int:
-    """The most memory that the process has had, in bytes; getrusage would begin with its parent's."""
-    with open("/proc/self/status", "rb") as status:
-        (line,) = (line for line in status if line.startswith(b"VmHWM:"))
-    return int(line.split()[1]) << 10
 
 
 def _written(data: bytes, name: str) -> Path:

@@ -106,6 +106,7 @@ def test_help_and_typos_do_not_wait_for_libraries(module, unasked):
         ["eval", "winobias", "--base", "toyworld", "--adapter", "nosuch.safetensors"],
         ["calibrate", "nosuch.safetensors", "--base", "toyworld", "-o", "a.safetensors"],
         ["ablate", "--base", "nosuch.safetensors"],
+        ["reproduce", "gender", "--base", "nosuch.safetensors"],
     ],
 )
 def test_a_file_that_is_not_there_does_not_wait_for_libraries(command, tmp_path):

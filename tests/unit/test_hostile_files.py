@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import peak_memory
 import pytest
 import torch
 from adapters import random_adapter, rewrite_metadata
@@ -267,17 +268,16 @@ class TestReading:
 def memory_taken(code: str, *arguments: object) -> int:
     """By how many bytes a statement raises the most memory that a process has had."""
     script = (
-        "import sys; import torch\n"
+        f"import sys; sys.path.append({str(Path(peak_memory.__file__).parent)!r}); import torch\n"
+        "from peak_memory import peak_bytes\n"
         "from respodiff.respodiff_core.adapter import read, peek\n"
         "def refused(path):\n"
         "    try: peek(path)\n"
         "    except ValueError: return\n"
         "    raise SystemExit('was read')\n"
-        # Not getrusage: it would begin with what the process of the tests has had.
-        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
-        "torch.ones(2).isfinite().all(); before = peak()\n"
+        "torch.ones(2).isfinite().all(); before = peak_bytes()\n"
         f"{code}\n"
-        "print(peak() - before << 10)"
+        "print(peak_bytes() - before)"
     )
     done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
