@@ -7,7 +7,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from .unfinished import undone
 
 
 @contextmanager
@@ -16,14 +19,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises OSError as the file system does (a full disk, no permission) and leaves `path` as it was then.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield partial
-        with open(partial, "r+b") as file:
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with undone(partial(unfinished.unlink, missing_ok=True)):
+        yield unfinished
+        with open(unfinished, "r+b") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        os.replace(unfinished, path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -127,10 +127,6 @@ class Learner:
     def _module(self, role: Role) -> Transform:
         return Transform(self.kind, MappingProxyType(dict(self._parameters[role])))
 
-    def is_finite(self) -> bool:
-        """Whether no value or moment is NaN or infinite; the host waits for the device to know."""
-        return bool(torch.stack([tensor.isfinite().all().cpu() for tensor in self.state().values()]).all())
-
     def finished(self) -> tuple[Transform, Transform]:
         """RAM and SAM as they are now, on the CPU, apart from training."""
         copies = [

@@ -143,8 +143,8 @@ class Pool:
                 self._bear(slot)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """z and each trajectory's stage, birth and neutral prompt."""
-        counters = torch.tensor([self._stages, self._births, self._neutrals], device=self._device).T
+        """z and each trajectory's stage, birth and neutral prompt; the latter on the CPU, where they are."""
+        counters = torch.tensor([self._stages, self._births, self._neutrals]).T
         return {"z": self._z, "counters": counters.contiguous()}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from .interrupts import prompt_end
+from .processes import is_main_process
 
 
 def main() -> None:
     """Run the command line; says what to install where its libraries are missing."""
+    with prompt_end(says=is_main_process()):  # before the libraries load, which takes seconds
+        _run()
+
+
+def _run() -> None:
+    import importlib.util
+    import sys
+
     if importlib.util.find_spec("typer") is None:
         sys.exit(
             'respodiff: the command line needs more than the nodes do; install it with: pip install "respodiff[train]"'

@@ -12,6 +12,7 @@ import typer
 from .eval_command import eval_, report
 from .experiment_commands import ablate, calibrate, reproduce
 from .explained import explained, quieten_libraries
+from .interrupts import stopping_says
 from .options import DType, Force, Output
 from .output import refuse_to_replace
 from .share_commands import pull, push
@@ -129,7 +130,8 @@ def demo(
         from .demo import run
 
         quieten_libraries()
-        run(out, comfyui)
+        with stopping_says("The demo was stopped; the same command starts it again."):
+            run(out, comfyui)
 
 
 def _write(adapter: Adapter, output: Path, force: bool, dtype: DType = DType.float32) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..respodiff_core.fair_groups import FairGroup
+from ..respodiff_core.unfinished import temporary_folder
 from .base.model import BaseModel, load_base
 from .base.spec import TOYWORLD, TOYWORLD_FOLDER
 from .comfyui.source import fetch, users_own
@@ -30,7 +30,6 @@ from .evaluation.run import asked_of, evaluate
 from .evaluation.scorers.toyworld import ToyWorldScorer
 from .evaluation.settings import TOYWORLD_AXES, Setting, resolve
 from .recipe import Recipe
-from .run.interrupts import Interrupted
 from .run.training import train
 from .sheet import draw as draw_sheet
 from .sheet import save_picture
@@ -56,10 +55,7 @@ def run(out: Path, version: str) -> None:
     began = time.monotonic()
     source = users_own() or fetch(version)  # before all the work that would be for nothing without it
     log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
-    try:
-        adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
-    except Interrupted as stop:
-        raise Interrupted("The demo was stopped.", stop.signal) from None
+    adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
     trained = time.monotonic() - began
 
     recipe = demo_evaluation(out / "toyworld", adapter)
@@ -72,8 +68,8 @@ def run(out: Path, version: str) -> None:
     save_picture(before_after(asked, setting.given(asked, recipe.seed), folder.pictures), picture)
 
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
-    with tempfile.TemporaryDirectory(prefix="respodiff-demo-") as place:
-        server = ToyWorldInComfyUI(source, Path(place), TOYWORLD_FOLDER)
+    with temporary_folder("respodiff-demo-") as place:
+        server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
         with server:
             in_host = _in_comfyui(server, load_base(TOYWORLD), asked, setting, adapter)
     figures = {

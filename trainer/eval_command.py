@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .explained import explained, is_speaker, quieten_libraries
+from .explained import explained, quieten_libraries
 from .options import Force, given
 from .output import refuse_to_replace
+from .processes import is_main_process
 from .strict import RecipeError, check_tables
 
 _What = "What to measure"
@@ -176,7 +177,7 @@ def eval_(
         from .evaluation.run import evaluate
 
         results = evaluate(plan, restart=restart)
-        if results and is_speaker():
+        if results and is_main_process():
             from .evaluation.summary import figures_line, summary
 
             typer.echo(summary(results))

@@ -11,8 +11,11 @@ import typer
 from ..respodiff_core.atomic import write_text
 from ..respodiff_core.errors import RespoDiffError
 from .explained import explained, quieten_libraries
+from .interrupts import stopping_says
 from .options import Force, Output, given
 from .output import check_suffix, refuse_to_replace
+
+_KEPT = "what is done is kept in {}. The same command goes on."
 
 
 def ablate(
@@ -38,7 +41,7 @@ def ablate(
     Trains every variant with every seed, measures all side by side, and writes a table and a plot. The same command
     goes on where it was stopped.
     """
-    with explained():
+    with explained(), stopping_says(f"Stopped; {_KEPT.format(output)}"):
         from .base.spec import locate
 
         locate(base)
@@ -92,7 +95,8 @@ def calibrate(
 
     The nodes' strength 1 then means the recommended one. Nothing is drawn twice: the same command goes on.
     """
-    with explained():
+    state = output.with_suffix(".calibration.jsonl")
+    with explained(), stopping_says(f"Stopped; {_KEPT.format(state)}"):
         from ..respodiff_core.adapter import read, write
         from .base.spec import TOYWORLD, locate
 
@@ -116,7 +120,7 @@ def calibrate(
             EvalRecipe.of({"protocol": "winobias", **values}),
             EvalRecipe.of({**unsafe, **values}),
             Search(accuracy, pictures),
-            output.with_suffix(".calibration.jsonl"),
+            state,
             concepts=concept or [],
             pairs=pairs,
         )
@@ -155,7 +159,7 @@ def reproduce(
 
     Full size takes a GPU and some hours. The same command goes on where it was stopped.
     """
-    with explained():
+    with explained(), stopping_says("Stopped; what is done is kept. The same command goes on."):
         from .base.spec import locate
 
         if base and sdxl:

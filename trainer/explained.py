@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +10,6 @@ import typer
 from ..respodiff_core.errors import RespoDiffError
 from .comfyui.results import NodeFailed, PromptRejected
 from .comfyui.source import ComfyUnavailable
-from .run.interrupts import Interrupted
 
 
 @contextmanager
@@ -31,23 +29,11 @@ def explained() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from error
-    except Interrupted as stop:
-        if is_speaker():
-            typer.echo(f"respodiff: {stop}", err=True)
-        raise typer.Exit(stop.exit_code) from stop
-    except KeyboardInterrupt:
-        typer.echo("respodiff: stopped at once; what was saved before is kept.", err=True)
-        raise typer.Exit(130) from None
 
 
 def reason_of(error: BaseException) -> str:
     """What an error says, as a part of a sentence: its first line, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def is_speaker() -> bool:
-    """Whether this is the one of several launched processes that tells how it went; each tells its own errors."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def quieten_libraries() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..respodiff_core.errors import RespoDiffError
+from ..respodiff_core.unfinished import undone
 
 LOCK = ".lock"
 
@@ -24,17 +25,20 @@ def sole_writer(folder: Path, work: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise RespoDiffError(
-            f"Another process is {work} in {folder}. Wait until it has ended, stop it, or name another output."
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows keeps open files, and a disk may have become read-only
-            path.unlink()  # before letting go of it, so that whoever comes now makes a new one
-        lock.release()
+
+    def let_go() -> None:
+        if lock.is_locked:
+            with suppress(OSError):  # Windows keeps open files, and a disk may have become read-only
+                path.unlink()  # before letting go of it, so that whoever comes now makes a new one
+            lock.release()
         with suppress(OSError):  # it is not empty
             folder.rmdir()
+
+    with undone(let_go):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RespoDiffError(
+                f"Another process is {work} in {folder}. Wait until it has ended, stop it, or name another output."
+            ) from None
+        yield

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .explained import explained, is_speaker, quieten_libraries
+from .explained import explained, quieten_libraries
 from .options import DType
+from .processes import is_main_process
 
 _Recipe = "What to do"
 _Concept = "A concept (for all concepts of the run)"
@@ -191,7 +192,7 @@ def train(
         from .run.training import train as run
 
         path = run(plan, resume=resume, restart=restart, force=force)
-        if is_speaker():
+        if is_main_process():
             typer.echo(f"Wrote {path}: {', '.join(concept.name for concept in plan.concepts)}")
             if plan.previews.every:
                 typer.echo(f"Previews: {RunFolder(path).previews}")

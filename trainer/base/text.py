@@ -6,7 +6,6 @@ import gzip
 import importlib.util
 import json
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from ...respodiff_core.denoiser import Condition
+from ...respodiff_core.unfinished import temporary_folder
 from .conventions import Conventions, TextConvention
 from .errors import BaseModelError
 
@@ -86,9 +86,9 @@ def clip_tokenizer() -> CLIPTokenizer:
     merges = lines[1 : _TOKENS - 2 * len(symbols) - 2 + 1]
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair.split()) for pair in merges)]
     vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
-        Path(folder, "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
+    with temporary_folder("respodiff-vocabulary-") as folder:
+        (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
         return CLIPTokenizer.from_pretrained(folder)
 
 

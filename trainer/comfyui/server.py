@@ -13,9 +13,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...respodiff_core.unfinished import undone
+from ..interrupts import shielded
 from .client import ComfyClient
 from .source import ComfySource, ComfyUnavailable
 
@@ -50,6 +53,7 @@ class ComfyServer(ComfyClient):
         self.extra_args = tuple(extra_args)
         self.env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard = ExitStack()
         for folder in ("custom_nodes", "models", "input", "output", "user", "temp"):
             (self.base_directory / folder).mkdir(parents=True, exist_ok=True)
         if pack is not None:
@@ -96,7 +100,8 @@ class ComfyServer(ComfyClient):
             raise RuntimeError("this server has been started already")
         self.port = _free_port()
         began = time.monotonic()
-        with self.log_path.open("wb") as out:
+        self._guard.enter_context(undone(self._kill))
+        with self.log_path.open("wb") as out, shielded():  # or a process might run that nobody knows of
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self.base_directory,
@@ -118,15 +123,20 @@ class ComfyServer(ComfyClient):
         """End the process and its children: ask, then kill after 10 s. Harmless when nothing runs."""
         if (process := self._process) is None:
             return
-        self._process = None
         atexit.unregister(self.stop)
         _signal_group(process.pid, signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             log.warning("ComfyUI did not end within %.0f s and is killed", STOP_TIMEOUT)
-        _signal_group(process.pid, signal.SIGKILL)  # whatever is left of the group
-        process.wait()
+        self._guard.close()
+
+    def _kill(self) -> None:
+        """End whatever is left of the process and its children."""
+        if (process := self._process) is not None:
+            _signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+            self._process = None
 
     def _command(self) -> list[str]:
         base = self.base_directory

@@ -11,11 +11,11 @@ import json
 import logging
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from ...respodiff_core.unfinished import temporary_folder
 from . import _weights
 from ._weights import DType
 from .source import ComfySource, ComfyUnavailable
@@ -169,8 +169,8 @@ def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int 
 def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
     """Ask ComfyUI, in a process of its own, for the names and shapes of a checkpoint (a few seconds)."""
     script = Path(__file__).with_name("_list_tensors.py")
-    with tempfile.TemporaryDirectory() as tmp:
-        answer = Path(tmp) / "shapes.json"
+    with temporary_folder("respodiff-shapes-") as tmp:
+        answer = tmp / "shapes.json"
         command = [str(source.python), str(script), str(source.path), json.dumps(order), str(answer)]
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=tmp, env=env, capture_output=True, text=True, check=False)

@@ -8,10 +8,10 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...respodiff_core.unfinished import temporary_folder
 from ..digest import sha256_of
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,8 @@ def fetch(version: str) -> ComfySource:
     if not target.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         # Inside the cache, so that the finished tree moves into place in one rename.
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as tmp:
-            tree = _extract(_download(PINNED[version], Path(tmp)), Path(tmp) / "tree")
+        with temporary_folder(".fetch-", cache) as tmp:
+            tree = _extract(_download(PINNED[version], tmp), tmp / "tree")
             try:
                 tree.rename(target)
             except OSError:

@@ -18,8 +18,8 @@ from ...respodiff_core.families import family_title
 from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
 from ..explained import reason_of
+from ..interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..run.advice import FULL, out_of_memory
-from ..run.interrupts import Interrupted, StopRequest, stop_requests
 from ..run.parts import load_as
 from ..sole_writer import sole_writer
 from ..toyworld import world
@@ -51,7 +51,8 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     # The first process counts and reports while the others wait, and devices are not equally fast.
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
     accelerator = Accelerator(cpu=recipe.drawing.device == "cpu", kwargs_handlers=[patient])
-    with sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext():
+    sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
+    with stopping_says(f"Stopped; what is done is kept in {recipe.output}. The same command goes on."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
 
 
@@ -82,7 +83,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _advised(folder, _SMALLER_DRAWING):
-            _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, folder, main and shown)
+            _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, main and shown)
         del painter, base  # their memory is for those who judge
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -93,7 +94,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
             # All settings of one thing asked together: what compares them is scored anew when one is drawn anew.
             whole = max(recipe.judging.batch // len(settings), 1) * len(settings)
             todo = batches(jobs, whole)[share]
-            _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, folder, main and shown)
+            _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, main and shown)
         accelerator.wait_for_everyone()
     results = None
     if main:
@@ -203,17 +204,14 @@ def _work(
     todo: Sequence[Sequence[Job]],
     what: str,
     stop: StopRequest,
-    folder: EvaluationFolder,
     shown: bool,
 ) -> None:
     """Go through the batches with a bar, and stop after one where a signal asks for it."""
     with tqdm(total=sum(map(len, todo)), desc=what, unit="picture", disable=not shown) as bar, closing(progress):
         for count in progress:
             bar.update(count)
-            if stop.signal:
-                raise Interrupted(
-                    f"Stopped; what is done is kept in {folder.path}. The same command goes on.", stop.signal
-                )
+            if number := stop.asked():
+                raise Interrupted("Stopped.", number)
 
 
 def _figures(recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis]) -> dict[str, SettingFigures]:

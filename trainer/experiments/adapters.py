@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
-from ..explained import is_speaker
+from ..processes import is_main_process
 from ..recipe import Recipe
 from ..run.folder import RunFolder
 from ..run.training import train
@@ -28,7 +28,7 @@ def trained(recipe: Recipe) -> Path:
             return recipe.output
         raise RespoDiffError(f"{recipe.output} is there already, and was not trained here: name another folder.")
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
-    if is_speaker():
+    if is_main_process():
         write_text(noted, json.dumps(resolved, indent=1))
     unfinished = RunFolder(recipe.output).is_unfinished
     return train(recipe, resume=unfinished)

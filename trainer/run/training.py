@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,8 +22,9 @@ from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learner import Learner, train_step
 from ...respodiff_core.objective import Prompts
-from ...respodiff_core.trajectories import Share, Trajectories
+from ...respodiff_core.trajectories import Share
 from ..base.model import BaseModel
+from ..interrupts import GRACE, Interrupted, StopRequest, stop_requests
 from ..output import refuse_to_replace
 from ..recipe import ConceptRecipe, Recipe
 from ..sheet import save_picture
@@ -31,7 +32,6 @@ from ..sole_writer import sole_writer
 from .advice import advised
 from .evaluations import Evaluations, counting
 from .folder import ResumeError, RunFolder
-from .interrupts import Interrupted, StopRequest, stop_requests
 from .parts import (
     encode_concept,
     mean_over_processes,
@@ -79,8 +79,10 @@ def _train(
     if accelerator.is_main_process:
         folder.go_on() if resume else folder.begin()
     run = Run(recipe, base, accelerator, prompts, previews, folder)
+    # Several processes finish the step together: one alone would leave the others waiting for its gradients.
+    grace = GRACE if accelerator.num_processes == 1 else None
     with (
-        stop_requests(says=accelerator.is_main_process) as stop,
+        stop_requests(accelerator.is_main_process, grace) as stop,
         advised(recipe.training, dtype, folder, loading=False),
         counting(unet) as evaluations,
     ):
@@ -118,39 +120,58 @@ class Run:
         logs = self.folder.logs if self.recipe.saving.tensorboard else None
         shown = self.accelerator.is_main_process
         mean = partial(mean_over_processes, self.accelerator)
+        stopping, saved = 0, state.step
         with Progress(concept.name, concept.steps, state.step, evaluations, mean, logs=logs, shown=shown) as progress:
-            for step in range(state.step + 1, concept.steps + 1):
-                look, result = train_step(step, trajectories, objective, learner)
-                progress.step(step, result, look, learner)
-                stopping = self._asked_to_stop(stop)
-                if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
-                    self._save(replace(state, step=step), concept, learner, trajectories)
-                if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
-                    self._preview(step, self._concept(concept, learner, step), progress)
-                if stopping:
-                    raise Interrupted(
-                        f"Stopped after step {step} of {concept.steps} of {concept.name!r}; all of it is kept in "
-                        f"{self.folder.path}. Go on with --resume.",
-                        stopping,
+            try:
+                for step in range(state.step + 1, concept.steps + 1):
+                    look, result = train_step(step, trajectories, objective, learner)
+                    state = replace(
+                        state, step=step, learner=_copies(learner.state()), trajectories=_copies(trajectories.state())
                     )
+                    progress.step(step, result, look, learner)
+                    stopping = self._asked_to_stop(stop)
+                    if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
+                        self._save(state, concept, learner)
+                        saved = step
+                    if stopping:
+                        break
+                    if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
+                        self._preview(step, self._concept(concept, learner, step), progress)
+            except Interrupted as late:  # the step under way is given up
+                stopping = late.signal
+                if state.step > saved and self.accelerator.num_processes == 1:
+                    self._save(state, concept)
+                    saved = state.step
+        if stopping:
+            raise Interrupted(self._stopped(concept, saved), stopping)
         return self._concept(concept, learner, max(concept.steps, state.step))
+
+    def _stopped(self, concept: ConceptRecipe, step: int) -> str:
+        if not self.folder.is_unfinished:
+            return "Stopped before anything was learned: give the same command again."
+        kept = f"all of it is kept in {self.folder.path}. Go on with --resume."
+        return f"Stopped after step {step} of {concept.steps} of {concept.name!r}; {kept}"
 
     def write(self, path: Path, concepts: Sequence[Concept], begun: str) -> None:
         """Write these concepts as an adapter."""
         adapter = make_adapter(self.base, self.recipe, concepts, begun)
         write(adapter, path, getattr(torch, self.recipe.saving.dtype))
 
-    def _save(self, state: RunState, concept: ConceptRecipe, learner: Learner, trajectories: Trajectories) -> None:
-        """Keep the state to resume from, and the newest adapters of the way if any are wanted."""
-        own = trajectories.state()
+    def _save(self, state: RunState, concept: ConceptRecipe, learner: Learner | None = None) -> None:
+        """Keep the state to resume from, whose trajectories are this process's; and, where `learner` has just come
+        there, the newest adapters of the way if any are wanted.
+        """
         # On the device, where the processes can exchange them.
-        everyones = {n: self.accelerator.gather(tensor.to(self.accelerator.device)) for n, tensor in own.items()}
-        if not (learner.is_finite() and all(tensor.isfinite().all() for tensor in everyones.values())):
+        everyones = {
+            name: self.accelerator.gather(tensor.to(self.accelerator.device))
+            for name, tensor in state.trajectories.items()
+        }
+        if not all(bool(tensor.isfinite().all()) for tensor in (*state.learner.values(), *everyones.values())):
             raise TrainingDiverged(f"Training of {concept.name!r} diverged: there was NaN at step {state.step}.")
         if self.accelerator.is_main_process:
-            state = replace(state, learner=learner.state(), trajectories=everyones)
+            state = replace(state, trajectories=everyones)
             self.folder.save(*state.pack(self.base), self.recipe.resolved())
-            if keep := self.recipe.saving.keep:
+            if learner and (keep := self.recipe.saving.keep):
                 so_far = self._concept(concept, learner, state.step)
                 write_it = partial(self.write, concepts=[so_far], begun=state.begun)
                 self.folder.add_adapter(concept.name, state.step, keep, write_it)
@@ -159,8 +180,8 @@ class Run:
     def _asked_to_stop(self, stop: StopRequest) -> int:
         """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
         if self.accelerator.num_processes == 1:
-            return stop.signal or 0
-        asked = torch.tensor([stop.signal or 0], device=self.accelerator.device)
+            return stop.asked()
+        asked = torch.tensor([stop.asked()], device=self.accelerator.device)
         return int(self.accelerator.gather(asked).max())
 
     def _preview(self, step: int, concept: Concept, progress: Progress) -> None:
@@ -174,6 +195,10 @@ class Run:
     def _concept(self, concept: ConceptRecipe, learner: Learner, steps: int) -> Concept:
         facts = training_facts(self.base, self.recipe, concept, steps, self.accelerator.num_processes)
         return Concept(concept_info(self.base, concept, facts), *learner.finished())
+
+
+def _copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _fresh(accelerator: Accelerator) -> RunState:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,9 @@ from huggingface_hub.hf_api import RepoSibling
 
 from ...respodiff_core.adapter import SUFFIX, Adapter, read
 from ...respodiff_core.atomic import replacing
+from ...respodiff_core.unfinished import temporary_folder
 from ..digest import sha256_of
+from ..interrupts import shielded
 from ..output import refuse_to_replace
 from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
 from .words import one_line
@@ -99,7 +101,7 @@ def pull(
         if not kept or _recorded(path) is None:
             refuse_to_replace(record_of(path), force=force)
 
-    with tempfile.TemporaryDirectory(prefix="respodiff-pull-") as folder:
+    with temporary_folder("respodiff-pull-") as folder:
         pulled = []
         for sibling, path in targets:
             source = path
@@ -113,8 +115,7 @@ def pull(
             _check_hash(sibling, sha256, found)
             origin = Origin(api.endpoint, hub_id.repo, listing.revision, sibling.rfilename, found)
             pulled.append((source, Pulled(path, origin, read(source), source != path)))
-        for source, one in pulled:
-            _place(source, one)
+        _place(pulled)
     return [one for _, one in pulled], listing.left_out
 
 
@@ -191,17 +192,19 @@ def _check_hash(sibling: RepoSibling, expected: str | None, found: str | None) -
         )
 
 
-def _place(source: Path, one: Pulled) -> None:
-    """The file and its record get their names at the end, one right after the other."""
-    record = record_of(one.path)
-    if not one.is_new and _recorded(one.path) == one.origin:
-        return
-    one.path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(record) as partial_record:
-        partial_record.write_text(json.dumps(asdict(one.origin), indent=1) + "\n", "utf-8")
-        if one.is_new:
-            with replacing(one.path) as partial:
-                shutil.copyfile(source, partial)
+def _place(pulled: Sequence[tuple[Path, Pulled]]) -> None:
+    """All files and their records get their names at the end, one right after the other."""
+    with ExitStack() as renames:
+        for source, one in pulled:
+            if not one.is_new and _recorded(one.path) == one.origin:
+                continue
+            one.path.parent.mkdir(parents=True, exist_ok=True)
+            record = renames.enter_context(replacing(record_of(one.path)))
+            record.write_text(json.dumps(asdict(one.origin), indent=1) + "\n", "utf-8")
+            if one.is_new:
+                shutil.copyfile(source, renames.enter_context(replacing(one.path)))
+        with shielded():
+            renames.close()
 
 
 def _list(siblings: Sequence[RepoSibling]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from huggingface_hub.hf_api import ModelInfo
 
 from ...respodiff_core.adapter import SUFFIX, read
 from ...respodiff_core.atomic import replacing
+from ...respodiff_core.unfinished import temporary_folder
 from ..evaluation.extras import need
+from ..interrupts import stopping_says
 from ..output import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of
 from .hub import TIMEOUT, HubId, SharingError, check_file_name, in_words
@@ -107,12 +108,14 @@ def push(
         if not keep_readme:
             stale = [name for name in names if name.startswith(_PICTURES) and name not in files]
             operations += [CommitOperationDelete(name) for name in stale]
-        done = api.create_commit(
-            ready.repo,
-            operations,
-            commit_message=f"Add {ready.file}",
-            parent_commit=info.sha if info else None,
-        )
+        seen = f"{api.endpoint}/{ready.repo}/commits/main"
+        with stopping_says(f"Stopped in the middle of the upload: all of it arrived, or nothing: see {seen}."):
+            done = api.create_commit(
+                ready.repo,
+                operations,
+                commit_message=f"Add {ready.file}",
+                parent_commit=info.sha if info else None,
+            )
     return Pushed(f"{api.endpoint}/{ready.repo}", done.oid)
 
 
@@ -136,7 +139,7 @@ def _check_others(ready: Package, names: Sequence[str]) -> None:
 def _check_card(api: HfApi, repo: str, info: ModelInfo) -> None:
     if CARD not in [one.rfilename for one in info.siblings or ()]:
         return
-    with tempfile.TemporaryDirectory(prefix="respodiff-push-") as folder:
+    with temporary_folder("respodiff-push-") as folder:
         path = Path(api.hf_hub_download(repo, CARD, revision=info.sha, local_dir=folder))
         text = path.read_bytes().decode("utf-8", "replace")
     if not is_untouched(text):
