@@ -25,6 +25,7 @@ from trainer_runs import RESPODIFF
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ENDED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Long enough that none of them ends by itself before it is interrupted, but for those that only read a file or two.
+LONGEST = 20.0  # seconds after which a command is interrupted at the latest
 _TOYWORLD = ("--base", TOYWORLD, "--device", "cpu")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "info": ("info", "gender.safetensors"),
@@ -62,8 +63,8 @@ class Ending:
         return self.code == 0
 
     def __str__(self) -> str:
-        end = f"{self.command}, {self.number.name} after {self.moment:.2f} s: exit {self.code} {self.seconds:.2f} s later"
-        return f"{end}\n{self.said}"
+        sent = f"{self.command}, {self.number.name} after {self.moment:.2f} s"
+        return f"{sent}: exit {self.code} {self.seconds:.2f} s later\n{self.said}"
 
 
 @dataclass
@@ -150,9 +151,11 @@ def prepared(folder: Path) -> Iterator[Place]:
         yield Place(folder, hub)
 
 
-def endings(place: Place, commands: Sequence[str], chance: random.Random, patience: float) -> Iterator[Ending]:
-    """Interrupt each of the commands once, at a moment between its start and its end; a fourth of the downloads stall."""
-    longest = dict.fromkeys(COMMANDS, 25.0)
+def endings(
+    place: Place, commands: Sequence[str], chance: random.Random, patience: float, longest_of_all: float = LONGEST
+) -> Iterator[Ending]:
+    """Interrupt each of the commands once, at a moment between its start and its end; a fourth of downloads stall."""
+    longest = dict.fromkeys(COMMANDS, longest_of_all)
     for command in commands:
         place.clear()
         place.hub.stalled = threading.Event() if chance.random() < 0.25 else None

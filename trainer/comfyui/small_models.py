@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -18,6 +16,7 @@ from typing import Any, Literal, TypedDict
 from ...respodiff_core.unfinished import temporary_folder
 from . import _weights
 from ._weights import DType
+from .children import run_child
 from .source import ComfySource, ComfyUnavailable
 
 log = logging.getLogger(__name__)
@@ -172,8 +171,7 @@ def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
     with temporary_folder("respodiff-shapes-") as tmp:
         answer = tmp / "shapes.json"
         command = [str(source.python), str(script), str(source.path), json.dumps(order), str(answer)]
-        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=tmp, env=env, capture_output=True, text=True, check=False)
+        done = run_child(command, tmp, PYTHONDONTWRITEBYTECODE="1")
         if done.returncode:
             raise ComfyUnavailable(
                 f"ComfyUI {source.version} could not list a checkpoint's tensors; install its requirements "

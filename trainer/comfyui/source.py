@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ...respodiff_core.unfinished import temporary_folder
 from ..digest import sha256_of
+from .children import run_child
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _download(sdist: Sdist, folder: Path) -> Path:
         "-d",
         str(folder),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_child(command, folder, TMPDIR=str(folder))  # what pip leaves when it is killed goes with the folder
     archive = next(folder.glob("*.tar.gz"), None)
     if done.returncode or archive is None:
         reason = (done.stderr.strip().splitlines() or ["no archive was written"])[-1]

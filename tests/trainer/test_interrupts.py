@@ -1,0 +1,96 @@
+"""Ctrl-C and SIGTERM, wherever they come: every command ends, with the right exit code and nothing half-written.
+
+`make faults` does this two hundred times, and holds it to two seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from interrupting import COMMANDS, endings, prepared
+
+SOON = 30.0  # seconds: far from what a lost interrupt takes, however busy the machine is
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    with prepared(tmp_path_factory.mktemp("place") / "place") as place:
+        yield place
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_ends_wherever_the_interrupt_comes(place, command):
+    for ending in endings(place, [command], random.Random(command), SOON, longest_of_all=6.0):
+        print(ending)
+
+
+# What stands between prompt_end's beginning and end, and gets a SIGINT sent by itself.
+WORK = {
+    "within a destructor, where Python drops it": """
+        class Object:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+        Object()
+        time.sleep(60)
+    """,
+    "and a library catches everything": """
+        while True:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            except BaseException:
+                pass
+    """,
+    "and another thread goes on": """
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        os.kill(os.getpid(), signal.SIGINT)
+    """,
+    "while a call waits for ever": """
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Lock().acquire() and threading.Event().wait()
+    """,
+    "at the very end, when the work is done": """
+        atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    """,
+    "and a clean-up begins that takes long": """
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        finally:
+            time.sleep(60)
+    """,
+    "in work that would rather come to its end, and does not": """
+        with stop_requests():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+    """,
+}
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_an_interrupt_is_never_lost(tmp_path, work):
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import atexit, os, signal, tempfile, threading, time\n"
+        "from pathlib import Path\n"
+        "from respodiff.respodiff_core.atomic import replacing\n"
+        "from respodiff.respodiff_core.unfinished import temporary_folder\n"
+        "from respodiff.trainer.interrupts import prompt_end, stop_requests\n"
+        "with prompt_end(says=True):\n"
+        "    with temporary_folder('folder-') as folder, replacing(Path('file')) as partial:\n"
+        "        (folder / 'inside').touch()\n"
+        "        partial.touch()\n" + work.replace("\n    ", "\n").replace("\n", "\n    ")
+    )
+    (tmp_path / "here").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "here")}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=SOON
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in (tmp_path / "here").iterdir()} <= {"file"}, "whole, where the work came to its end"
