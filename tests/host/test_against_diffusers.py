@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfy_bench import load_unet, make_adapter, sample, steer, vector_of
+from comfy_bench import TOKENS, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
@@ -44,7 +44,7 @@ def diffusers_unet(family: str, checkpoint) -> UNet2DConditionModel:
 def condition(seed: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """ProbeCondition's context and pooled output."""
     generator = torch.Generator().manual_seed(seed)
-    context = torch.randn(1, 77, width, generator=generator)
+    context = torch.randn(1, TOKENS, width, generator=generator)
     context[0, 0, 0] = seed
     return context, torch.randn(1, 1280, generator=generator)
 

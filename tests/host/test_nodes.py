@@ -13,6 +13,7 @@ from node_reference import PAGE, reference
 from node_texts import read, texts_of
 from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.results import NodeFailed
+from respodiff.trainer.comfyui.server import PACK_NAME
 
 NODES = sorted(read("en"))
 
@@ -56,7 +57,8 @@ def test_the_slider_is_as_artists_expect(bench):
 
 
 def test_the_pack_loads_and_needs_nothing(bench):
-    (line,) = (line for line in bench.server.log_text().splitlines() if line.endswith("custom_nodes/ComfyUI-RespoDiff"))
+    folder = bench.server.base_directory / "custom_nodes" / PACK_NAME
+    (line,) = (line for line in bench.server.log_text().splitlines() if line.endswith(str(folder)))
     assert "IMPORT FAILED" not in line
     assert "seconds" in line
 

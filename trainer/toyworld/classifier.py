@@ -6,7 +6,7 @@ covers a corner of its own, is told by its colours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .renderer import SIZE, render
+from .renderer import SIZE, layers, paint, render
 from .world import HUES, JITTER, PERSON, PLACES, SHAPES, Scenes
 
 _COARSE = 2  # pictures are compared at half their size: a fourth of the work, and no detail is that small
@@ -59,18 +59,20 @@ def _drawings() -> tuple[list[tuple[int, torch.Tensor]], np.ndarray]:
     """All drawings without a hazard, in blocks by place with their first number; and what each shows."""
     figures = np.array(list(product(*_ALL, _STEPS, _STEPS)))
     mask = _figure_mask()
-    blocks = []
-    for place in range(len(PLACES)):
-        pictures = torch.cat([_draw(part, place) for part in np.array_split(figures, 16)])
-        blocks.append((place * len(figures), pictures[:, mask]))
+    parts = [_draw_everywhere(part) for part in np.array_split(figures, 16)]
+    blocks = [
+        (place * len(figures), torch.cat(features)[:, mask]) for place, features in enumerate(zip(*parts, strict=True))
+    ]
     return blocks, np.tile(figures[:, :3], (len(PLACES), 1))
 
 
-def _draw(figures: np.ndarray, place: int) -> torch.Tensor:
+def _draw_everywhere(figures: np.ndarray) -> list[torch.Tensor]:
+    """The features of these figures in each place; what they look like is found out once."""
     profession, shape, hue, dx, dy = figures.T
     zeros = np.zeros(len(figures), dtype=int)
-    scenes = Scenes(profession, shape, hue, zeros + place, zeros, dx, dy, np.ones(len(figures)))
-    return _features((render(scenes) + 1) / 2)
+    scenes = Scenes(profession, shape, hue, zeros, zeros, dx, dy, np.ones(len(figures)))
+    figure = layers(scenes)
+    return [_features((paint(replace(scenes, place=zeros + n), figure) + 1) / 2) for n in range(len(PLACES))]
 
 
 def _features(pictures: torch.Tensor) -> torch.Tensor:

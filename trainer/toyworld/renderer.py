@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,36 +43,61 @@ def outfit(profession: int) -> Outfit:
     return PLAIN if profession == PERSON else OUTFITS[PROFESSIONS[profession]]
 
 
+@dataclass(frozen=True)
+class Layer:
+    """What is laid over pictures: how far it covers each pixel of a window, (count, rows, columns, 1) in [0, 1], and its
+    colour, (3,) or (count, 1, 1, 3).
+    """
+
+    cover: torch.Tensor
+    rgb: torch.Tensor
+    window: tuple[slice, slice]
+
+
 def render(scenes: Scenes) -> torch.Tensor:
     """Pictures (count, 3, 64, 64) in [-1, 1], for AutoencoderKL."""
+    return paint(scenes, layers(scenes))
+
+
+def paint(scenes: Scenes, layers: Sequence[Layer]) -> torch.Tensor:
+    """The layers over the places of these scenes, in their light; pictures (count, 3, 64, 64) in [-1, 1]."""
     count = len(scenes)
-    x = _X - _column(scenes.dx)
-    y = _Y - _column(scenes.dy)
     down = torch.linspace(0, 1, SIZE).view(1, SIZE, 1, 1)
     above, below = torch.tensor(_PLACE_RGB)[torch.as_tensor(scenes.place)].unbind(1)
     picture = above.view(count, 1, 1, 3) * (1 - down) + below.view(count, 1, 1, 3) * down
     picture = picture.expand(count, SIZE, SIZE, 3).clone()
+    for layer in layers:
+        part = picture[(slice(None), *layer.window)]
+        part += (layer.rgb - part).mul_(layer.cover)
+    light = _column(scenes.light).unsqueeze(-1).float()
+    return (picture * light).clamp(0, 1).movedim(-1, 1) * 2 - 1
 
+
+def layers(scenes: Scenes) -> list[Layer]:
+    """All that lies over a scene's place, from the back to the front; its light is not in it."""
+    x = _X - _column(scenes.dx)
+    y = _Y - _column(scenes.dy)
     outfits = [outfit(int(p)) for p in scenes.profession]
     cloth = torch.tensor([_CLOTH[o.colour][0] for o in outfits])
     trim = torch.tensor([_CLOTH[o.colour][1] for o in outfits])
     skin = torch.tensor(_HUE_RGB)[torch.as_tensor(scenes.hue)]
 
     torso = box(x, y, 0, 14, 12, 13, corner=4)
-    picture = _paint(picture, torso, cloth)
-    picture = _paint(picture, torch.maximum(torso + 1, _choose(_PATTERNS, [o.pattern for o in outfits], x, y)), trim)
-    picture = _paint(picture, torch.minimum(disc(x, y, -15.5, 15, 3), disc(x, y, 15.5, 15, 3)), skin)
     square = _column(scenes.shape) == 1
     head = torch.where(square, box(x, y, 0, -9, 8.3, 8.6, corner=1), disc(x, y, 0, -9, 9.4))
-    picture = _paint(picture, head, skin)
-    picture = _paint(picture, torch.minimum(disc(x, y, -3.3, -9, 1.2), disc(x, y, 3.3, -9, 1.2)), _INK)
-    picture = _paint(picture, _choose(_TOOLS, [o.tool for o in outfits], x, y), _TOOL_RGB)
-    picture = _paint(picture, _choose(_HATS, [o.hat for o in outfits], x, y), trim)
     hazard = torch.where(_column(scenes.hazard) == 1, _star(_X, _Y), _FAR)
-    picture = _paint(picture, hazard, _HAZARD_RGB[0])
-    picture = _paint(picture, hazard + 3.0, _HAZARD_RGB[1])
-    light = _column(scenes.light).unsqueeze(-1).float()
-    return (picture * light).clamp(0, 1).movedim(-1, 1) * 2 - 1
+    fields: list[tuple[Field, torch.Tensor | tuple[float, ...]]] = [
+        (torso, cloth),
+        (torch.maximum(torso + 1, _choose(_PATTERNS, [o.pattern for o in outfits], x, y)), trim),
+        (torch.minimum(disc(x, y, -15.5, 15, 3), disc(x, y, 15.5, 15, 3)), skin),
+        (head, skin),
+        (torch.minimum(disc(x, y, -3.3, -9, 1.2), disc(x, y, 3.3, -9, 1.2)), _INK),
+        (_choose(_TOOLS, [o.tool for o in outfits], x, y), _TOOL_RGB),
+        (_choose(_HATS, [o.hat for o in outfits], x, y), trim),
+        (hazard, _HAZARD_RGB[0]),
+        (hazard + 3.0, _HAZARD_RGB[1]),
+    ]
+    return [_layer(field, colour) for field, colour in fields]
 
 
 def box(x: Field, y: Field, cx: float, cy: float, half_width: float, half_height: float, corner: float = 0.0) -> Field:
@@ -123,12 +149,21 @@ def _choose(drawings: dict[str, Callable[[Field, Field], Field]], names: list[st
     return result
 
 
-def _paint(picture: torch.Tensor, field: Field, colour: torch.Tensor | tuple[float, ...]) -> torch.Tensor:
+def _layer(field: Field, colour: torch.Tensor | tuple[float, ...]) -> Layer:
     """Colour (3,) or (count, 3) laid over where the field is negative, its edge one pixel soft."""
-    cover = (0.5 - field).clamp(0, 1).unsqueeze(-1)
+    cover = (0.5 - field).clamp_(0, 1)
+    # Most layers touch a small part of the picture; what is not covered is not painted either.
+    touched = cover.amax(0) > 0
+    window = _span(touched.any(1)), _span(touched.any(0))
     rgb = torch.as_tensor(colour)
     rgb = rgb.view(-1, 1, 1, 3) if rgb.dim() == 2 else rgb
-    return picture + (rgb - picture) * cover
+    return Layer(cover[(slice(None), *window)].unsqueeze(-1), rgb, window)
+
+
+def _span(touched: torch.Tensor) -> slice:
+    """From the first to the last True."""
+    places = touched.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _column(values: np.ndarray) -> torch.Tensor:
