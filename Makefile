@@ -1,4 +1,10 @@
 # `make demo` and `make test` set everything up by themselves: environment, ComfyUI, browser.
+# A pipe fails where any of its commands does.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+ifneq ($(words $(CURDIR)),1)
+$(error The path of this folder has a blank in it, "$(CURDIR)", which make cannot carry: move it to a path without)
+endif
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # ComfyUI trees and small checkpoints; `make clean` removes them.
@@ -8,40 +14,54 @@ export PIP_RETRIES ?= 10
 export PIP_DEFAULT_TIMEOUT ?= 60
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
-# Two parts of the tests at a time, each on one core: two threads on such small tensors mostly wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Two parts run at a time, the longest first, each on one thread: two on such small tensors mostly wait for each other.
+PYTEST := OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest
 ifeq ($(RESPODIFF_HOSTS),none)
-TESTS := test-alone
+PARTS := trainer unit
 else
-TESTS := test-in-comfyui test-alone test-acceptance test-in-page  # the longest first
+PARTS := trainer comfyui page unit
 endif
+TESTS := $(PARTS:%=test-%)
+LOGS := out/test-logs
 
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
-.PHONY: demo test test-alone test-in-comfyui test-acceptance test-in-page lint format bench fuzz faults soak matrix browser clean
+# A part of the tests: its lines as they come, with its name before each, and all of them in a log.
+define run_part
+@mkdir -p $(LOGS)
+@$(PYTEST) -q -p progress $(1) 2>&1 | tee $(LOGS)/$(@:test-%=%).log | \
+    awk -v part=$(@:test-%=%) '{ printf "%-8s %s\n", part, $$0; fflush() }'
+endef
+
+.PHONY: demo test test-unit test-trainer test-comfyui test-page lint format bench fuzz faults soak matrix browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
 
-test: .venv/ready
+# The temporary folder is the tests' own: whatever they or their libraries leave goes with it, unless they failed.
+test: .venv/ready $(if $(filter page,$(PARTS)),browser)
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
-	@echo "$(words $(TESTS)) parts, two at a time, about 20 minutes: what each says comes when it has ended."
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=line $(TESTS)
+	@echo "Tests in $(words $(PARTS)) parts ($(PARTS)), two at a time, about 12 minutes on two idle cores."
+	@rm -rf $(LOGS); TMPDIR=$$(mktemp -d); export TMPDIR; status=0; \
+	$(MAKE) --no-print-directory --jobs=2 --keep-going $(TESTS) || status=$$?; echo; \
+	for part in $(PARTS); do printf '%-8s %s\n' $$part "$$(tail -n 1 $(LOGS)/$$part.log)"; done; \
+	if [ $$status = 0 ]; then rm -rf "$$TMPDIR"; else echo "What the tests worked with: $$TMPDIR"; fi; \
+	echo "Logs: $(LOGS)"; exit $$status
 
-test-alone: .venv/ready
-	$(PYTEST) tests/unit tests/trainer
+test-unit: .venv/ready
+	$(call run_part,tests/unit)
 
-test-in-comfyui: .venv/ready
-	$(PYTEST) tests/host
+test-trainer: .venv/ready
+	$(call run_part,tests/trainer tests/acceptance)
 
-test-acceptance: .venv/ready
-	$(PYTEST) tests/acceptance
+test-comfyui: .venv/ready
+	$(call run_part,tests/host)
 
-test-in-page: .venv/ready browser
-	$(PYTEST) tests/browser
+test-page: .venv/ready browser
+	$(call run_part,tests/browser)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -68,7 +88,7 @@ fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py q16 --runs $$(($(RUNS) / 10))
 
 faults: .venv/ready
-	$(PYTEST) -s tests/endurance/test_kills.py
+	$(PYTEST) -s tests/endurance/test_kills.py tests/endurance/test_interrupts.py
 
 # The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
 # `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.

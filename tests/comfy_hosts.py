@@ -72,4 +72,6 @@ def make_server(source: ComfySource, base: Path, models: Path | None = None) -> 
     kinds = {kind: models / kind for kind in MODEL_KINDS} if models else {}
     lines = "\n".join(f"  {kind}: {folder}" for kind, folder in {**kinds, "respodiff": shared}.items())
     paths.write_text(f"tests:\n{lines}\n")
-    return ComfyServer(source, base, PACK, ["--extra-model-paths-config", str(paths)])
+    compiled = str(cache_directory() / "compiled")  # else in the system's temporary folder
+    options = ["--extra-model-paths-config", str(paths)]
+    return ComfyServer(source, base, PACK, options, {"TORCHINDUCTOR_CACHE_DIR": compiled})

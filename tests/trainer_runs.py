@@ -42,9 +42,17 @@ class Trainer:
 
     def start(self, *arguments: object, launcher: Sequence[str] = COMMAND, **options) -> subprocess.Popen[str]:
         command = [*launcher, *map(str, arguments), "--device", "cpu"]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+        temporary = self.folder.with_name(f"{self.folder.name}-temporary")  # where a launcher of processes leaves some
+        temporary.mkdir(exist_ok=True)
+        own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TMPDIR": str(temporary)}
         return subprocess.Popen(
-            command, cwd=self.folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+            command,
+            cwd=self.folder,
+            env={**os.environ, **own},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
         )
 
     def run(self, *arguments: object, **options) -> subprocess.CompletedProcess[str]:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
-from comfy_hosts import hosts, source_of
 from PIL import Image
 from respodiff.respodiff_core.adapter import peek
 from respodiff.trainer.evaluation.results import Results
 
 
-def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(tmp_path):
-    host = source_of(hosts()[0])
-    environment = {**os.environ, "COMFYUI_PATH": str(host.path), "COMFYUI_PYTHON": str(host.python)}
-    command = [sys.executable, "-m", "respodiff.trainer", "demo", "--out", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
+def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(demo):
+    figures = json.loads(demo.printed.splitlines()[-1])
     assert figures["deviation_ratio_base"] >= 0.6
     for where in ("", "host_"):
         assert figures[f"{where}deviation_ratio"] <= 0.10
         assert figures[f"{where}steering_accuracy"] >= 0.95
         assert figures[f"{where}profession_accuracy"] >= figures["profession_accuracy_base"] - 0.02
     # What the demo says is what its evaluation holds, as `respodiff eval` writes it.
-    measured = {name: one.overall for name, one in Results.read(tmp_path / "toyworld").settings.items()}
+    measured = {name: one.overall for name, one in Results.read(demo.folder / "toyworld").settings.items()}
     for figure, setting, name in (
         ("deviation_ratio_base", "unsteered", "deviation ratio/shape"),
         ("deviation_ratio", "shape", "deviation ratio/shape"),
@@ -35,5 +26,5 @@ def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(tmp_path):
         ("profession_accuracy", "shape", "right"),
     ):
         assert figures[figure] == round(measured[setting][name].value, 4)
-    assert list(peek(tmp_path / "shape.safetensors").concepts) == ["round", "square"]
-    assert np.asarray(Image.open(tmp_path / "before-after.png")).std() > 10
+    assert list(peek(demo.folder / "shape.safetensors").concepts) == ["round", "square"]
+    assert np.asarray(Image.open(demo.folder / "before-after.png")).std() > 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ import torch
 from comfy_bench import Bench
 from comfy_graph import Graph, Link, output
 from comfy_hosts import hosts, source_of
+from respodiff.respodiff_core.adapter import merge, read, write
 from respodiff.respodiff_core.metrics import deviation_ratio
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase
-from toyworld_graph import all_of, empty, fair, guarded, load_toyworld, safe, sampled, train_adapter
+from toyworld_graph import all_of, empty, fair, guarded, load_toyworld, safe, sampled
 
 IMAGES = 60
 PROFESSION = "doctor"
@@ -30,9 +32,10 @@ ALLEY = PLACES[3]  # where the hazard is common; the hazard's adapter was traine
 
 
 @pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both head shapes and the hazard in one file, by ToyWorld's presets."""
-    return train_adapter(tmp_path_factory.mktemp("trained") / FILE, (*SHAPES, "hazard"))
+def adapter(demo: Any, hazard_adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both head shapes, as the demo trained them, and the hazard in one file."""
+    files = demo.folder / "shape.safetensors", hazard_adapter
+    return write(merge(map(read, files)), tmp_path_factory.mktemp("merged") / FILE)
 
 
 @pytest.fixture(scope="module")

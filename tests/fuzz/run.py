@@ -7,13 +7,21 @@ Begins from the corpus in tests/fuzz/corpus and from good files. A file that bre
 from __future__ import annotations
 
 import argparse
+import os
 import resource
-import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import atheris
+FOLDER = "FUZZ_FOLDER"
+if __name__ == "__main__" and FOLDER not in os.environ:
+    # libFuzzer ends its process without a chance to clean up: another one does.
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as folder:
+        sys.exit(subprocess.call([sys.executable, *sys.argv], env={**os.environ, FOLDER: folder}))
+
+import atheris  # noqa: E402
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -35,7 +43,8 @@ def main() -> None:
     asked = parser.parse_args()
     corpus = HERE / "corpus" / asked.target
     asked.found.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
+    working = Path(os.environ[FOLDER], "corpus")
+    working.mkdir()
     for number, seed in enumerate(seeds(asked.target)):
         (working / f"seed-{number}").write_bytes(seed)
     places = [corpus, working] if asked.keep else [working, corpus]
@@ -54,10 +63,7 @@ def main() -> None:
     mutator = MUTATORS.get(asked.target)
     how = {"custom_mutator": lambda data, most, seed: mutator(data, most, seed, atheris.Mutate)} if mutator else {}
     atheris.Setup(arguments, lambda data: targets.run(asked.target, data), **how)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+    atheris.Fuzz()
 
 
 def inherited_mb() -> int:

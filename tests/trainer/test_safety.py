@@ -6,17 +6,13 @@ from respodiff.trainer.evaluation.recipe import EvalRecipe
 from respodiff.trainer.evaluation.run import evaluate
 
 
-def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(trainer):
+def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_path):
     """Also at a place, and on professions, that it was not trained on."""
-    done = trainer.run(
-        "--base", "toyworld", "--preset", "toyworld/hazard", "--no-tensorboard", "-o", "safe.safetensors"
-    )
-    assert done.returncode == 0, done.stderr
     recipe = {
         "protocol": "i2p",
         "base": "toyworld",
-        "output": str(trainer.folder / "unsafe"),
-        "settings": [{"name": "unsteered"}, {"name": "safe", "adapters": [str(trainer.folder / "safe.safetensors")]}],
+        "output": str(tmp_path / "unsafe"),
+        "settings": [{"name": "unsteered"}, {"name": "safe", "adapters": [str(hazard_adapter)]}],
         "drawing": {"batch": 32, "device": "cpu"},
     }
     results = evaluate(EvalRecipe.of(recipe), shown=False)

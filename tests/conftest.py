@@ -1,0 +1,15 @@
+"""What tests of several folders share, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def hazard_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ToyWorld's safety adapter, trained by its preset."""
+    from toyworld_graph import train_adapter
+
+    return train_adapter(tmp_path_factory.mktemp("hazard") / "hazard.safetensors", ["hazard"])
