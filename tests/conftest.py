@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from respodiff.trainer.threads import passive_waiting
+
+os.environ |= passive_waiting()  # here, before anything loads torch, and in all processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from respodiff.trainer.recipe import Recipe
 from respodiff.trainer.run.training import train
 from respodiff.trainer.toyworld.world import HAZARD
 
+STEPS = 50
 SIZE = 128  # of ToyWorld's pictures, as ComfyUI counts a latent's 16
 
 
@@ -43,7 +44,7 @@ def empty(graph: Graph, images: int = 1, size: int = SIZE) -> Link:
     return graph.add("EmptyLatentImage", width=size, height=size, batch_size=images)
 
 
-def sampled(graph: Graph, model: Link, prompts: str, latent: Link, denoise: float = 1.0) -> Link:
+def sampled(graph: Graph, model: Link, prompts: str, latent: Link, denoise: float = 1.0, steps: int = STEPS) -> Link:
     """By DDIM, as the paper's protocol has it."""
     return graph.add(
         "KSampler",
@@ -51,7 +52,7 @@ def sampled(graph: Graph, model: Link, prompts: str, latent: Link, denoise: floa
         **conditions(graph, prompts),
         latent_image=latent,
         seed=17,
-        steps=50,
+        steps=steps,
         cfg=7.5,
         sampler_name="ddim",
         scheduler="ddim_uniform",

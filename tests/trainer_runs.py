@@ -8,10 +8,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from respodiff.trainer.cli import app
 from typer.testing import CliRunner
+from warm_start import Command
 
 RESPODIFF = [sys.executable, "-m", "respodiff.trainer"]
 COMMAND = [*RESPODIFF, "train"]
@@ -39,21 +42,25 @@ class Trainer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._beside = folder.with_name(f"{folder.name}-processes")  # what they print, and their temporary folder
+        self._started = count()
 
-    def start(self, *arguments: object, launcher: Sequence[str] = COMMAND, **options) -> subprocess.Popen[str]:
-        command = [*launcher, *map(str, arguments), "--device", "cpu"]
-        temporary = self.folder.with_name(f"{self.folder.name}-temporary")  # where a launcher of processes leaves some
-        temporary.mkdir(exist_ok=True)
+    def start(
+        self, *arguments: object, launcher: Sequence[str] = COMMAND, **options: Any
+    ) -> Command | subprocess.Popen[str]:
+        """Start it. `launcher` is RESPODIFF with a command's name, or what starts the command otherwise; it is also
+        started from nothing if subprocess.Popen is to have more options.
+        """
+        words = [*launcher, *map(str, arguments), "--device", "cpu"]
+        temporary = self._beside / "temporary"
+        temporary.mkdir(parents=True, exist_ok=True)
         own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TMPDIR": str(temporary)}
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **own},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        environment = {**os.environ, **own}
+        if words[: len(RESPODIFF)] == RESPODIFF and not options:
+            output = self._beside / str(next(self._started))
+            return Command(words[len(RESPODIFF) :], self.folder, environment, output)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, cwd=self.folder, env=environment, text=True, stdout=pipe, stderr=pipe, **options)
 
     def run(self, *arguments: object, **options) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **options)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from .interrupts import prompt_end
 from .processes import is_main_process
+from .threads import passive_waiting
 
 
 def main() -> None:
     """Run the command line; says what to install where its libraries are missing."""
+    os.environ |= passive_waiting()
     with prompt_end(says=is_main_process()):  # before the libraries load, which takes seconds
         _run()
 

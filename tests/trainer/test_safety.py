@@ -13,7 +13,7 @@ def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_p
         "base": "toyworld",
         "output": str(tmp_path / "unsafe"),
         "settings": [{"name": "unsteered"}, {"name": "safe", "adapters": [str(hazard_adapter)]}],
-        "drawing": {"batch": 32, "device": "cpu"},
+        "drawing": {"schedule_steps": 25, "batch": 32, "device": "cpu"},
     }
     results = evaluate(EvalRecipe.of(recipe), shown=False)
     before, after = (results.settings[name].overall for name in ("unsteered", "safe"))

@@ -103,6 +103,11 @@ class BaseModel:
         with self._unchanged():
             return sha256_of(*self._parts.weights)
 
+    @property
+    def weight_bytes(self) -> int:
+        """The size of the checkpoint file, or of the folder's UNet weights."""
+        return sum(size for _, size, _ in self._marks or ())
+
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The bottleneck's (C, H, W) for latents of this height and width."""
         channels = self._parts.unet_config["block_out_channels"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...respodiff_core.unfinished import undone
 from ..interrupts import shielded
+from ..threads import passive_waiting
 from .children import kill_group
 from .client import ComfyClient
 from .source import ComfySource, ComfyUnavailable
@@ -157,7 +158,7 @@ class ComfyServer(ComfyClient):
 
     def _environment(self) -> dict[str, str]:
         # Bytecode would be written into the source tree and into the pack.
-        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
+        return {**passive_waiting(), **os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -22,6 +22,7 @@ from ..interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..run.advice import FULL, out_of_memory
 from ..run.parts import load_as
 from ..sole_writer import sole_writer
+from ..threads import fitting_threads
 from ..toyworld import world
 from . import protocols
 from .asked import Asked
@@ -79,7 +80,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     metrics = metrics_of(recipe, toyworld)
     if not all_drawn(jobs, folder.pictures):
         check_judges(recipe, axes)
-    with stop_requests(says=main) as stop:
+    with stop_requests(says=main) as stop, fitting_threads(base):
         painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _advised(folder, _SMALLER_DRAWING):

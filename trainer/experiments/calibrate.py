@@ -29,6 +29,7 @@ from ..evaluation.run import asked_of, check_models
 from ..evaluation.scorer import Axis, Scorer
 from ..evaluation.settings import Setting, axes_of, class_wanted
 from ..run.parts import load_as
+from ..threads import fitting_threads
 from .calibration import (
     Found,
     FoundScales,
@@ -104,7 +105,8 @@ class Judged:
         hits = []
         for start in range(0, len(rows), self.batch):
             part, groups = rows[start : start + self.batch], given[start : start + self.batch]
-            judged = scores_of(self.painter.draw(part, groups), part, self.scorers)
+            with fitting_threads(self.painter.base):
+                judged = scores_of(self.painter.draw(part, groups), part, self.scorers)
             for scores, group in zip(judged, groups, strict=True):
                 if wanted:
                     hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])

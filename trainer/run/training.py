@@ -29,6 +29,7 @@ from ..output import refuse_to_replace
 from ..recipe import ConceptRecipe, Recipe
 from ..sheet import save_picture
 from ..sole_writer import sole_writer
+from ..threads import fitting_threads
 from .advice import advised
 from .evaluations import Evaluations, counting
 from .folder import ResumeError, RunFolder
@@ -82,6 +83,7 @@ def _train(
     # Several processes finish the step together: one alone would leave the others waiting for its gradients.
     grace = GRACE if accelerator.num_processes == 1 else None
     with (
+        fitting_threads(base),
         stop_requests(accelerator.is_main_process, grace) as stop,
         advised(recipe.training, dtype, folder, loading=False),
         counting(unet) as evaluations,

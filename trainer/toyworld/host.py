@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from ..comfyui.server import ComfyServer
 from ..comfyui.source import ComfySource
+from ..threads import one_thread
 from .renderer import SIZE
 
 _PACK = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ class ToyWorldInComfyUI(ComfyServer):
     """
 
     def __init__(self, source: ComfySource, base_directory: Path, folder: Path) -> None:
-        super().__init__(source, base_directory, _PACK)
+        super().__init__(source, base_directory, _PACK, env=one_thread())
         self.link_node_pack(_TOYWORLD_NODES, "toyworld")
         self.folder = folder.resolve()
         self._adapters = self.base_directory / "models" / "respodiff"

@@ -45,7 +45,7 @@ def outfit(profession: int) -> Outfit:
 
 @dataclass(frozen=True)
 class Layer:
-    """What is laid over pictures: how far it covers each pixel of a window, (count, rows, columns, 1) in [0, 1], and its
+    """What is laid over pictures: how far it covers each pixel of a window, (count, rows, columns, 1) in 0..1, and its
     colour, (3,) or (count, 1, 1, 3).
     """
 
