@@ -80,6 +80,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/where_time_goes.py
 	$(BIN)/python benchmarks/accelerator.py
+	$(BIN)/python benchmarks/threads.py
 	$(BIN)/python benchmarks/equal_quality.py
 
 fuzz: .venv/ready

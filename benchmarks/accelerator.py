@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import passive  # noqa: F401
 import torch
 from diffusers import UNet2DConditionModel
 from in_comfyui import import_comfyui, random_adapter
@@ -36,6 +37,7 @@ from respodiff.trainer.base.denoiser import UNetDenoiser
 from respodiff.trainer.estimate import default_dtype
 from respodiff.trainer.explained import quieten_libraries
 from respodiff.trainer.run.parts import precision
+from respodiff.trainer.threads import one_thread
 from respodiff.trainer.toyworld.networks import scheduler
 
 PATCH_AIM = 0.005  # of a step
@@ -298,6 +300,8 @@ def main() -> None:
         print(json.dumps({}))
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if options.small and device.type == "cpu" and one_thread():
+        torch.set_num_threads(1)  # such shapes are not worth dividing
     import_comfyui()
     print(torch.cuda.get_device_name() if device.type == "cuda" else "CPU", precision("auto", device))
     found: dict[str, float] = {}

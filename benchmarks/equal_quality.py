@@ -17,6 +17,7 @@ import statistics
 import sys
 from typing import NamedTuple
 
+import passive  # noqa: F401
 from respodiff.respodiff_core.concept import Concept
 from respodiff.respodiff_core.fair_groups import FairGroup
 from respodiff.respodiff_core.steering import Term

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import passive  # noqa: F401
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from respodiff.respodiff_core.fair_groups import FairGroup

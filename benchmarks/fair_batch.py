@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import passive  # noqa: F401
 import torch
 from in_comfyui import h_shape, load_model, random_adapter, sample
 from respodiff.respodiff_core.fair_groups import FairGroup, allocate, plan

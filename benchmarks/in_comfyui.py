@@ -6,6 +6,7 @@ import importlib
 import sys
 from typing import Any
 
+import passive  # noqa: F401
 import torch
 from respodiff.respodiff_core.adapter import Adapter
 from respodiff.respodiff_core.concept import Concept, ConceptInfo

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import passive  # noqa: F401
 import torch
 from in_comfyui import h_shape, load_model, random_adapter, sample
 from respodiff.respodiff_core.adapter import peek, write

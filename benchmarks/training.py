@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import passive  # noqa: F401
 import torch
 from accelerate import Accelerator
 from respodiff.respodiff_core.concept import Concept, ConceptInfo

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import passive  # noqa: F401
 import torch
 from in_comfyui import import_comfyui, random_adapter
 from patch_overhead import import_script, with_bytecode

@@ -1,0 +1,7 @@
+"""Imported before torch: threads that wait sleep, as in the command line."""
+
+import os
+
+from respodiff.trainer.threads import passive_waiting
+
+os.environ |= passive_waiting()
