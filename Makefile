@@ -24,6 +24,8 @@ endif
 TESTS := $(PARTS:%=test-%)
 LOGS := out/test-logs
 
+MATRIX_HOSTS ?= 0.24.0
+
 # How many files `make fuzz` throws at each reader of strangers' files.
 RUNS ?= 1000000
 
@@ -34,7 +36,7 @@ define run_part
     awk -v part=$(@:test-%=%) '{ printf "%-8s %s\n", part, $$0; fflush() }'
 endef
 
-.PHONY: demo test test-unit test-trainer test-comfyui test-page lint format bench fuzz faults soak matrix browser clean
+.PHONY: demo test test-unit test-trainer test-comfyui test-page lint format bench fuzz faults soak matrix matrix-libraries matrix-comfyui browser clean
 
 demo: .venv/ready
 	$(BIN)/respodiff demo
@@ -93,8 +95,14 @@ faults: .venv/ready
 
 # The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
 # `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.
-matrix:
+# Then the tests in ComfyUI on versions between those of make test.
+matrix: matrix-libraries matrix-comfyui
+
+matrix-libraries:
 	PYTHONPATH=tests $(PYTHON) -m matrix.run $(CELLS)
+
+matrix-comfyui:
+	$(MAKE) --no-print-directory test-comfyui RESPODIFF_HOSTS="$(MATRIX_HOSTS)"
 
 # 200 prompts in a row on one ComfyUI, its memory after each in out/soak (some minutes).
 soak: .venv/ready

@@ -44,7 +44,7 @@ def test_a_path_that_holds_no_comfyui_is_named(monkeypatch, tmp_path):
 
 
 def test_an_unknown_version_is_answered_with_those_there_are():
-    with pytest.raises(ComfyUnavailable, match=r"use one of 0\.30\.0, 0\.18\.2"):
+    with pytest.raises(ComfyUnavailable, match=r"use one of 0\.30\.0, 0\.24\.0, 0\.18\.2"):
         fetch("9.9.9")
 
 

@@ -19,6 +19,9 @@ PROJECT = PYPROJECT["project"]
 ASKED = {one.name: one.specifier for name in EXTRAS for one in map(Requirement, extra(name))}
 PAGE = (ROOT / "docs" / "versions.md").read_text("utf-8")
 SUPPORTED = dict(re.findall(r"^\| (\S+) \| ([^|]+) \|$", PAGE, re.MULTILINE))
+# What make test runs in, and what make matrix does.
+TESTED = re.search(r"in ComfyUI (\S+) and (\S+)\.\n", PAGE).groups()
+BETWEEN = re.search(r"runs the tests in ComfyUI (\S+),", PAGE).groups()
 PYTHONS = [text.rsplit(" ", 1)[1] for text in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", text)]
 
 
@@ -43,14 +46,15 @@ def test_the_page_the_classifiers_and_the_matrix_name_the_same_pythons():
 def test_the_page_says_which_comfyui_is_supported_and_which_are_tested():
     supported = SpecifierSet(PYPROJECT["tool"]["comfy"]["requires-comfyui"])
     assert SpecifierSet(SUPPORTED["ComfyUI"]) == supported
-    tested = re.search(r"in ComfyUI (\S+) and (\S+)\.\n", PAGE).groups()
-    assert set(tested) == set(PINNED)
-    assert all(Version(version) in supported for version in tested)
+    assert {*TESTED, *BETWEEN} == set(PINNED)
+    assert all(Version(version) in supported for version in PINNED)
 
 
-def test_make_test_runs_in_the_comfyui_versions_of_the_page():
-    hosts = re.search(r"^export RESPODIFF_HOSTS \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    assert set(hosts.split()) == set(PINNED)
+def test_make_test_and_make_matrix_run_in_the_comfyui_versions_of_the_page():
+    makefile = (ROOT / "Makefile").read_text()
+    for variable, versions in (("export RESPODIFF_HOSTS", TESTED), ("MATRIX_HOSTS", BETWEEN)):
+        hosts = re.search(rf"^{variable} \?= (.+)$", makefile, re.MULTILINE)[1]
+        assert set(hosts.split()) == set(versions)
 
 
 def test_the_readme_says_the_same_range():

