@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from ..respodiff_core.fair_groups import FairGroup
 from ..respodiff_core.unfinished import temporary_folder
+from .bars import progress_bar
 from .base.model import BaseModel, load_base
 from .base.spec import TOYWORLD, TOYWORLD_FOLDER
 from .comfyui.source import fetch, users_own
@@ -131,7 +131,7 @@ def _in_comfyui(
     for setting in (Setting(UNSTEERED, None), steered):
         given = setting.given(asked, seed=0)
         pictures = torch.empty(len(asked), 3, 64, 64)
-        with tqdm(total=len(asked), desc=f"in ComfyUI, {setting.name}", unit="picture", leave=False) as bar:
+        with progress_bar(len(asked), f"in ComfyUI, {setting.name}", "picture", leave=False) as bar:
             for name in dict.fromkeys(group.name for group in given):
                 mine = [number for number, group in enumerate(given) if group.name == name]
                 for start in range(0, len(mine), _ROWS):

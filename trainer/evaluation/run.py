@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from tqdm import tqdm
 
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
 from ...respodiff_core.families import family_title
+from ..bars import progress_bar
 from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
 from ..explained import reason_of
@@ -208,7 +208,7 @@ def _work(
     shown: bool,
 ) -> None:
     """Go through the batches with a bar, and stop after one where a signal asks for it."""
-    with tqdm(total=sum(map(len, todo)), desc=what, unit="picture", disable=not shown) as bar, closing(progress):
+    with progress_bar(sum(map(len, todo)), what, "picture", shown=shown) as bar, closing(progress):
         for count in progress:
             bar.update(count)
             if number := stop.asked():

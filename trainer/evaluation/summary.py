@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,16 +26,16 @@ def summary(results: Results) -> str:
         values = (f"{cell.value}  [dim]{cell.interval}[/dim]".strip() for cell in cells)
         table.add_row(escape(title_of(column)), *values)
     file = io.StringIO()
-    console = Console(file=file, width=100, force_terminal=False)
+    console = Console(file=file, width=shutil.get_terminal_size((100, 24)).columns, force_terminal=False)
     console.print(table)
     for name, setting in results.settings.items():
         groups = results.manifest["settings"][name]["groups"]
         if len(groups) == 1 and any(figure.startswith(DEVIATION) for figure in setting.overall):
             note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
-            console.print(f"{name} steers all pictures to {groups[0]}: {note}.", markup=False, highlight=False)
+            console.print(f"{name} steers all pictures to {groups[0]}: {note}.", markup=False, highlight=False, soft_wrap=True)
     for reason in results.damaged.values():
-        console.print(f"Left out: {reason}", markup=False, highlight=False)
-    return file.getvalue().rstrip()
+        console.print(f"Left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
 
 
 def figures_line(results: Results) -> dict[str, dict[str, float]]:

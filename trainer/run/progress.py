@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
-from tqdm import tqdm
 
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learner import Learner, StepResult
 from ...respodiff_core.objective import Look
+from ..bars import progress_bar
 from .evaluations import Evaluations
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Progress:
         self._name = name
         self._mean = mean
         self._evaluations = evaluations
-        self._bar = tqdm(total=steps, initial=start, desc=name, unit="step", disable=not shown, dynamic_ncols=True)
+        self._bar = progress_bar(steps, name, "step", start=start, shown=shown)
         self._writer = None
         if logs is not None and shown:
             from torch.utils.tensorboard import SummaryWriter

@@ -1,0 +1,44 @@
+"""Progress bars: drawn over themselves in a terminal, and as a line now and then in a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+_SECONDS = 10.0  # between two lines
+
+
+def progress_bar(total: int, what: str, unit: str, *, start: int = 0, shown: bool = True, leave: bool = True) -> Any:
+    """A tqdm bar on stderr that stands at `start`; without `leave` it is gone in the end."""
+    settings = {"total": total, "desc": what, "unit": unit, "initial": start, "disable": not shown, "leave": leave}
+    if sys.stderr.isatty():
+        return tqdm(**settings, dynamic_ncols=True)
+    return _Lines(**settings, mininterval=_SECONDS, maxinterval=_SECONDS, file=io.StringIO())
+
+
+class _Lines(tqdm):
+    """What a bar would show as lines of a log: one now and then, and one in the end."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._said: tuple[float, int | float] | None = None  # after how many seconds, and at which count
+        super().__init__(**settings)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        now = self.format_dict["elapsed"]
+        is_over = self.n == self.total
+        if msg is not None or self.n == self.initial or (self._said and self._said[1] == self.n):
+            return
+        if not is_over and now - (self._said[0] if self._said else 0.0) < _SECONDS:
+            return
+        self._said = now, self.n
+        left = f", {self.format_interval(now / (self.n - self.initial) * (self.total - self.n))} left"
+        postfix = f", {self.postfix}" if self.postfix else ""
+        spent = self.format_interval(now)
+        print(
+            f"{self.desc}: {self.n} of {self.total} {self.unit}s, {spent}{'' if is_over else left}{postfix}",
+            file=sys.stderr,
+            flush=True,
+        )
