@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
 _SECONDS = 10.0  # between two lines
+_WIDE = 110  # columns
+_WITHOUT_BAR = "{desc}: {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
-def progress_bar(total: int, what: str, unit: str, *, start: int = 0, shown: bool = True, leave: bool = True) -> Any:
-    """A tqdm bar on stderr that stands at `start`; without `leave` it is gone in the end."""
+def progress_bar(
+    total: int, what: str, unit: str, *, start: int = 0, shown: bool = True, leave: bool = True, wordy: bool = False
+) -> Any:
+    """A tqdm bar on stderr that stands at `start`; without `leave` it is gone in the end. A `wordy` one gives its place
+    in a narrow terminal to what is said behind it.
+    """
     settings = {"total": total, "desc": what, "unit": unit, "initial": start, "disable": not shown, "leave": leave}
     if sys.stderr.isatty():
-        return tqdm(**settings, dynamic_ncols=True)
+        narrow = wordy and shutil.get_terminal_size().columns < _WIDE
+        return tqdm(**settings, dynamic_ncols=True, bar_format=_WITHOUT_BAR if narrow else None)
     return _Lines(**settings, mininterval=_SECONDS, maxinterval=_SECONDS, file=io.StringIO())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import typer
 from ..respodiff_core.errors import RespoDiffError
 from .comfyui.results import NodeFailed, PromptRejected
 from .comfyui.source import ComfyUnavailable
+from .terminal import wrapped
 
 
 @contextmanager
@@ -18,16 +20,16 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected, OSError) as error:
-        typer.echo(f"respodiff: {error}", err=True)
+        typer.echo(wrapped(f"respodiff: {error}", sys.stderr), err=True)
         raise typer.Exit(1) from error
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] == "respodiff":
             raise
-        typer.echo(
+        missing = (
             f"respodiff: this command needs {error.name}, which is not installed. Get all that it needs with: "
-            'pip install "respodiff[eval]"',
-            err=True,
+            'pip install "respodiff[eval]"'
         )
+        typer.echo(wrapped(missing, sys.stderr), err=True)
         raise typer.Exit(1) from error
 
 

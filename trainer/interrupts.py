@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from ..respodiff_core.unfinished import undo_all
+from .terminal import wrapped
 
 GRACE = 0.8  # seconds that a step or a batch under way has to come to its end
 LIMIT = 1.7  # seconds after which the process is ended
@@ -199,7 +200,7 @@ class _Interrupts:
                 sys.stdout.flush()
         if self._says and message and _can_write(2):
             with suppress(OSError):
-                os.write(2, f"respodiff: {message}\n".encode())
+                os.write(2, f"{wrapped(f'respodiff: {message}', sys.stderr)}\n".encode())
         os._exit(128 + (self.signal or signal.SIGINT))
 
 

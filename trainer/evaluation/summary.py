@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..terminal import wrapped
 from .figures import DEVIATION
 from .report import cell_of, columns_of, title_of
 from .results import Results
@@ -28,14 +30,15 @@ def summary(results: Results) -> str:
     file = io.StringIO()
     console = Console(file=file, width=shutil.get_terminal_size((100, 24)).columns, force_terminal=False)
     console.print(table)
+    notes = []
     for name, setting in results.settings.items():
         groups = results.manifest["settings"][name]["groups"]
         if len(groups) == 1 and any(figure.startswith(DEVIATION) for figure in setting.overall):
             note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
-            console.print(f"{name} steers all pictures to {groups[0]}: {note}.", markup=False, highlight=False, soft_wrap=True)
-    for reason in results.damaged.values():
-        console.print(f"Left out: {reason}", markup=False, highlight=False, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
+            notes.append(f"{name} steers all pictures to {groups[0]}: {note}.")
+    notes += [f"Left out: {reason}" for reason in results.damaged.values()]
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    return "\n".join([*lines, *(wrapped(note, sys.stdout) for note in notes)])
 
 
 def figures_line(results: Results) -> dict[str, dict[str, float]]:

@@ -48,7 +48,7 @@ class Progress:
         self._name = name
         self._mean = mean
         self._evaluations = evaluations
-        self._bar = progress_bar(steps, name, "step", start=start, shown=shown)
+        self._bar = progress_bar(steps, name, "step", start=start, shown=shown, wordy=True)
         self._writer = None
         if logs is not None and shown:
             from torch.utils.tensorboard import SummaryWriter
@@ -78,7 +78,7 @@ class Progress:
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
         share = _steering_share(look, learner)
-        said = {"RAM": f"{ram_loss:.4g}", "SAM": f"{sam_loss:.4g}", "UNet/s": f"{rate:.3g}"}
+        said = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
             said["of h"] = f"{share:.1%}"
         self._bar.set_postfix(said)

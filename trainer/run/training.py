@@ -75,7 +75,7 @@ def _train(
         unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
         sha256 = base.sha256  # of the file that was loaded: later another may lie there
         if accelerator.is_main_process:
-            log.info("%s, sha256 %s", base.name, sha256)
+            log.info("Base model %s, sha256 %.12s...", base.name, sha256)
     state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
     if accelerator.is_main_process:
         folder.go_on() if resume else folder.begin()
