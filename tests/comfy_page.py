@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,15 +24,17 @@ FLAGS = (
     "--no-first-run",
 )
 SIZE = (1600, 900)
+EMPTY = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "version": 0.4, "extra": {}}
 SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
-# What the page finds of an earlier visit: without it, it opens ComfyUI's own first graph, whose models it looks for on
-# the web for as long as that takes, with errors in the console.
-LEFT_OPEN = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "version": 0.4, "extra": {"left": True}}
-# That graph is open, the page listens to what is selected, and nothing that says "wait" lies over the graph any more.
-READY = """() => !!(window.app?.graph?.extra?.left && app.canvas.onSelectionChange)
-    && document.elementFromPoint(innerWidth / 2, innerHeight / 2) === app.canvas.canvas"""
-# As on a second visit: without the dialog of templates that covers the graph.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+# On a first visit every page opens an empty graph, with the dialog of templates over it; on later ones a graph whose
+# models it looks for on the web for as long as that takes, with errors in the console.
+FIRST_VISIT = {"Comfy.TutorialCompleted": False}
+# The graph lies open, and the page listens to what is selected; from 1.50 on it does so from the start.
+READY = """() => document.elementFromPoint(innerWidth / 2, innerHeight / 2) === app.canvas.canvas
+    && !!(app.canvas.onSelectionChange || Number(__COMFYUI_FRONTEND_VERSION__.split(".")[1]) >= 50)"""
+# With Nodes 2.0 each node is an element.
+DRAWN = """() => app.graph._nodes.every((node) => document.querySelector(`[data-node-id="${node.id}"]`))"""
+SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 
 class NoBrowser(RuntimeError):
@@ -70,15 +73,21 @@ def prepare(server: ComfyServer, **settings: Any) -> None:
 
 
 @contextmanager
-def open_page(chrome: Browser, server: ComfyServer, size: tuple[int, int] = SIZE) -> Iterator[ComfyPage]:
-    """The page with an empty graph, as it was left."""
+def open_page(
+    chrome: Browser, server: ComfyServer, size: tuple[int, int] = SIZE, nodes_2: bool = False
+) -> Iterator[ComfyPage]:
+    """The page with an empty graph, drawn on the canvas or with Nodes 2.0."""
     context = chrome.new_context(viewport={"width": size[0], "height": size[1]})
-    context.add_init_script(f"localStorage.setItem('workflow', JSON.stringify({json.dumps(LEFT_OPEN)}))")
+    for name, value in {**FIRST_VISIT, "Comfy.VueNodes.Enabled": nodes_2}.items():
+        server.post_json(f"/settings/{name}", value)
     try:
-        opened = ComfyPage(context.new_page(), server)
+        opened = ComfyPage(context.new_page(), server, nodes_2)
         opened.page.goto(server.url)
+        dialog = opened.page.get_by_role("dialog").first
+        dialog.wait_for(timeout=60_000)
+        opened.page.keyboard.press("Escape")
+        dialog.wait_for(state="detached")
         opened.page.wait_for_function(READY, timeout=60_000)
-        opened.clear()
         yield opened
     finally:
         context.close()
@@ -90,6 +99,7 @@ class ComfyPage:
 
     page: Page
     server: ComfyServer
+    nodes_2: bool = False
     console: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,7 +111,12 @@ class ComfyPage:
         return self.page.evaluate(f"(all) => ({function})(...all)", list(arguments))
 
     def clear(self) -> None:
-        self.js("() => app.graph.clear()")
+        """Open an empty graph; one that is only emptied would give its old nodes' values to new ones of their ids."""
+        self.load({**EMPTY, "id": str(uuid.uuid4())})
+
+    def refresh(self) -> None:
+        """Press R: read anew which files there are."""
+        self.js("() => app.refreshComboInNodes()")
 
     def add(self, type_: str, at: tuple[float, float] = (100, 100), **values: Any) -> int:
         """Add a node as the page's menu does and set its widgets; its id."""
@@ -165,9 +180,9 @@ class ComfyPage:
         return json.loads(self.js("() => JSON.stringify(app.graph.serialize())"))
 
     def load(self, workflow: dict[str, Any]) -> None:
-        """Open a workflow in place of the graph."""
-        self.clear()
+        """Open a workflow in place of the graph, with nothing left of what ran before."""
         self.js("(workflow) => app.loadGraphData(workflow)", workflow)
+        self.js("() => { app.lastExecutionError = null; app.nodeOutputs = {} }")
         self.drawn()
 
     def drawn(self) -> None:
@@ -178,6 +193,49 @@ class ComfyPage:
                 return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
             }"""
         )
+        if self.nodes_2:  # where a node is an element, which takes its size when it is there
+            self.page.wait_for_function(DRAWN)
+
+    def fit(self) -> None:
+        """The whole graph in view, nothing selected."""
+        self.js(
+            """() => {
+                app.canvas.deselectAll()
+                const boxes = [
+                    ...app.graph._groups.map((g) => [...g.pos, ...g.size]),
+                    ...app.graph._nodes.map((n) => [...n.pos, ...n.size]),
+                ]
+                const right = Math.max(...boxes.map(([x, y, w]) => x + w))
+                const bottom = Math.max(...boxes.map(([x, y, w, h]) => y + h))
+                const [left, top, margin] = [60, 100, 16]  // the page's own bars
+                const [width, height] = [innerWidth - left - 2 * margin, innerHeight - top - 2 * margin]
+                const scale = Math.min(width / right, height / bottom)
+                const x = (left + (innerWidth - left - right * scale) / 2) / scale
+                const y = (top + (innerHeight - top - bottom * scale) / 2) / scale
+                app.canvas.ds.scale = scale
+                app.canvas.ds.offset = [x, y]
+            }"""
+        )
+        self.page.mouse.move(800, 70)  # over nothing
+        self.drawn()
+
+    def boxes(self) -> dict[int, list[float]]:
+        """x, y, width and height of each node with its title, as it is drawn; the whole graph must be in view."""
+        self.drawn()
+        found = self.js(
+            """(elements) => app.graph._nodes.map((node) => {
+                const title = LiteGraph.NODE_TITLE_HEIGHT
+                if (!elements) return [node.id, [node.pos[0], node.pos[1] - title, node.size[0], node.size[1] + title]]
+                const element = document.querySelector(`[data-node-id="${node.id}"]`)
+                const { x, y, width, height } = element.getBoundingClientRect()
+                const { scale, offset } = app.canvas.ds
+                const area = app.canvas.canvas.getBoundingClientRect()
+                const [left, top] = [(x - area.x) / scale - offset[0], (y - area.y) / scale - offset[1]]
+                return [node.id, [left, top, width / scale, height / scale]]
+            })""",
+            self.nodes_2,
+        )
+        return dict(found)
 
     def nodes(self, type_: str) -> list[int]:
         return self.js("(type) => app.graph._nodes.filter((n) => n.type === type).map((n) => n.id)", type_)
@@ -208,6 +266,6 @@ class ComfyPage:
 
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.wait_for_timeout(300)
+        self.drawn()
         self.page.screenshot(path=path)
         return path

@@ -15,7 +15,7 @@ from make_thumbnails import DOCTOR, train_adapters
 from respodiff.trainer.base.spec import TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from toyworld_graph import SIZE
-from workflow_drawing import Column, Group, Node, Workflow, draw, fit
+from workflow_drawing import Column, Group, Node, Workflow, draw
 
 PICTURE = PACK / "docs" / "images" / "page.png"
 MODEL = "toyworld"  # a link in the server's own folder: the picture shows no place of this machine
@@ -131,7 +131,7 @@ def main() -> None:
             if error is not None:
                 raise RuntimeError(error["exception_message"])
             page.page.wait_for_timeout(6000)  # until the page's messages have gone
-            fit(page)
+            page.fit()
             page.page.screenshot(path=PICTURE)
 
 

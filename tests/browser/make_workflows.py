@@ -12,10 +12,11 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from comfy_frontend import newest_frontend
 from comfy_hosts import NEWEST, PACK, make_server, source_of
 from comfy_page import ComfyPage, browser, open_page, prepare
 from shipped_workflows import WORKFLOWS
-from workflow_drawing import WINDOW, draw, fit
+from workflow_drawing import WINDOW, draw, rooms
 from workflow_models import put_adapters, put_models
 
 FOLDER = PACK / "workflows"
@@ -30,19 +31,24 @@ def save(page: ComfyPage, name: str) -> None:
 def main() -> None:
     wanted = " ".join(sys.argv[1:]).lower()
     with tempfile.TemporaryDirectory() as tmp:
-        server = make_server(source_of(NEWEST), Path(tmp))
-        put_models(server)
-        put_adapters(server.base_directory / "models" / "respodiff")
-        prepare(server, **{"Comfy.Graph.CanvasMenu": False})
+        own, newest = (make_server(source_of(NEWEST), Path(tmp, name)) for name in ("own", "newest"))
+        newest.extra_args += ("--front-end-root", str(newest_frontend()))
+        for server in (own, newest):
+            put_models(server)
+            put_adapters(server.base_directory / "models" / "respodiff")
+            prepare(server, **{"Comfy.Graph.CanvasMenu": False})
         FOLDER.mkdir(exist_ok=True)
-        with server, browser() as chrome:
+        with own, newest, browser() as chrome:
             for workflow in WORKFLOWS:
                 if wanted not in workflow.name.lower():
                     continue
                 print(workflow.name)
-                with open_page(chrome, server, WINDOW) as page:
-                    draw(page, workflow)
-                    fit(page)
+                # Drawn on the canvas, with room for Nodes 2.0 of the newest page, where nodes are higher.
+                with open_page(chrome, newest, WINDOW, nodes_2=True) as page:
+                    higher = rooms(page, workflow)
+                with open_page(chrome, own, WINDOW) as page:
+                    draw(page, workflow, higher)
+                    page.fit()
                     save(page, workflow.name)
 
 

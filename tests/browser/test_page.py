@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 from urllib.parse import quote
 
@@ -36,14 +38,18 @@ def mixer(page: ComfyPage) -> int:
     return node
 
 
-def slider_x(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
+def place_of(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
     """Where on the screen a slider has that value, once it is drawn."""
     page.drawn()
+    options = widget(page, node, name)["options"]
+    along = (value - options["min"]) / (options["max"] - options["min"])
+    if page.nodes_2:
+        box = page.page.locator(f'[data-node-id="{node}"] [data-slot="slider"][aria-label="{name}"]').bounding_box()
+        return box["x"] + along * box["width"], box["y"] + box["height"] / 2
     x, y = page.js(
-        """(id, name, value) => {
+        """(id, name, along) => {
             const node = app.graph.getNodeById(id)
-            const { y, options } = node.widgets.find((w) => w.name === name)
-            const along = (value - options.min) / (options.max - options.min)
+            const { y } = node.widgets.find((w) => w.name === name)
             const x = node.pos[0] + 15 + along * (node.size[0] - 30)
             const { scale, offset } = app.canvas.ds
             const area = app.canvas.canvas.getBoundingClientRect()
@@ -51,9 +57,22 @@ def slider_x(page: ComfyPage, node: int, name: str, value: float) -> tuple[float
         }""",
         node,
         name,
-        value,
+        along,
     )
     return x, y
+
+
+def drag(page: ComfyPage, node: int, name: str, *values: float) -> Iterator[tuple[float, float]]:
+    """Drag a slider with the mouse to these values, one after the other; each with what the slider has then."""
+    # Large enough that the mouse, which knows whole pixels, can come to each hundredth.
+    page.js("() => { app.canvas.ds.scale = 3; app.canvas.ds.offset = [-280, -150] }")
+    for value in values:
+        now = page.values(node)[name]
+        page.page.mouse.move(*place_of(page, node, name, now))
+        page.page.mouse.down()
+        page.page.mouse.move(*place_of(page, node, name, value), steps=4)
+        page.page.mouse.up()
+        yield value, page.values(node)[name]
 
 
 def picture_graph(page: ComfyPage, adapter: str = "gender.safetensors", **steer: Any) -> dict[str, int]:
@@ -131,29 +150,19 @@ def test_all_nodes_can_be_added(page):
 
 
 def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
-    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
     steer = page.add("RespoDiffSteer", (300, 200))
     strength = widget(page, steer, "strength")
     options = strength["options"]
     assert (strength["type"], strength["value"]) == ("slider", 1)
     assert (options["min"], options["max"], options["step2"]) == (-2, 2, 0.01)
-    for value in (0, 1, -2, 2, 0):
-        page.page.mouse.move(*slider_x(page, steer, "strength", 0.5))
-        page.page.mouse.down()
-        page.page.mouse.move(*slider_x(page, steer, "strength", value), steps=4)
-        page.page.mouse.up()
-        assert page.values(steer)["strength"] == value
+    for wanted, reached in drag(page, steer, "strength", 0, 1, -2, 2, 0):
+        assert reached == wanted
 
 
 def test_the_mixers_sliders_hit_0_and_1(page):
-    page.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
     node = page.add(MIXER, (300, 200), adapter="gender.safetensors")
-    for value in (1, 0, -1, 0.5, 0):
-        page.page.mouse.move(*slider_x(page, node, "adapter.strength of woman", -0.5))
-        page.page.mouse.down()
-        page.page.mouse.move(*slider_x(page, node, "adapter.strength of woman", value), steps=4)
-        page.page.mouse.up()
-        assert page.values(node)["adapter.strength of woman"] == value
+    for wanted, reached in drag(page, node, "adapter.strength of woman", 1, 0, -1, 0.5, 0):
+        assert reached == wanted
 
 
 def test_steers_further_inputs_are_advanced(page):
@@ -284,6 +293,17 @@ def test_growing_inputs_grow_and_come_back(page):
     assert linked == ["groups.group0", "groups.group1", "groups.group2"]
 
 
+def overlap(one: list[float], other: list[float]) -> bool:
+    """Whether two boxes (x, y, width, height) have more than an edge in common."""
+    return all(
+        one[axis] + one[2 + axis] > other[axis] + 1 and other[axis] + other[2 + axis] > one[axis] + 1 for axis in (0, 1)
+    )
+
+
+def holds(box: list[float], x: float, y: float) -> bool:
+    return box[0] - 1 <= x <= box[0] + box[2] + 1 and box[1] - 1 <= y <= box[1] + box[3] + 1
+
+
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 class TestWorkflows:
     def test_opens_comes_back_from_saving_and_runs(self, page, workflow):
@@ -292,7 +312,7 @@ class TestWorkflows:
         page.page.wait_for_load_state("networkidle")  # what opening the page asks for and does not get is ComfyUI's own
         page.console.clear()
         page.load(content)
-        page.page.wait_for_timeout(1000)
+        page.page.wait_for_load_state("networkidle")
         assert page.js("() => app.graph._nodes.filter((n) => n.has_errors).map((n) => n.type)") == []
         assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
         assert not [line for line in page.console if line.startswith("error")]
@@ -304,6 +324,21 @@ class TestWorkflows:
         error, pictures = outcome(page)
         assert error is None
         assert pictures
+
+    def test_no_node_overlaps_another_or_leaves_its_group(self, page, workflow):
+        """Boxes with their titles, as this page draws them."""
+        page.load(json.loads(workflow.read_text("utf-8")))
+        page.fit()
+        types = dict(page.js("() => app.graph._nodes.map((n) => [n.id, `${n.type} ${n.id}`])"))
+        boxes = {types[node]: box for node, box in page.boxes().items()}
+        for (name, one), (other_name, other) in combinations(boxes.items(), 2):
+            assert not overlap(one, other), f"{name} and {other_name} overlap: {one}, {other}"
+        groups = page.js("() => app.graph._groups.map((g) => [g.title, [...g.pos, ...g.size]])")
+        for name, (x, y, width, height) in boxes.items():
+            around = [(title, box) for title, box in groups if holds(box, x, y)]
+            assert around or "Note" in name, f"{name} is in no group"
+            for title, box in around:
+                assert holds(box, x + width, y + height), f"{name} ends below or beside {title!r}"
 
     def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
         assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_page import ComfyPage
 
 _GAP = 20  # between columns, and around nodes in a group
-_TITLE = 34  # of a node, above its box
+_TITLE_BOX = 30  # of a node, above its box
+_TITLE = _TITLE_BOX + 4
 _GROUP_TITLE = 44
 WINDOW = (1920, 1000)
 COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "picture": "#7b5ea7", "look": "#88AAAA"}
@@ -54,8 +55,11 @@ class Workflow:
     note_height: int = 300
 
 
-def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
-    """Draw the workflow on the empty graph; the nodes' ids by their keys."""
+def draw(page: ComfyPage, workflow: Workflow, rooms: Mapping[str, float] | None = None) -> dict[str, int]:
+    """Draw the workflow on the empty graph; the nodes' ids by their keys.
+
+    A node is given at least its room, by its key: its height with its title in another drawing, where it may be higher.
+    """
     ids: dict[str, int] = {}
     lefts = []
     left = 0
@@ -68,7 +72,7 @@ def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
     for source, target in workflow.links:
         (one, output), (other, name) = source.split("."), target.split(".", 1)
         page.connect(ids[one], int(output), ids[other], name)
-    bottoms = [_stack(page, column, x, ids) for column, x in zip(workflow.columns, lefts, strict=True)]
+    bottoms = [_stack(page, column, x, ids, rooms or {}) for column, x in zip(workflow.columns, lefts, strict=True)]
     note = page.add("MarkdownNote", (lefts[0], bottoms[0] + _GAP + _TITLE))
     page.set(note, page.widgets(note)[0]["name"], workflow.note)
     page.js(
@@ -83,37 +87,22 @@ def draw(page: ComfyPage, workflow: Workflow) -> dict[str, int]:
     return ids
 
 
-def fit(page: ComfyPage) -> None:
-    """The whole graph in view, nothing selected."""
-    page.js(
-        """() => {
-            app.canvas.deselectAll()
-            const boxes = [
-                ...app.graph._groups.map((g) => [...g.pos, ...g.size]),
-                ...app.graph._nodes.map((n) => [...n.pos, ...n.size]),
-            ]
-            const right = Math.max(...boxes.map(([x, y, w]) => x + w))
-            const bottom = Math.max(...boxes.map(([x, y, w, h]) => y + h))
-            const [left, top, margin] = [60, 100, 16]  // the page's own bars
-            const scale = Math.min((innerWidth - left - 2 * margin) / right, (innerHeight - top - 2 * margin) / bottom)
-            const x = (left + (innerWidth - left - right * scale) / 2) / scale
-            const y = (top + (innerHeight - top - bottom * scale) / 2) / scale
-            app.canvas.ds.scale = scale
-            app.canvas.ds.offset = [x, y]
-            app.canvas.setDirty(true, true)
-        }"""
-    )
-    page.page.mouse.move(900, 20)
-    page.page.wait_for_timeout(1500)
-
-
 def _add(page: ComfyPage, node: Node) -> int:
     id_ = page.add(node.type, (0, 0), **node.values)
     page.js("(id, title) => { if (title) app.graph.getNodeById(id).title = title }", id_, node.title)
     return id_
 
 
-def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int]) -> int:
+def rooms(page: ComfyPage, workflow: Workflow) -> dict[str, float]:
+    """How high each node of the workflow, with its title, is drawn in this page, by its key."""
+    page.clear()
+    ids = draw(page, workflow)
+    page.fit()
+    boxes = page.boxes()
+    return {key: boxes[node][3] for key, node in ids.items()}
+
+
+def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int], rooms: Mapping[str, float]) -> int:
     """Put the column's nodes below one another and a group around each lot; the column's lower end."""
     top = 0
     for group in column.groups:
@@ -131,7 +120,7 @@ def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int]) -> i
                 column.width,
                 node.height,
             )
-            y += int(height) + _TITLE + _GAP
+            y += max(int(height) + _TITLE, round(rooms.get(node.key, 0)) + _TITLE - _TITLE_BOX) + _GAP
         page.js(
             """(title, color, [x, y, width, height]) => {
                 const group = new LiteGraph.LGraphGroup(title)
