@@ -113,6 +113,7 @@ class ComfyPage:
     def clear(self) -> None:
         """Open an empty graph; one that is only emptied would give its old nodes' values to new ones of their ids."""
         self.load({**EMPTY, "id": str(uuid.uuid4())})
+        self.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
 
     def refresh(self) -> None:
         """Press R: read anew which files there are."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 from urllib.parse import quote
@@ -39,17 +38,13 @@ def mixer(page: ComfyPage) -> int:
 
 
 def place_of(page: ComfyPage, node: int, name: str, value: float) -> tuple[float, float]:
-    """Where on the screen a slider has that value, once it is drawn."""
+    """Where on the screen a slider on the canvas has that value, once it is drawn."""
     page.drawn()
-    options = widget(page, node, name)["options"]
-    along = (value - options["min"]) / (options["max"] - options["min"])
-    if page.nodes_2:
-        box = page.page.locator(f'[data-node-id="{node}"] [data-slot="slider"][aria-label="{name}"]').bounding_box()
-        return box["x"] + along * box["width"], box["y"] + box["height"] / 2
     x, y = page.js(
-        """(id, name, along) => {
+        """(id, name, value) => {
             const node = app.graph.getNodeById(id)
-            const { y } = node.widgets.find((w) => w.name === name)
+            const { y, options } = node.widgets.find((w) => w.name === name)
+            const along = (value - options.min) / (options.max - options.min)
             const x = node.pos[0] + 15 + along * (node.size[0] - 30)
             const { scale, offset } = app.canvas.ds
             const area = app.canvas.canvas.getBoundingClientRect()
@@ -57,22 +52,28 @@ def place_of(page: ComfyPage, node: int, name: str, value: float) -> tuple[float
         }""",
         node,
         name,
-        along,
+        value,
     )
     return x, y
 
 
-def drag(page: ComfyPage, node: int, name: str, *values: float) -> Iterator[tuple[float, float]]:
-    """Drag a slider with the mouse to these values, one after the other; each with what the slider has then."""
-    # Large enough that the mouse, which knows whole pixels, can come to each hundredth.
-    page.js("() => { app.canvas.ds.scale = 3; app.canvas.ds.offset = [-280, -150] }")
-    for value in values:
-        now = page.values(node)[name]
+def slide(page: ComfyPage, node: int, name: str, value: float) -> float:
+    """Bring a slider to a value as people do, with the mouse or, where it is an element, with the arrow keys; what it
+    has then.
+    """
+    now, step = page.values(node)[name], widget(page, node, name)["options"]["step2"]
+    if page.nodes_2:
+        page.drawn()
+        page.page.locator(f'[data-node-id="{node}"] [aria-label="{name}"] [role="slider"]').focus()
+        key = "ArrowRight" if value > now else "ArrowLeft"
+        for _ in range(round(abs(value - now) / step)):
+            page.page.keyboard.press(key)
+    else:
         page.page.mouse.move(*place_of(page, node, name, now))
         page.page.mouse.down()
         page.page.mouse.move(*place_of(page, node, name, value), steps=4)
         page.page.mouse.up()
-        yield value, page.values(node)[name]
+    return page.values(node)[name]
 
 
 def picture_graph(page: ComfyPage, adapter: str = "gender.safetensors", **steer: Any) -> dict[str, int]:
@@ -155,14 +156,14 @@ def test_steers_strength_is_a_slider_that_hits_0_and_1(page):
     options = strength["options"]
     assert (strength["type"], strength["value"]) == ("slider", 1)
     assert (options["min"], options["max"], options["step2"]) == (-2, 2, 0.01)
-    for wanted, reached in drag(page, steer, "strength", 0, 1, -2, 2, 0):
-        assert reached == wanted
+    for value in (0, 1, -2, 2, 0):
+        assert slide(page, steer, "strength", value) == value
 
 
 def test_the_mixers_sliders_hit_0_and_1(page):
     node = page.add(MIXER, (300, 200), adapter="gender.safetensors")
-    for wanted, reached in drag(page, node, "adapter.strength of woman", 1, 0, -1, 0.5, 0):
-        assert reached == wanted
+    for value in (1, 0, -1, 0.5, 0):
+        assert slide(page, node, "adapter.strength of woman", value) == value
 
 
 def test_steers_further_inputs_are_advanced(page):

@@ -18,7 +18,7 @@ _BARE = {*CORE, "respodiff.respodiff_core", "pytest", "hypothesis"}
 COMMAND_LINE = (
     "tests/trainer/test_runs.py::test_the_file_says_how_it_was_made",
     "tests/trainer/test_runs.py::test_every_kind_of_module_is_trained_and_read",
-    "tests/trainer/test_runs.py::test_the_bar_tells_loss_speed_and_time_left",
+    "tests/trainer/test_runs.py::test_progress_tells_loss_and_speed",
     "tests/trainer/test_runs.py::test_previews_and_logs_lie_beside_the_file",
     "tests/trainer/test_interruption.py::test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on",
     "tests/trainer/test_interruption.py::test_two_processes_learn_what_one_learns_with_the_doubled_batch",
