@@ -32,8 +32,7 @@ RUNS ?= 1000000
 # A part of the tests: its lines as they come, with its name before each, and all of them in a log.
 define run_part
 @mkdir -p $(LOGS)
-@$(PYTEST) -q -p progress $(1) 2>&1 | tee $(LOGS)/$(@:test-%=%).log | \
-    awk -v part=$(@:test-%=%) '{ printf "%-8s %s\n", part, $$0; fflush() }'
+@$(PYTEST) -q -p progress $(1) 2>&1 | tee $(LOGS)/$(@:test-%=%).log | sed -u "s/^/$$(printf '%-9s' $(@:test-%=%))/"
 endef
 
 .PHONY: demo test test-unit test-trainer test-comfyui test-page lint format bench fuzz faults soak matrix matrix-libraries matrix-comfyui browser clean
