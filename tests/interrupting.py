@@ -78,7 +78,7 @@ class Place:
     def __post_init__(self) -> None:
         self.temporary = self.folder / "temporary"
         self.temporary.mkdir(parents=True)
-        kept = {name: value for name, value in os.environ.items() if name not in OFF}
+        kept = {name: value for name, value in os.environ.items() if name not in OFF or name == "COMFYUI_PATH"}
         self.environment = {
             **kept,
             "OMP_NUM_THREADS": "1",
