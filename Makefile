@@ -45,7 +45,7 @@ test: .venv/ready $(if $(filter page,$(PARTS)),browser)
 ifeq ($(RESPODIFF_HOSTS),none)
 	@echo "RESPODIFF_HOSTS=none: the tests in a real ComfyUI and in its page are left out, as you asked."
 endif
-	@echo "Tests in $(words $(PARTS)) parts ($(PARTS)), two at a time, about 12 minutes on two idle cores."
+	@echo "Tests in $(words $(PARTS)) parts ($(PARTS)), two at a time."
 	@rm -rf $(LOGS); TMPDIR=$$(mktemp -d); export TMPDIR; status=0; \
 	$(MAKE) --no-print-directory --jobs=2 --keep-going $(TESTS) || status=$$?; echo; \
 	for part in $(PARTS); do printf '%-8s %s\n' $$part "$$(tail -n 1 $(LOGS)/$$part.log)"; done; \
