@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 from respodiff.trainer.comfyui.server import ComfyServer
 
 FLAGS = (
@@ -28,12 +29,22 @@ EMPTY = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups
 SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
 # On a first visit every page opens an empty graph, with the dialog of templates over it; on later ones a graph whose
 # models it looks for on the web for as long as that takes, with errors in the console.
-FIRST_VISIT = {"Comfy.TutorialCompleted": False}
+FIRST_VISIT = {"Comfy.TutorialCompleted": False, "Comfy.RightSidePanel.IsOpen": False}
+FORGET = "localStorage.clear(); sessionStorage.clear()"
 # The graph lies open, and the page listens to what is selected; from 1.50 on it does so from the start.
 READY = """() => document.elementFromPoint(innerWidth / 2, innerHeight / 2) === app.canvas.canvas
     && !!(app.canvas.onSelectionChange || Number(__COMFYUI_FRONTEND_VERSION__.split(".")[1]) >= 50)"""
-# With Nodes 2.0 each node is an element.
+# With Nodes 2.0 each node is an element ...
 DRAWN = """() => app.graph._nodes.every((node) => document.querySelector(`[data-node-id="${node.id}"]`))"""
+# ... whose size, once it is known, is the node's.
+MEASURED = """() => document.fonts.status === "loaded" && app.graph._nodes.every((node) => {
+    const element = document.querySelector(`[data-node-id="${node.id}"]`)
+    const { width, height } = element.getBoundingClientRect()
+    const apart = [node.size[0] - width / app.canvas.ds.scale,
+        node.size[1] + LiteGraph.NODE_TITLE_HEIGHT - height / app.canvas.ds.scale]
+    return apart.every((pixels) => Math.abs(pixels) < 1)
+})"""
+QUIET_TIMEOUT = 60.0  # seconds
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 
@@ -72,25 +83,35 @@ def prepare(server: ComfyServer, **settings: Any) -> None:
     path.write_text(json.dumps(SETTINGS | settings))
 
 
+def adapters_of(server: ComfyServer) -> Path:
+    return server.base_directory / "models" / "respodiff"
+
+
 @contextmanager
 def open_page(
-    chrome: Browser, server: ComfyServer, size: tuple[int, int] = SIZE, nodes_2: bool = False
+    chrome: Browser | BrowserContext, server: ComfyServer, size: tuple[int, int] = SIZE, nodes_2: bool = False
 ) -> Iterator[ComfyPage]:
-    """The page with an empty graph, drawn on the canvas or with Nodes 2.0."""
-    context = chrome.new_context(viewport={"width": size[0], "height": size[1]})
+    """The page with an empty graph, drawn on the canvas or with Nodes 2.0.
+
+    In a context only the page's files are kept from one opening to the next.
+    """
     for name, value in {**FIRST_VISIT, "Comfy.VueNodes.Enabled": nodes_2}.items():
         server.post_json(f"/settings/{name}", value)
+    page = chrome.new_page()
     try:
-        opened = ComfyPage(context.new_page(), server, nodes_2)
-        opened.page.goto(server.url)
-        dialog = opened.page.get_by_role("dialog").first
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.add_init_script(FORGET)
+        opened = ComfyPage(page, server, nodes_2)
+        page.goto(server.url)
+        dialog = page.get_by_role("dialog").first
         dialog.wait_for(timeout=60_000)
-        opened.page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
         dialog.wait_for(state="detached")
-        opened.page.wait_for_function(READY, timeout=60_000)
+        page.wait_for_function(READY, timeout=60_000)
+        opened.quiet()  # what it asks for when it opens, and does not get, is ComfyUI's own
         yield opened
     finally:
-        context.close()
+        page.close()
 
 
 @dataclass
@@ -101,8 +122,14 @@ class ComfyPage:
     server: ComfyServer
     nodes_2: bool = False
     console: list[str] = field(default_factory=list)
+    _asked: set[Request] = field(default_factory=set)
+    _adapters: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._adapters = self._adapters_now()
+        self.page.on("request", lambda request: self._asked.add(request))
+        self.page.on("requestfinished", lambda request: self._asked.discard(request))
+        self.page.on("requestfailed", lambda request: self._asked.discard(request))
         self.page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
@@ -115,9 +142,22 @@ class ComfyPage:
         self.load({**EMPTY, "id": str(uuid.uuid4())})
         self.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0] }")
 
-    def refresh(self) -> None:
-        """Press R: read anew which files there are."""
-        self.js("() => app.refreshComboInNodes()")
+    def reset(self) -> None:
+        """As it opened, for the next test."""
+        self.page.keyboard.press("Escape")  # a menu or dialog
+        self.js("() => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)")
+        self.clear()
+        self.read_adapters()
+        self.console.clear()
+
+    def read_adapters(self) -> None:
+        """Press R, if other adapters lie in models/respodiff than the page has read."""
+        if (now := self._adapters_now()) != self._adapters:
+            self.js("() => app.refreshComboInNodes()")
+            self._adapters = now
+
+    def _adapters_now(self) -> dict[str, int]:
+        return {file.name: file.stat().st_mtime_ns for file in adapters_of(self.server).glob("*")}
 
     def add(self, type_: str, at: tuple[float, float] = (100, 100), **values: Any) -> int:
         """Add a node as the page's menu does and set its widgets; its id."""
@@ -182,8 +222,17 @@ class ComfyPage:
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow in place of the graph, with nothing left of what ran before."""
-        self.js("(workflow) => app.loadGraphData(workflow)", workflow)
-        self.js("() => { app.lastExecutionError = null; app.nodeOutputs = {} }")
+        self.js(
+            """async (workflow) => {
+                await app.loadGraphData(workflow)
+                const { workflow: tabs } = app.extensionManager
+                const others = tabs.openWorkflows.filter(({ path }) => path !== tabs.activeWorkflow.path)
+                for (const tab of others) await tabs.closeWorkflow(tab)
+                app.lastExecutionError = null
+                app.nodeOutputs = {}
+            }""",
+            workflow,
+        )
         self.drawn()
 
     def drawn(self) -> None:
@@ -194,8 +243,18 @@ class ComfyPage:
                 return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
             }"""
         )
-        if self.nodes_2:  # where a node is an element, which takes its size when it is there
+        if self.nodes_2:
             self.page.wait_for_function(DRAWN)
+
+    def quiet(self) -> None:
+        """Wait until the page has drawn what it has, and has an answer to all that it asked the server."""
+        end = time.monotonic() + QUIET_TIMEOUT
+        calm = 0
+        while calm < 2:  # what an answer brings with it is drawn, and may ask again
+            if time.monotonic() > end:
+                raise TimeoutError(f"still asked for: {[request.url for request in self._asked]}")
+            self.drawn()
+            calm = 0 if self._asked else calm + 1
 
     def fit(self) -> None:
         """The whole graph in view, nothing selected."""
@@ -222,7 +281,9 @@ class ComfyPage:
 
     def boxes(self) -> dict[int, list[float]]:
         """x, y, width and height of each node with its title, as it is drawn; the whole graph must be in view."""
-        self.drawn()
+        self.quiet()
+        if self.nodes_2:
+            self.page.wait_for_function(MEASURED)
         found = self.js(
             """(elements) => app.graph._nodes.map((node) => {
                 const title = LiteGraph.NODE_TITLE_HEIGHT

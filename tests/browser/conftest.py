@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from comfy_frontend import NEWEST_FRONTEND, newest_frontend
 from comfy_hosts import NEWEST, YOURS, hosts, make_server, source_of
-from comfy_page import SCREENSHOTS, ComfyPage, browser, open_page, prepare
-from playwright.sync_api import Browser
+from comfy_page import SCREENSHOTS, ComfyPage, adapters_of, browser, open_page, prepare
+from playwright.sync_api import Browser, BrowserContext, Error
 from respodiff.trainer.comfyui.server import ComfyServer
 from workflow_models import put_adapters, put_models
 
@@ -85,57 +85,69 @@ def made_adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def adapters(server: ComfyServer, made_adapters: Path) -> Path:
     """models/respodiff with just those; files and their times are the same in every test."""
-    folder = server.base_directory / "models" / "respodiff"
+    folder = adapters_of(server)
     for file in folder.glob("*"):
         file.unlink()
     shutil.copytree(made_adapters, folder, dirs_exist_ok=True)
     return folder
 
 
-@pytest.fixture
-def opening(
-    adapters: Path, chrome: Browser, server: ComfyServer, kind: Kind, request: pytest.FixtureRequest
-) -> Callable[[], AbstractContextManager[ComfyPage]]:
-    """Opens a page anew, which reads the adapters then; what it shows in the end is kept as a screenshot."""
+class Pages:
+    """One page is open at a time: each tells its server how it draws, and all have one place for what a browser keeps.
 
-    @contextmanager
-    def kept() -> Iterator[ComfyPage]:
-        with open_page(chrome, server, nodes_2=kind.nodes_2) as opened:
-            yield opened
-            opened.screenshot(screenshot_of(request))
+    Files are loaded once, which is most of the time that an opening takes.
+    """
 
-    return kept
+    def __init__(self, servers: Callable[[bool], ComfyServer], context: BrowserContext) -> None:
+        self._servers = servers
+        self._context = context
+        self._shared: dict[Kind, ComfyPage] = {}
+        self._open = ExitStack()
+
+    def shared(self, kind: Kind) -> ComfyPage:
+        """The page of a kind, opened where it is not open."""
+        if kind not in self._shared:
+            self._shared[kind] = self._open.enter_context(self.anew(kind))
+        return self._shared[kind]
+
+    def anew(self, kind: Kind) -> AbstractContextManager[ComfyPage]:
+        """A page opened now, which reads the adapters that are there; the shared one is closed."""
+        self.close()
+        return open_page(self._context, self._servers(kind.is_newest), nodes_2=kind.nodes_2)
+
+    def close(self) -> None:
+        self._shared.clear()
+        self._open.close()
 
 
 @pytest.fixture(scope="session")
-def pages(servers: Callable[[bool], ComfyServer], chrome: Browser) -> Iterator[Callable[[Kind], ComfyPage]]:
-    """The open page of a kind; one at a time, since each tells its server how it draws."""
-    with ExitStack() as opened:
-        shown: dict[Kind, ComfyPage] = {}
-
-        def page(kind: Kind) -> ComfyPage:
-            if kind not in shown:
-                opened.close()
-                shown.clear()
-                shown[kind] = opened.enter_context(open_page(chrome, servers(kind.is_newest), nodes_2=kind.nodes_2))
-            return shown[kind]
-
-        yield page
+def pages(servers: Callable[[bool], ComfyServer], chrome: Browser) -> Iterator[Pages]:
+    context = chrome.new_context()
+    pages = Pages(servers, context)
+    yield pages
+    pages.close()
+    context.close()
 
 
 @pytest.fixture
-def page(
-    adapters: Path, pages: Callable[[Kind], ComfyPage], kind: Kind, request: pytest.FixtureRequest
-) -> Iterator[ComfyPage]:
+def page(adapters: Path, pages: Pages, kind: Kind) -> ComfyPage:
     """A page with an empty graph that knows the adapters; tests share it."""
-    shared = pages(kind)
-    shared.clear()
-    shared.page.keyboard.press("Escape")  # a dialog of the test before
-    shared.refresh()
-    shared.console.clear()
-    yield shared
-    shared.screenshot(screenshot_of(request))
+    shared = pages.shared(kind)
+    shared.reset()
+    return shared
 
 
-def screenshot_of(request: pytest.FixtureRequest) -> Path:
-    return SCREENSHOTS / f"{request.node.name.removeprefix('test_')}.png"
+def screenshot_of(item: pytest.Item) -> Path:
+    return SCREENSHOTS / f"{item.name.removeprefix('test_')}.png"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """What the page shows when a test fails is kept as a screenshot."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for page in getattr(item, "funcargs", {}).values():
+            if isinstance(page, ComfyPage):
+                with suppress(Error):  # else the test's own failure would not be seen
+                    page.page.screenshot(path=screenshot_of(item))
+    return report

@@ -24,16 +24,17 @@ def evil(adapters) -> str:
 
 
 @pytest.fixture
-def page(evil, opening):
-    with opening() as opened:
-        yield opened
-        assert opened.js("() => window.ran ?? null") is None, "a text of the adapter was run"
+def page(page, evil):
+    page.js("() => delete window.ran")
+    page.read_adapters()
+    yield page
+    page.quiet()  # an image that is not there has said so
+    assert page.js("() => window.ran ?? null") is None, "a text of the adapter was run"
 
 
 def run(page: ComfyPage, node: int) -> None:
     assert page.queue()
     page.wait(f"app.lastExecutionError || app.nodeOutputs[{node}]")
-    page.page.wait_for_timeout(500)  # an image that is not there takes a moment to say so
 
 
 def test_inspects_text_is_text(page, evil):
@@ -63,7 +64,7 @@ def test_a_files_name_is_text_in_the_drop_down_and_on_the_node(page, evil):
             node,
         )
         page.page.get_by_text("evil").first.wait_for()
-        page.page.wait_for_timeout(500)
+        page.quiet()
         page.page.keyboard.press("Escape")
 
 
@@ -91,4 +92,3 @@ def test_what_is_refused_is_text(page, evil):
     assert f"was made for {RUNS}" in said
     page.page.get_by_text("View details").first.click()
     page.page.get_by_text("was made for").first.wait_for()
-    page.page.wait_for_timeout(500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from itertools import combinations
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from comfy_bench import make_adapter
 from comfy_hosts import PACK
-from comfy_page import ComfyPage
+from comfy_page import SCREENSHOTS, ComfyPage, adapters_of
 from node_texts import LANGUAGES, read
 from respodiff.respodiff_core.adapter import write
 from respodiff.trainer.comfyui.server import PACK_NAME
@@ -57,22 +58,29 @@ def place_of(page: ComfyPage, node: int, name: str, value: float) -> tuple[float
     return x, y
 
 
+def element_places(page: ComfyPage, node: int, name: str, value: float) -> tuple[tuple[float, float], ...]:
+    """With Nodes 2.0, where a slider's thumb is, and where it has that value; it stays within its track."""
+    page.drawn()
+    track = page.page.locator(f'[data-node-id="{node}"] [data-slot="slider"][aria-label="{name}"]')
+    thumb, room = track.get_by_role("slider").bounding_box(), track.bounding_box()
+    options = widget(page, node, name)["options"]
+    along = (value - options["min"]) / (options["max"] - options["min"])
+    to = room["x"] + thumb["width"] / 2 + along * (room["width"] - thumb["width"])
+    y = thumb["y"] + thumb["height"] / 2
+    return (thumb["x"] + thumb["width"] / 2, y), (to, y)
+
+
 def slide(page: ComfyPage, node: int, name: str, value: float) -> float:
-    """Bring a slider to a value as people do, with the mouse or, where it is an element, with the arrow keys; what it
-    has then.
-    """
-    now, step = page.values(node)[name], widget(page, node, name)["options"]["step2"]
+    """Drag a slider with the mouse to where it has a value; what it has then."""
     if page.nodes_2:
-        page.drawn()
-        page.page.locator(f'[data-node-id="{node}"] [aria-label="{name}"] [role="slider"]').focus()
-        key = "ArrowRight" if value > now else "ArrowLeft"
-        for _ in range(round(abs(value - now) / step)):
-            page.page.keyboard.press(key)
+        begin, end = element_places(page, node, name, value)
     else:
-        page.page.mouse.move(*place_of(page, node, name, now))
-        page.page.mouse.down()
-        page.page.mouse.move(*place_of(page, node, name, value), steps=4)
-        page.page.mouse.up()
+        begin, end = (place_of(page, node, name, v) for v in (page.values(node)[name], value))
+    page.page.mouse.move(*begin)
+    page.page.mouse.down()
+    page.page.mouse.move(*begin)  # where an element's drag begins is where the mouse first moves
+    page.page.mouse.move(*end, steps=4)
+    page.page.mouse.up()
     return page.values(node)[name]
 
 
@@ -199,43 +207,6 @@ class TestConceptMixer:
             assert page.values(mixer(page))["adapter"] == file
             assert strengths(page, mixer(page)) == set_to[file]
 
-    @pytest.mark.parametrize("now", [("old", "woman", "man"), ("man", "woman"), ("woman",)])
-    def test_values_saved_for_other_concepts_never_steer(self, page, adapters, opening, now):
-        mixer_graph(page, "gender.safetensors", **{"adapter.strength of woman": 0.7, "adapter.strength of man": 0.25})
-        saved = page.save()
-        write(make_adapter("sd15", *now), adapters / "gender.safetensors")
-        with opening() as later:
-            later.load(saved)
-            error = failure(later)
-            assert error["node_type"] == MIXER
-            assert "holds other concepts" in error["exception_message"]
-
-
-class TestWithoutAnyAdapter:
-    @pytest.fixture
-    def empty_page(self, adapters, opening):
-        for file in adapters.glob("*"):
-            file.unlink()
-        with opening() as opened:
-            yield opened
-
-    def test_the_nodes_load_all_the_same(self, empty_page):
-        for node in NODES:
-            empty_page.add(node)
-        assert not [line for line in empty_page.console if line.startswith("error") and "respodiff" in line.lower()]
-
-    def test_queueing_says_what_to_do(self, empty_page):
-        picture_graph(empty_page, "(no file yet)")
-        error = failure(empty_page)
-        assert error["node_type"] == "RespoDiffLoadAdapter"
-        assert "There is no adapter yet. Put one in" in error["exception_message"]
-
-    def test_queueing_a_mixer_says_what_to_do(self, empty_page):
-        mixer_graph(empty_page, "(no file yet)")
-        error = failure(empty_page)
-        assert error["node_type"] == MIXER
-        assert "There is no adapter yet. Put one in" in error["exception_message"]
-
 
 def test_a_graph_queued_from_the_page_gives_a_picture(page):
     picture_graph(page, concept="woman", strength=1.0)
@@ -267,22 +238,6 @@ def test_every_node_has_a_help_page(page):
         page.page.get_by_role("heading", name="What it cannot promise").wait_for()
 
 
-@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
-def test_the_page_speaks_the_users_language(server, opening, language):
-    texts = read(language)
-    server.post_json("/settings/Comfy.Locale", language)
-    try:
-        with opening() as page:
-            for node in NODES:
-                id_ = page.add(node, (360 * (NODES.index(node) % 5), 60 + 280 * (NODES.index(node) // 5)))
-                shown = page.js("(id) => app.graph.getNodeById(id).title", id_)
-                assert shown == texts[node]["display_name"]
-            labels = {w["name"]: w["label"] for w in page.widgets(page.nodes("RespoDiffSteer")[0])}
-            assert labels["strength"] == texts["RespoDiffSteer"]["inputs"]["strength"]["name"]
-    finally:
-        server.post_json("/settings/Comfy.Locale", "en")
-
-
 def test_growing_inputs_grow_and_come_back(page):
     fair = page.add("RespoDiffFairBatch", (700, 100))
     for number in range(3):
@@ -310,10 +265,8 @@ class TestWorkflows:
     def test_opens_comes_back_from_saving_and_runs(self, page, workflow):
         """As it ships, but smaller: no node or file missing, no error in the console, a picture, nothing lost."""
         content = json.loads(workflow.read_text("utf-8"))
-        page.page.wait_for_load_state("networkidle")  # what opening the page asks for and does not get is ComfyUI's own
-        page.console.clear()
         page.load(content)
-        page.page.wait_for_load_state("networkidle")
+        page.quiet()
         assert page.js("() => app.graph._nodes.filter((n) => n.has_errors).map((n) => n.type)") == []
         assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
         assert not [line for line in page.console if line.startswith("error")]
@@ -326,20 +279,21 @@ class TestWorkflows:
         assert error is None
         assert pictures
 
-    def test_no_node_overlaps_another_or_leaves_its_group(self, page, workflow):
-        """Boxes with their titles, as this page draws them."""
+    def test_no_node_overlaps_another_or_leaves_its_group(self, page, workflow, kind):
+        """Boxes with their titles, as this page draws them. Each node but the note is in one group."""
         page.load(json.loads(workflow.read_text("utf-8")))
         page.fit()
         types = dict(page.js("() => app.graph._nodes.map((n) => [n.id, `${n.type} ${n.id}`])"))
         boxes = {types[node]: box for node, box in page.boxes().items()}
-        for (name, one), (other_name, other) in combinations(boxes.items(), 2):
-            assert not overlap(one, other), f"{name} and {other_name} overlap: {one}, {other}"
-        groups = page.js("() => app.graph._groups.map((g) => [g.title, [...g.pos, ...g.size]])")
-        for name, (x, y, width, height) in boxes.items():
-            around = [(title, box) for title, box in groups if holds(box, x, y)]
-            assert around or "Note" in name, f"{name} is in no group"
-            for title, box in around:
-                assert holds(box, x + width, y + height), f"{name} ends below or beside {title!r}"
+        groups = dict(page.js("() => app.graph._groups.map((g, i) => [`${g.title} ${i}`, [...g.pos, ...g.size]])"))
+        page.screenshot(SCREENSHOTS / f"{workflow.stem}, {kind}.png")
+        assert [names for names in combinations(boxes, 2) if overlap(*(boxes[name] for name in names))] == []
+        assert [titles for titles in combinations(groups, 2) if overlap(*(groups[title] for title in titles))] == []
+        around = {name: [title for title, box in groups.items() if holds(box, *boxes[name][:2])] for name in boxes}
+        assert [name for name, titles in around.items() if len(titles) != (0 if "Note" in name else 1)] == []
+        ends = {name: (x + width, y + height) for name, (x, y, width, height) in boxes.items()}
+        left = [(name, title) for name, titles in around.items() for title in titles]
+        assert [(name, title) for name, title in left if not holds(groups[title], *ends[name])] == []
 
     def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
         assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]
@@ -347,3 +301,76 @@ class TestWorkflows:
         with urllib.request.urlopen(f"{folder}/{quote(workflow.stem)}.jpg") as answer:
             assert answer.headers["Content-Type"] == "image/jpeg"
             assert len(answer.read()) < 150_000
+
+
+# These open the page anew, and come last: all above share one.
+
+
+def test_a_mixers_values_saved_for_other_concepts_never_steer(page, adapters, pages, kind):
+    """Each file is trained anew, with other concepts, after the workflow was saved."""
+    now = {"more": ("old", "woman", "man"), "another order": ("man", "woman"), "fewer": ("woman",)}
+    for name in now:
+        shutil.copy(adapters / "gender.safetensors", adapters / f"{name}.safetensors")
+    page.read_adapters()
+    saved = {}
+    for name in now:
+        page.clear()
+        strengths = {"adapter.strength of woman": 0.7, "adapter.strength of man": 0.25}
+        mixer_graph(page, f"{name}.safetensors", **strengths)
+        saved[name] = page.save()
+    for name, concepts in now.items():
+        write(make_adapter("sd15", *concepts), adapters / f"{name}.safetensors")
+    with pages.anew(kind) as later:
+        for name, workflow in saved.items():
+            later.load(workflow)
+            error = failure(later)
+            assert error["node_type"] == MIXER, name
+            assert "holds other concepts" in error["exception_message"], name
+
+
+@pytest.fixture(scope="class")
+def opened_without_adapters(kind, servers, pages):
+    for file in adapters_of(servers(kind.is_newest)).glob("*"):
+        file.unlink()
+    with pages.anew(kind) as opened:
+        yield opened
+
+
+class TestWithoutAnyAdapter:
+    @pytest.fixture
+    def empty_page(self, opened_without_adapters):
+        opened_without_adapters.clear()
+        return opened_without_adapters
+
+    def test_the_nodes_load_all_the_same(self, empty_page):
+        for node in NODES:
+            empty_page.add(node)
+        assert not [line for line in empty_page.console if line.startswith("error") and "respodiff" in line.lower()]
+
+    def test_queueing_says_what_to_do(self, empty_page):
+        picture_graph(empty_page, "(no file yet)")
+        error = failure(empty_page)
+        assert error["node_type"] == "RespoDiffLoadAdapter"
+        assert "There is no adapter yet. Put one in" in error["exception_message"]
+
+    def test_queueing_a_mixer_says_what_to_do(self, empty_page):
+        mixer_graph(empty_page, "(no file yet)")
+        error = failure(empty_page)
+        assert error["node_type"] == MIXER
+        assert "There is no adapter yet. Put one in" in error["exception_message"]
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_the_page_speaks_the_users_language(server, adapters, pages, kind, language):
+    texts = read(language)
+    server.post_json("/settings/Comfy.Locale", language)
+    try:
+        with pages.anew(kind) as page:
+            for node in NODES:
+                id_ = page.add(node, (360 * (NODES.index(node) % 5), 60 + 280 * (NODES.index(node) // 5)))
+                shown = page.js("(id) => app.graph.getNodeById(id).title", id_)
+                assert shown == texts[node]["display_name"]
+            labels = {w["name"]: w["label"] for w in page.widgets(page.nodes("RespoDiffSteer")[0])}
+            assert labels["strength"] == texts["RespoDiffSteer"]["inputs"]["strength"]["name"]
+    finally:
+        server.post_json("/settings/Comfy.Locale", "en")
