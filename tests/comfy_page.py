@@ -34,16 +34,8 @@ FORGET = "localStorage.clear(); sessionStorage.clear()"
 # The graph lies open, and the page listens to what is selected; from 1.50 on it does so from the start.
 READY = """() => document.elementFromPoint(innerWidth / 2, innerHeight / 2) === app.canvas.canvas
     && !!(app.canvas.onSelectionChange || Number(__COMFYUI_FRONTEND_VERSION__.split(".")[1]) >= 50)"""
-# With Nodes 2.0 each node is an element ...
+# With Nodes 2.0 each node is an element.
 DRAWN = """() => app.graph._nodes.every((node) => document.querySelector(`[data-node-id="${node.id}"]`))"""
-# ... whose size, once it is known, is the node's.
-MEASURED = """() => document.fonts.status === "loaded" && app.graph._nodes.every((node) => {
-    const element = document.querySelector(`[data-node-id="${node.id}"]`)
-    const { width, height } = element.getBoundingClientRect()
-    const apart = [node.size[0] - width / app.canvas.ds.scale,
-        node.size[1] + LiteGraph.NODE_TITLE_HEIGHT - height / app.canvas.ds.scale]
-    return apart.every((pixels) => Math.abs(pixels) < 1)
-})"""
 QUIET_TIMEOUT = 60.0  # seconds
 SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
@@ -282,8 +274,14 @@ class ComfyPage:
     def boxes(self) -> dict[int, list[float]]:
         """x, y, width and height of each node with its title, as it is drawn; the whole graph must be in view."""
         self.quiet()
-        if self.nodes_2:
-            self.page.wait_for_function(MEASURED)
+        self.js("() => document.fonts.ready.then(() => {})")
+        boxes, before = self._boxes(), None
+        while boxes != before:  # an element takes its size in steps
+            self.drawn()
+            boxes, before = self._boxes(), boxes
+        return boxes
+
+    def _boxes(self) -> dict[int, list[float]]:
         found = self.js(
             """(elements) => app.graph._nodes.map((node) => {
                 const title = LiteGraph.NODE_TITLE_HEIGHT

@@ -34,7 +34,8 @@ class Kind(NamedTuple):
         return f"{page}, {'Nodes 2.0' if self.nodes_2 else 'canvas'}"
 
 
-# One server after the other; what one drawing has run, the other need not sample again.
+# What one drawing has run, the other, which comes next, need not sample again. By itself ComfyUI keeps one graph's.
+KEPT_RESULTS = ("--cache-lru", "1000")
 KINDS = [Kind(is_newest, nodes_2) for is_newest in (False, True) for nodes_2 in (False, True)]
 
 
@@ -53,6 +54,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool
             if is_newest not in started:
                 source = source_of(YOURS if hosts() == [YOURS] else NEWEST)
                 comfy = make_server(source, tmp_path_factory.mktemp("comfyui-page"))
+                comfy.extra_args += KEPT_RESULTS
                 if is_newest:
                     comfy.extra_args += ("--front-end-root", str(newest_frontend()))
                 put_models(comfy)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from comfy_frontend import newest_frontend
 from comfy_hosts import NEWEST, PACK, make_server, source_of
-from comfy_page import ComfyPage, browser, open_page, prepare
+from comfy_page import ComfyPage, adapters_of, browser, open_page, prepare
 from shipped_workflows import WORKFLOWS
 from workflow_drawing import WINDOW, draw, rooms
 from workflow_models import put_adapters, put_models
@@ -29,25 +29,30 @@ def save(page: ComfyPage, name: str) -> None:
 
 
 def main() -> None:
-    wanted = " ".join(sys.argv[1:]).lower()
+    words = " ".join(sys.argv[1:]).lower()
+    wanted = [workflow for workflow in WORKFLOWS if words in workflow.name.lower()]
     with tempfile.TemporaryDirectory() as tmp:
         own, newest = (make_server(source_of(NEWEST), Path(tmp, name)) for name in ("own", "newest"))
         newest.extra_args += ("--front-end-root", str(newest_frontend()))
         for server in (own, newest):
             put_models(server)
-            put_adapters(server.base_directory / "models" / "respodiff")
+            put_adapters(adapters_of(server))
             prepare(server, **{"Comfy.Graph.CanvasMenu": False})
         FOLDER.mkdir(exist_ok=True)
         with own, newest, browser() as chrome:
-            for workflow in WORKFLOWS:
-                if wanted not in workflow.name.lower():
-                    continue
-                print(workflow.name)
-                # Drawn on the canvas, with room for Nodes 2.0 of the newest page, where nodes are higher.
-                with open_page(chrome, newest, WINDOW, nodes_2=True) as page:
-                    higher = rooms(page, workflow)
-                with open_page(chrome, own, WINDOW) as page:
-                    draw(page, workflow, higher)
+            # Drawn on the canvas, with room for Nodes 2.0 of either page, where nodes are higher.
+            higher: dict[str, dict[str, float]] = {workflow.name: {} for workflow in wanted}
+            for server in (own, newest):
+                with open_page(chrome, server, WINDOW, nodes_2=True) as page:
+                    for workflow in wanted:
+                        known = higher[workflow.name]
+                        for key, room in rooms(page, workflow).items():
+                            known[key] = max(room, known.get(key, 0))
+            with open_page(chrome, own, WINDOW) as page:
+                for workflow in wanted:
+                    print(workflow.name)
+                    page.clear()
+                    draw(page, workflow, higher[workflow.name])
                     page.fit()
                     save(page, workflow.name)
 

@@ -434,10 +434,10 @@ REGION = Workflow(
         "Feather the mask for soft edges. Places outside of it can still change a little.",
     ),
     [
+        Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(
             320,
             [
-                Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)]),
                 Group(
                     "Where",
                     "look",
