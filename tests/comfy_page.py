@@ -317,9 +317,16 @@ class ComfyPage:
         self.page.wait_for_function(f"() => !!({condition})", timeout=1000 * timeout)
 
     def run(self, node: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """Press Run and wait: the error, if any, and the pictures that a node shows."""
+        """Press Run and wait for the end of all nodes: the error, if any, and the pictures that a node shows."""
+        self.js(
+            """() => {
+                window.ended = false
+                for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+                    app.api.addEventListener(end, () => { window.ended = true }, { once: true })
+            }"""
+        )
         assert self.queue(), "the server did not accept the graph"
-        self.wait(f"app.lastExecutionError || app.nodeOutputs[{node}]?.images?.length")
+        self.wait("window.ended")
         return self.js("() => app.lastExecutionError ?? null"), self.js(
             "(id) => app.nodeOutputs[id]?.images ?? []", node
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from comfy_bench import make_adapter
-from comfy_page import ComfyPage
 from respodiff.respodiff_core.adapter import Adapter, write
 from respodiff.respodiff_core.concept import Concept, ConceptInfo
 
@@ -32,19 +31,13 @@ def page(page, evil):
     assert page.js("() => window.ran ?? null") is None, "a text of the adapter was run"
 
 
-def run(page: ComfyPage, node: int) -> None:
-    assert page.queue()
-    page.wait(f"app.lastExecutionError || app.nodeOutputs[{node}]")
-
-
 def test_inspects_text_is_text(page, evil):
     load = page.add("RespoDiffLoadAdapter", (60, 100), adapter=evil)
     inspect = page.add("RespoDiffInspectAdapter", (460, 100))
     shown = page.add("PreviewAny", (860, 100))
     page.connect(load, 0, inspect, "adapter")
     page.connect(inspect, 0, shown, "source")
-    run(page, inspect)
-    page.wait(f"app.nodeOutputs[{shown}]")
+    page.run(shown)
     (text,) = page.js("(id) => app.nodeOutputs[id].text", shown)
     assert f"target prompt: {RUNS}" in text
     assert f"author: <script>window.ran=1</script>{RUNS}" in text
@@ -92,8 +85,7 @@ def test_what_is_refused_is_text(page, evil):
         (sampler, 0, save, "samples"),
     ):
         page.connect(source, number, target, name)
-    run(page, save)
-    said = page.js("() => app.lastExecutionError.exception_message")
-    assert f"was made for {RUNS}" in said
+    error, _ = page.run(save)
+    assert f"was made for {RUNS}" in error["exception_message"]
     page.page.get_by_text("View details").first.click()
     page.page.get_by_text("was made for").first.wait_for()
