@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 
 from comfy_hosts import PACK, hosts, source_of
-from respodiff.trainer.comfyui.server import ComfyServer
+from respodiff.trainer.comfyui.server import PACK_NAME, ComfyServer
 
 
 def test_an_older_comfyui_says_in_one_line_what_to_do(tmp_path):
@@ -16,8 +16,11 @@ def test_an_older_comfyui_says_in_one_line_what_to_do(tmp_path):
     (older / "comfyui_version.py").write_text('__version__ = "0.17.9"\n')
     with ComfyServer(dataclasses.replace(source, path=older, version="0.17.9"), tmp_path / "base", PACK) as server:
         assert not [node for node in server.get_json("/object_info") if node.startswith("RespoDiff")]
-        log = server.log_text()
-    (line,) = (line for line in log.splitlines() if "ComfyUI-RespoDiff needs" in line)
+        log = server.log_text().splitlines()
+        pack = str(server.base_directory / "custom_nodes" / PACK_NAME)
+    (line,) = (line for line in log if "ComfyUI-RespoDiff needs" in line)
     assert "needs ComfyUI 0.18 or newer, this is 0.17.9: update ComfyUI" in line
-    assert "Traceback" not in log
-    assert "IMPORT FAILED" not in log
+    # A frame of a traceback would name the pack once more; what else ComfyUI cannot import here is its own matter.
+    (timing,) = (line for line in log if pack in line)
+    assert "seconds" in timing
+    assert "IMPORT FAILED" not in timing
