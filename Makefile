@@ -49,7 +49,7 @@ endif
 	@rm -rf $(LOGS); TMPDIR=$$(mktemp -d); export TMPDIR; status=0; \
 	$(MAKE) --no-print-directory --jobs=2 --keep-going $(TESTS) || status=$$?; echo; \
 	for part in $(PARTS); do printf '%-8s %s\n' $$part "$$(tail -n 1 $(LOGS)/$$part.log)"; \
-		grep -hE '^(FAILED|ERROR) ' $(LOGS)/$$part.log | sed 's/^/         /'; done; \
+		grep -E '^(FAILED|ERROR) ' $(LOGS)/$$part.log | sed 's/^/         /'; done; \
 	if [ $$status = 0 ]; then rm -rf "$$TMPDIR"; else echo "What the tests worked with: $$TMPDIR"; fi; \
 	echo "Logs: $(LOGS)"; exit $$status
 
