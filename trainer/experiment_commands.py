@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from .explained import explained, quieten_libraries
 from .interrupts import stopping_says
 from .options import Force, Output, given
 from .output import check_suffix, refuse_to_replace
+from .terminal import wrapped
 
 _KEPT = "what is done is kept in {}. The same command goes on."
 
@@ -46,10 +48,10 @@ def ablate(
 
         locate(base)
         quieten_libraries()
-        from .experiments.ablation import Ablation, chosen_presets, markdown, read_variants
+        from .experiments.ablation import Ablation, chosen_presets, read_variants, shown
         from .experiments.ablation import ablate as run
 
-        table = run(
+        means = run(
             Ablation(
                 base,
                 output,
@@ -63,11 +65,11 @@ def ablate(
                 judging=given({"clip": clip}),
             )
         )
-        if table:
-            typer.echo(markdown(table))
+        if means:
+            typer.echo(shown(means).in_terminal())
             typer.echo(f"Table and plot: {output / 'ablation.md'}, {output / 'ablation.svg'}")
-            means = {name: {f: round(one.value, 6) for f, one in figures.items()} for name, figures in table.items()}
-            typer.echo(json.dumps(means))
+            numbers = {name: {f: round(one.value, 6) for f, one in figures.items()} for name, figures in means.items()}
+            typer.echo(json.dumps(numbers))
 
 
 def calibrate(
@@ -188,9 +190,10 @@ def reproduce(
         ours = reproduction.reproduce(plan)
         if ours:
             theirs = reproduction.published(table, describe(base).family)
-            text = reproduction.markdown(ours, theirs, reproduction.note_on(plan))
-            write_text(plan.output / "table.md", text)
-            typer.echo(text)
+            rows, note = reproduction.shown(ours, theirs), reproduction.note_on(plan)
+            write_text(plan.output / "table.md", f"{rows.in_markdown()}\n\n{note}\n")
+            typer.echo(rows.in_terminal())
+            typer.echo(wrapped(note, sys.stdout))
             typer.echo(f"Table: {plan.output / 'table.md'}")
             numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}
             typer.echo(json.dumps(numbers))

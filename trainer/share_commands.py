@@ -41,7 +41,7 @@ def pull(
     from .sharing.hub import HubId
     from .sharing.pull import pull as fetch
     from .sharing.pull import record_of
-    from .sharing.words import one_line
+    from .words import one_line
 
     with explained():
         from huggingface_hub import HfApi

@@ -24,6 +24,7 @@ from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipe import Recipe, expand_group, presets
 from ..strict import Strict, checked, load_toml, parse_toml
+from ..table import Table
 from .adapters import trained
 
 CONFIDENCE = 0.95
@@ -106,7 +107,7 @@ class Mean:
         return cls(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(count), tuple(values))
 
 
-Table = dict[str, dict[str, Mean]]
+Means = dict[str, dict[str, Mean]]
 """Variant -> figure -> its mean."""
 
 
@@ -132,7 +133,7 @@ def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, Variant]
     return {name: checked(Variant, values[name], {}) for name in (names or values)}
 
 
-def ablate(ablation: Ablation) -> Table | None:
+def ablate(ablation: Ablation) -> Means | None:
     """Train every variant with every seed and measure all; None in other processes than the first.
 
     What is done already is kept. Writes ablation.csv, .md and .svg. Raises as training and evaluation do.
@@ -150,21 +151,21 @@ def ablate(ablation: Ablation) -> Table | None:
         tables += [results] if results else []
     if not tables:
         return None
-    table = table_of(tables)
-    _write_csv(table, ablation.output / "ablation.csv")
-    write_text(ablation.output / "ablation.md", markdown(table))
-    write_text(ablation.output / "ablation.svg", charts.standalone(plot(table).svg()))
-    return table
+    means = means_of(tables)
+    _write_csv(means, ablation.output / "ablation.csv")
+    write_text(ablation.output / "ablation.md", shown(means).in_markdown() + "\n")
+    write_text(ablation.output / "ablation.svg", charts.standalone(plot(means).svg()))
+    return means
 
 
-def table_of(results: Sequence[Results]) -> Table:
+def means_of(results: Sequence[Results]) -> Means:
     """Means over seeds of the figures that every seed has."""
-    table: Table = {}
+    means: Means = {}
     for name in results[0].settings:
         overall = [one.settings[name].overall for one in results]
         common = [figure for figure in overall[0] if figure.count("/") < 2 and all(figure in one for one in overall)]
-        table[name] = {figure: Mean.of([one[figure].value for one in overall]) for figure in common}
-    return table
+        means[name] = {figure: Mean.of([one[figure].value for one in overall]) for figure in common}
+    return means
 
 
 _PERCENT = ("right", "hazard", ACCURACY)
@@ -179,31 +180,30 @@ _TITLES = {
 }
 
 
-def columns_of(table: Table) -> list[str]:
+def columns_of(means: Means) -> list[str]:
     """The figures that are shown, in their order."""
-    names = dict.fromkeys(figure for figures in table.values() for figure in figures)
+    names = dict.fromkeys(figure for figures in means.values() for figure in figures)
     return [name for kind in _TITLES for name in names if name.split("/")[0] == kind]
 
 
-def markdown(table: Table) -> str:
-    """A table in Markdown: mean and 95 % interval over seeds."""
-    columns = columns_of(table)
-    lines = ["| | " + " | ".join(_TITLES[name.split("/")[0]] for name in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for name, figures in table.items():
-        cells = [_cell(figures[column], column) if column in figures else "" for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def shown(means: Means) -> Table:
+    """A row for each variant: means with their 95 % intervals over seeds."""
+    columns = columns_of(means)
+    rows = [
+        [name, *(_cell(figures[column], column) if column in figures else "" for column in columns)]
+        for name, figures in means.items()
+    ]
+    return Table(["", *(_TITLES[name.split("/")[0]] for name in columns)], rows)
 
 
-def plot(table: Table) -> charts.Chart:
+def plot(means: Means) -> charts.Chart:
     """Deviation ratio against what the pictures keep, a point for each seed."""
-    columns = columns_of(table)
+    columns = columns_of(means)
     across = next(name for name in columns if name.startswith(DEVIATION))
     kept = next((name for name in ("right", "alignment", "distance", "change") if name in columns), across)
     points = {
         name: list(zip(figures[across].values, figures[kept].values, strict=True))
-        for name, figures in table.items()
+        for name, figures in means.items()
         if across in figures and kept in figures
     }
     return charts.scatter(points, "deviation ratio", _TITLES[kept])
@@ -216,12 +216,12 @@ def _cell(mean: Mean, name: str) -> str:
     return f"{mean.value:.3f}" + ("" if math.isnan(mean.half) else f" ± {mean.half:.3f}")
 
 
-def _write_csv(table: Table, path: Path) -> None:
+def _write_csv(means: Means, path: Path) -> None:
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        seeds = len(next(iter(next(iter(table.values())).values())).values)
+        seeds = len(next(iter(next(iter(means.values())).values())).values)
         writer.writerow(["variant", "figure", "mean", "half of the interval", *(f"seed {n}" for n in range(seeds))])
-        for name, figures in table.items():
+        for name, figures in means.items():
             for figure, mean in figures.items():
                 numbers = [f"{one:.6g}" for one in (mean.value, mean.half, *mean.values)]
                 writer.writerow([name, figure, *numbers])

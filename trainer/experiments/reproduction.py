@@ -17,6 +17,7 @@ from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipe import Recipe, expand_group
 from ..strict import parse_toml
+from ..table import Table
 from .adapters import trained
 
 What = Literal["gender", "race", "safety"]
@@ -168,18 +169,16 @@ _TITLES = {
 }
 
 
-def markdown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]], note: str) -> str:
-    """One table: our rows with 95 % intervals, then the published ones."""
+def shown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]]) -> Table:
+    """Our rows with 95 % intervals, then the published ones."""
     names = dict.fromkeys(name for row in (*ours.values(), *theirs.values()) for name in row)
     columns = [name for name in _TITLES if name in names] + [name for name in names if name not in _TITLES]
-    lines = ["| | " + " | ".join(_TITLES.get(name, name) for name in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for name, row in ours.items():
-        lines.append(f"| **{name}** | " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+    rows = [[name, *(_cell(row.get(column)) for column in columns)] for name, row in ours.items()]
     for name, figures in theirs.items():
-        cells = [f"{figures[column]:g}" if column in figures else "" for column in columns]
-        lines.append(f"| {name}, published | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{note}\n"
+        rows.append(
+            [f"{name}, published", *(f"{figures[column]:g}" if column in figures else "" for column in columns)]
+        )
+    return Table(["", *(_TITLES.get(name, name) for name in columns)], rows)
 
 
 def note_on(reproduction: Reproduction) -> str:

@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from ...respodiff_core.adapter import Adapter
 from ...respodiff_core.families import family_title, pixels_per_latent
+from ..table import Table
+from ..words import code, markdown, number, one_line
 from .hub import SharingError, is_hub_id
-from .table import Table
-from .words import code, markdown, number, one_line
 
 if TYPE_CHECKING:
     from .evaluations import Evaluation

@@ -25,8 +25,8 @@ from ..evaluation.report import (
 )
 from ..evaluation.results import Results
 from ..sheet import draw
+from ..table import Table
 from .hub import SharingError
-from .table import Table
 
 FOLDER = "card"
 """Where the pictures of a card are in its repository."""

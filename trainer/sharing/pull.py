@@ -20,8 +20,8 @@ from ...respodiff_core.unfinished import temporary_folder
 from ..digest import sha256_of
 from ..interrupts import shielded
 from ..output import refuse_to_replace
+from ..words import one_line
 from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
-from .words import one_line
 
 _TENSOR = re.compile(r"[^.]+\.(ram|sam)(\..+)?")
 

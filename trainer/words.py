@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 _LONGEST = 400
-_SAFE_IN_MARKDOWN = frozenset(" .,;:-+/'\"()?!%=")
+_SAFE_IN_MARKDOWN = frozenset(" .,;:-+/'\"()?!%=±")
 
 
 def one_line(text: object) -> str:
