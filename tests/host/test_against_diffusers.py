@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
 from comfy_bench import TOKENS, load_unet, make_adapter, sample, steer, vector_of
@@ -35,10 +39,18 @@ CONFIGS = {
 }
 
 
-def diffusers_unet(family: str, checkpoint) -> UNet2DConditionModel:
-    unet = UNet2DConditionModel(sample_size=8, **CONFIGS[family])
-    unet.load_state_dict(convert_ldm_unet_checkpoint(load_file(checkpoint), dict(unet.config)))
-    return unet.eval()
+@pytest.fixture(scope="module")
+def diffusers_unet(models: Path) -> Callable[[str], UNet2DConditionModel]:
+    """A family's UNet, made once."""
+
+    @cache
+    def unet_of(family: str) -> UNet2DConditionModel:
+        unet = UNet2DConditionModel(sample_size=8, **CONFIGS[family])
+        state = load_file(models / "diffusion_models" / f"{family}.safetensors")
+        unet.load_state_dict(convert_ldm_unet_checkpoint(state, dict(unet.config)))
+        return unet.eval()
+
+    return unet_of
 
 
 def condition(seed: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +62,7 @@ def condition(seed: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.0])
-def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, models, family, strength):
+def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, diffusers_unet, family, strength):
     adapter = make_adapter(family)
     bench.save_adapter(adapter)
     graph = Graph()
@@ -64,8 +76,8 @@ def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, models
     bench.run(graph)
     call = bench.record()[0]
 
-    unet = diffusers_unet(family, models / "diffusion_models" / f"{family}.safetensors")
-    unet.mid_block.register_forward_hook(lambda _module, _args, h: h + strength * vector_of(adapter))
+    unet = diffusers_unet(family)
+    hook = unet.mid_block.register_forward_hook(lambda _module, _args, h: h + strength * vector_of(adapter))
     context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
     sigma = call["sigma"][0]
     added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])}
@@ -76,6 +88,7 @@ def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, models
             encoder_hidden_states=context,
             added_cond_kwargs=added if family == "sdxl" else None,
         ).sample
+    hook.remove()
     denoised = call["latent"][:1] - sigma * noise
     error = (call["prediction0"] - denoised).norm() / denoised.norm()
     assert error <= 1e-4
