@@ -27,17 +27,17 @@ import passive  # noqa: F401
 import torch
 from diffusers import UNet2DConditionModel
 from in_comfyui import import_comfyui, random_adapter
-from respodiff.respodiff_core.denoiser import Condition
-from respodiff.respodiff_core.diffusion import Schedule
-from respodiff.respodiff_core.learner import Learner, train_step
-from respodiff.respodiff_core.objective import Prompts, ScoreMatching
-from respodiff.respodiff_core.steering import Steering, Term
-from respodiff.respodiff_core.trajectories import Course, Pool
-from respodiff.trainer.base.denoiser import UNetDenoiser
-from respodiff.trainer.estimate import default_dtype
-from respodiff.trainer.explained import quieten_libraries
-from respodiff.trainer.run.parts import precision
-from respodiff.trainer.threads import one_thread
+from respodiff.respodiff_core.learning.denoiser import Condition
+from respodiff.respodiff_core.learning.diffusion import Schedule
+from respodiff.respodiff_core.learning.learner import Learner, train_step
+from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
+from respodiff.respodiff_core.learning.trajectories import Course, Pool
+from respodiff.respodiff_core.steering.steering import Steering, Term
+from respodiff.trainer.base.unet_denoiser import UNetDenoiser
+from respodiff.trainer.commands.explained import quieten_libraries
+from respodiff.trainer.run.estimate import default_dtype
+from respodiff.trainer.run.setup import precision
+from respodiff.trainer.support.threads import one_thread
 from respodiff.trainer.toyworld.networks import scheduler
 
 PATCH_AIM = 0.005  # of a step
@@ -238,7 +238,7 @@ def training_figures(model: Model, steps: int, turns: int, tried: str | None) ->
 
 
 def patch_figures(model: Model, turns: int) -> dict[str, float | None]:
-    attach = importlib.import_module("respodiff.nodes.attach")
+    attach = importlib.import_module("respodiff.nodes.host.attach")
     terms = [Term(concept, 0.5, 0.5) for concept in random_adapter(8, model.h_shape).concepts.values()]
     patches = {count: attach.HSpacePatch(Steering(tuple(terms[:count]))) for count in (1, 8)}
     step, device = model.sampling(), model.device

@@ -18,16 +18,16 @@ import sys
 from typing import NamedTuple
 
 import passive  # noqa: F401
-from respodiff.respodiff_core.concept import Concept
-from respodiff.respodiff_core.fair_groups import FairGroup
-from respodiff.respodiff_core.steering import Term
+from respodiff.respodiff_core.adapter.concept import Concept
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
+from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.evaluation.drawing import Painter
 from respodiff.trainer.evaluation.figures import SHARE
+from respodiff.trainer.evaluation.generation import Painter
 from respodiff.trainer.evaluation.in_memory import draw, figures_of
 from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
-from respodiff.trainer.evaluation.settings import TOYWORLD_AXES
+from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
 from training import CONCEPT, POOL, REFERENCE, Side
 
 RATES = (0.32, 0.16, 0.08, 0.04)  # of RAM; SAM's is a tenth

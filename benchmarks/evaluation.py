@@ -21,15 +21,15 @@ from pathlib import Path
 import passive  # noqa: F401
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.respodiff_core.learning.sampling import noise_of_seeds
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.evaluation.asked import Asked
-from respodiff.trainer.evaluation.drawing import Job, Painter, batches, draw_missing
-from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.commands.explained import quieten_libraries
+from respodiff.trainer.evaluation.generation import Job, Painter, batches, draw_missing
+from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.evaluation.image_spec import Asked
 from respodiff.trainer.evaluation.protocols import toyworld, winobias
-from respodiff.trainer.explained import quieten_libraries
-from respodiff.trainer.sampling import noise_of_seeds
 
 GUIDANCE = 7.5
 NOBODY = FairGroup("", ())

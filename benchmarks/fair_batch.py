@@ -18,8 +18,8 @@ from collections.abc import Callable
 import passive  # noqa: F401
 import torch
 from in_comfyui import h_shape, load_model, random_adapter, sample
-from respodiff.respodiff_core.fair_groups import FairGroup, allocate, plan
-from respodiff.respodiff_core.steering import Steering, Term
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, allocate, plan
+from respodiff.respodiff_core.steering.steering import Steering, Term
 
 IMAGES = 8
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     _, model = load_model(options.family)
-    attach = importlib.import_module("respodiff.nodes.attach")
+    attach = importlib.import_module("respodiff.nodes.host.attach")
 
     concepts = random_adapter(IMAGES, h_shape(model, options.size)).concepts.values()
     groups = [FairGroup(concept.name, (Term(concept, 0.5, 0.5),)) for concept in concepts]

@@ -8,9 +8,9 @@ from typing import Any
 
 import passive  # noqa: F401
 import torch
-from respodiff.respodiff_core.adapter import Adapter
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.transforms import Transform
+from respodiff.respodiff_core.adapter.adapter import Adapter
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.comfyui.small_models import Family, write_checkpoint
 from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
 
@@ -39,7 +39,7 @@ def load_model(family: Family) -> tuple[ComfySource, Any]:
 
 def h_shape(model: Any, pixels: int) -> tuple[int, int, int]:
     """(C, height, width) of the model's h for square images of that size."""
-    attach = importlib.import_module("respodiff.nodes.attach")
+    attach = importlib.import_module("respodiff.nodes.host.attach")
     downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
     side = pixels // 8 // downscale
     return attach.h_space_of(model).channels, side, side

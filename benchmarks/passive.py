@@ -2,6 +2,6 @@
 
 import os
 
-from respodiff.trainer.threads import passive_waiting
+from respodiff.trainer.support.threads import passive_waiting
 
 os.environ |= passive_waiting()

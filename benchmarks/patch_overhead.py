@@ -22,8 +22,8 @@ from typing import Any
 import passive  # noqa: F401
 import torch
 from in_comfyui import h_shape, load_model, random_adapter, sample
-from respodiff.respodiff_core.adapter import peek, write
-from respodiff.respodiff_core.steering import Steering, Term
+from respodiff.respodiff_core.adapter.adapter import peek, write
+from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.comfyui.source import ComfySource
 
 PACK = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ def main() -> None:
 
 def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
     """Medians of patched / unpatched time of one UNet step (two rows: positive and negative prompt)."""
-    attach = importlib.import_module("respodiff.nodes.attach")
+    attach = importlib.import_module("respodiff.nodes.host.attach")
     shape = h_shape(model, size)
     adapter = random_adapter(8, shape)
     variants = {0: model}

@@ -22,15 +22,15 @@ from typing import Any
 import passive  # noqa: F401
 import torch
 from accelerate import Accelerator
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.denoiser import Condition
-from respodiff.respodiff_core.learner import Learner, train_step
-from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.learning.denoiser import Condition
+from respodiff.respodiff_core.learning.learner import Learner, train_step
+from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
+from respodiff.respodiff_core.learning.trajectories import Course, FreshRollouts, Pool, Share
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run.evaluations import counting
-from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.run.setup import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.run.unet_evaluations import counting
 
 CONCEPT = "square"
 SIDES = {
@@ -107,7 +107,7 @@ class SmallSDXL:
 
     def __init__(self) -> None:
         from diffusers import UNet2DConditionModel
-        from respodiff.trainer.base.denoiser import UNetDenoiser
+        from respodiff.trainer.base.unet_denoiser import UNetDenoiser
         from respodiff.trainer.toyworld.networks import scheduler
 
         torch.manual_seed(0)
@@ -136,7 +136,7 @@ class SmallSDXL:
 
 def small_sdxl(name: str, samples: int, pipe: Any) -> None:
     """In a process of its own: seconds of a sample and peak memory, batch 1 on both sides."""
-    from respodiff.respodiff_core.diffusion import Schedule
+    from respodiff.respodiff_core.learning.diffusion import Schedule
 
     model = SmallSDXL()
     prompts = Prompts(model.table, empty=0, neutrals=(1,), positive=2, negative=0)

@@ -27,18 +27,18 @@ import passive  # noqa: F401
 import torch
 from in_comfyui import import_comfyui, random_adapter
 from patch_overhead import import_script, with_bytecode
-from respodiff.respodiff_core import learner
-from respodiff.respodiff_core.adapter import peek, read, write
-from respodiff.respodiff_core.fair_groups import FairGroup
-from respodiff.respodiff_core.steering import Steering, Term
+from respodiff.respodiff_core.adapter.adapter import peek, read, write
+from respodiff.respodiff_core.learning import learner
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
+from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.evaluation import drawing
-from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.commands.explained import quieten_libraries
+from respodiff.trainer.evaluation import generation as drawing
+from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.scorer import Shown
 from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
-from respodiff.trainer.evaluation.settings import TOYWORLD_AXES
-from respodiff.trainer.explained import quieten_libraries
+from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
 from training import POOL, Side
 
 _ROWS = 7
@@ -151,7 +151,7 @@ def profiled(work: Callable[[], object], times: int) -> dict[str, float]:
 
 def patch(concepts: int) -> Callable[[], object]:
     """The patch's call on an h of SD1.5 at 512 px, without the UNet."""
-    attach = importlib.import_module("respodiff.nodes.attach")
+    attach = importlib.import_module("respodiff.nodes.host.attach")
     shape = (1280, 8, 8)
     terms = (Term(concept, 0.5, 0.5) for concept in random_adapter(concepts, shape).concepts.values())
     one = attach.HSpacePatch(Steering(tuple(terms)))

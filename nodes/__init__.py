@@ -34,7 +34,7 @@ class RespoDiffExtension(ComfyExtension):
     """Registers models/respodiff and lists the nodes."""
 
     async def on_load(self) -> None:
-        from . import folder
+        from .host import adapter_folder as folder
 
         folder.register()
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..respodiff_core.picture_classes import asked_for, check_pictures, nearest, parse_classes
-from ..respodiff_core.tally import Tally
-from ..respodiff_core.tally_memory import TallyMemory
-from . import clip_folders, comfyui_clip
+from ..respodiff_core.measuring.image_classes import asked_for, check_pictures, nearest, parse_classes
+from ..respodiff_core.measuring.tally import Tally
+from ..respodiff_core.measuring.tally_memory import TallyMemory
+from .host import clip_folders, comfyui_clip
 from .inputs import CATEGORY
-from .tally_picture import draw
+from .pictures.tally_picture import draw
 
 CONNECTED = "(use clip_vision and clip)"
 NOTHING_ASKED = -1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter, merge
-from ..respodiff_core.combine import as_one, scaled
+from ..respodiff_core.adapter.adapter import Adapter, merge
+from ..respodiff_core.adapter.combine import as_one, scaled
 from .inputs import CATEGORY, AdapterType, adapter_input, strength_slider
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.concept import Concept
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.adapter.concept import Concept
 from ..respodiff_core.errors import UnknownConceptError
-from . import folder
+from .host import adapter_folder as folder
 
 ONLY_CONCEPT = "(the only one)"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import ConceptHeader
+from ..respodiff_core.adapter.adapter import ConceptHeader
 from .concept_sliders import SliderNode, file_input
 from .inputs import CATEGORY, model_input, model_output
 

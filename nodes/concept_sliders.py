@@ -7,11 +7,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import AdapterHeader, ConceptHeader, peek, read
+from ..respodiff_core.adapter.adapter import AdapterHeader, ConceptHeader, peek, read
 from ..respodiff_core.errors import AdapterFileError
 from ..respodiff_core.plain_text import plain
-from ..respodiff_core.steering import Steering, Term
-from . import attach, folder
+from ..respodiff_core.steering.steering import Steering, Term
+from .host import adapter_folder as folder
+from .host import attach
 from .inputs import strength_slider
 
 FILE = "adapter"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..respodiff_core.fair_groups import crossed
+from ..respodiff_core.steering.fair_groups import crossed
 from .inputs import CATEGORY, Groups, GroupsType, strength_slider
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..respodiff_core.fair_groups import Allocation, FairGroup, allocate, plan
-from . import attach
+from ..respodiff_core.steering.fair_groups import Allocation, FairGroup, allocate, plan
+from .host import attach
 from .inputs import CATEGORY, Groups, GroupsType, model_input, model_output
 
 MOST_GROUPS = 64

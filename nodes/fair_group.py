@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.concept import Concept
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.adapter.concept import Concept
 from ..respodiff_core.errors import ShareError
-from ..respodiff_core.fair_groups import FairGroup
-from ..respodiff_core.steering import Term
+from ..respodiff_core.steering.fair_groups import FairGroup
+from ..respodiff_core.steering.steering import Term
 from .concept_choice import concept_input
 from .inputs import CATEGORY, Groups, GroupsType, adapter_input, strength_slider
 

@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..respodiff_core.errors import BatchSizeError
-from ..respodiff_core.sweep import Sweep
-from . import grid_picture
+from ..respodiff_core.steering.sweep import Sweep
 from .inputs import CATEGORY, SweepType
+from .pictures import grid_picture
 
 
 class Grid(io.ComfyNode):

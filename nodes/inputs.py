@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.fair_groups import FairGroup
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.steering.fair_groups import FairGroup
 
 AdapterType = io.Custom("RESPODIFF_ADAPTER")
 GroupsType = io.Custom("RESPODIFF_GROUPS")

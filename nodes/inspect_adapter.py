@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.summary import summarise
-from .adapter_picture import draw
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.adapter.summary import summarise
 from .inputs import CATEGORY, adapter_input
+from .pictures.adapter_picture import draw
 
 
 class InspectAdapter(io.ComfyNode):

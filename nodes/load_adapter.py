@@ -6,9 +6,9 @@ import logging
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import read
+from ..respodiff_core.adapter.adapter import read
 from ..respodiff_core.plain_text import plain
-from . import folder
+from .host import adapter_folder as folder
 from .inputs import CATEGORY, AdapterType
 
 logger = logging.getLogger("respodiff")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
+from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.errors import AdapterFileError
-from ..respodiff_core.prompt_guard import guard, neutral_prompt
+from ..respodiff_core.steering.prompt_guard import guard, neutral_prompt
 from .inputs import CATEGORY, AdapterType, adapter_input
 
 MOST_ADAPTERS = 16

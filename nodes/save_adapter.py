@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..respodiff_core.adapter import SUFFIX, Adapter, to_bytes, write
+from ..respodiff_core.adapter.adapter import SUFFIX, Adapter, to_bytes, write
 from ..respodiff_core.errors import AdapterFileError
-from . import folder
+from .host import adapter_folder as folder
 from .inputs import CATEGORY, adapter_input
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -14,9 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..respodiff_core.errors import BatchSizeError, RespoDiffError
 from ..respodiff_core.plain_text import quoted
-from . import file_names
-from .drawing import from_image
+from .host import file_names
 from .inputs import CATEGORY
+from .pictures.drawing import from_image
 
 _LONGEST_PART = 110  # bytes of the prefix and of the group's name: file systems allow 255 together
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.mask import Mask
-from ..respodiff_core.steering import Curve, Prompt, Steering, Term, Window
-from . import attach
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.steering.mask import Mask
+from ..respodiff_core.steering.steering import Curve, Prompt, Steering, Term, Window
 from .concept_choice import chosen, concept_input
+from .host import attach
 from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
 
 

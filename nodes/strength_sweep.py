@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter import Adapter
-from ..respodiff_core.sweep import Axis, Sweep, parse_strengths
-from . import attach
+from ..respodiff_core.adapter.adapter import Adapter
+from ..respodiff_core.steering.sweep import Axis, Sweep, parse_strengths
 from .concept_choice import chosen, concept_input
+from .host import attach
 from .inputs import CATEGORY, SweepType, adapter_input, model_input, model_output
 
 _FORMAT = "A list, '-1, 0, 1', or a range with both its ends, '0 to 2 in 5'."

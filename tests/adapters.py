@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from respodiff.respodiff_core.adapter import Adapter
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.transforms import PARAMETERS, Transform
+from respodiff.respodiff_core.adapter.adapter import Adapter
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 from safetensors import safe_open
 from safetensors.torch import save_file
 

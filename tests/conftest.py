@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from respodiff.trainer.threads import passive_waiting
+from respodiff.trainer.support.threads import passive_waiting
 
 os.environ |= passive_waiting()  # here, before anything loads torch, and in all processes that tests start
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from adapters import random_adapter, random_concept
 from hub_stand_in import TOKEN
 from PIL import Image
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.trainer.cli import app
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.figures import Figure, SettingFigures
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
 from respodiff.trainer.evaluation.scorer import Axis

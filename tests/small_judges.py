@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from respodiff.trainer.base.text import clip_tokenizer
-from respodiff.trainer.evaluation.asked import Asked
+from respodiff.trainer.evaluation.image_spec import Asked
 from respodiff.trainer.evaluation.scorer import Axis, Shown
 from transformers import (
     BitImageProcessor,

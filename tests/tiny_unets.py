@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from respodiff.respodiff_core.denoiser import Condition
-from respodiff.trainer.base.denoiser import UNetDenoiser
+from respodiff.respodiff_core.learning.denoiser import Condition
+from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 
 CONTEXT, POOLED, TIME = 16, 24, 8
 LATENT = (8, 8)

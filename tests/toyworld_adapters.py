@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.transforms import Kind, Transform, initial
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Kind, Transform, initial
 
 H_SHAPE = (96, 4, 4)
 

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from respodiff.trainer.cli import app
+from respodiff.trainer.commands.app import app
 from typer.testing import CliRunner
 from warm_start import Command
 

@@ -14,7 +14,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_LOADED = ("warm_start", "respodiff.trainer.cli", "respodiff.trainer.run.training", "respodiff.trainer.evaluation.run")
+_LOADED = (
+    "warm_start",
+    "respodiff.trainer.commands.app",
+    "respodiff.trainer.run.training",
+    "respodiff.trainer.evaluation.run",
+)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_LOADED))
 

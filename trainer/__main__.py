@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from .interrupts import prompt_end
-from .processes import is_main_process
-from .threads import passive_waiting
+from .support.interrupts import prompt_end
+from .support.processes import is_main_process
+from .support.threads import passive_waiting
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def _run() -> None:
         sys.exit(
             'respodiff: the command line needs more than the nodes do; install it with: pip install "respodiff[train]"'
         )
-    from .cli import app
+    from .commands.app import app
 
     app()
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 from PIL import Image
-from respodiff.respodiff_core.adapter import peek
+from respodiff.respodiff_core.adapter.adapter import peek
 from respodiff.trainer.evaluation.results import Results
 
 

@@ -17,8 +17,8 @@ import torch
 from comfy_bench import Bench
 from comfy_graph import Graph, Link, output
 from comfy_hosts import hosts, source_of
-from respodiff.respodiff_core.adapter import merge, read, write
-from respodiff.respodiff_core.metrics import deviation_ratio
+from respodiff.respodiff_core.adapter.adapter import merge, read, write
+from respodiff.respodiff_core.measuring.metrics import deviation_ratio
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.classifier import Seen, classify

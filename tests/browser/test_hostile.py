@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from comfy_bench import make_adapter
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 
 # Without quotes and slashes, so that it can name a file too; what it would do is seen in the page.
 RUNS = "<img src=x onerror=window.ran=1>"

@@ -14,7 +14,7 @@ from comfy_bench import make_adapter
 from comfy_hosts import PACK
 from comfy_page import SCREENSHOTS, ComfyPage, adapters_of
 from node_texts import LANGUAGES, read
-from respodiff.respodiff_core.adapter import write
+from respodiff.respodiff_core.adapter.adapter import write
 from respodiff.trainer.comfyui.server import PACK_NAME
 
 NODES = sorted(path.name for path in (PACK / "web" / "docs").iterdir())

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from respodiff.respodiff_core.adapter import read
+from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.trainer.evaluation.results import Results
-from respodiff.trainer.run.folder import RunFolder
+from respodiff.trainer.run.run_folder import RunFolder
 from safetensors.torch import load_file
 from trainer_runs import COMMAND, RESPODIFF, Trainer, undated
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from adapters import random_adapter
-from respodiff.respodiff_core.adapter import to_bytes
-from respodiff.respodiff_core.importers import RAM_NAME, SAM_NAME
-from respodiff.respodiff_core.transforms import PARAMETERS
+from respodiff.respodiff_core.adapter.adapter import to_bytes
+from respodiff.respodiff_core.adapter.importers import RAM_NAME, SAM_NAME
+from respodiff.respodiff_core.adapter.transforms import PARAMETERS
 from safetensors.torch import save
 
 

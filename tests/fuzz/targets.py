@@ -16,13 +16,13 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from peak_memory import peak_bytes
-from respodiff.respodiff_core import importers
-from respodiff.respodiff_core.adapter import peek, read, to_bytes
+from respodiff.respodiff_core.adapter import importers
+from respodiff.respodiff_core.adapter.adapter import peek, read, to_bytes
+from respodiff.respodiff_core.adapter.importers import import_pickle
+from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.respodiff_core.importers import import_pickle
 from respodiff.respodiff_core.plain_text import plain
-from respodiff.respodiff_core.prompt_guard import axis_of
-from respodiff.respodiff_core.summary import summarise
+from respodiff.respodiff_core.steering.prompt_guard import axis_of
 from respodiff.trainer.evaluation.scorers.q16 import load_prompts
 from safetensors.torch import load
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph
-from respodiff.respodiff_core.adapter import Adapter
+from respodiff.respodiff_core.adapter.adapter import Adapter
 
 HOST_READS = ("_local_scalar_dense", "is_nonzero", "nonzero", "item")
 UPLOADS = ("_to_copy", "copy_")

@@ -11,7 +11,7 @@ import torch
 from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance
 from comfy_graph import Graph, Link, output
 from PIL import Image
-from respodiff.respodiff_core.allocation import drawn
+from respodiff.respodiff_core.steering.allocation import drawn
 from respodiff.trainer.comfyui.client import PromptRejected
 
 CONCEPTS = ("woman", "man", "other")

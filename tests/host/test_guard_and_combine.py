@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance
 from comfy_graph import Graph, Link, output
-from respodiff.respodiff_core.adapter import read
+from respodiff.respodiff_core.adapter.adapter import read
 
 
 def guard(graph: Graph, prompt: str, *files: str, **more: Any) -> Link:

@@ -15,8 +15,8 @@ import torch
 from adapters import rewrite_metadata
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, Link, output
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.trainer.comfyui.client import PromptRejected
 from respodiff.trainer.comfyui.results import NodeError
 

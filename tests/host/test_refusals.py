@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy_bench import load_unet, make_adapter, sample, steer
 from comfy_graph import Graph
-from respodiff.respodiff_core.adapter import Adapter
+from respodiff.respodiff_core.adapter.adapter import Adapter
 from respodiff.trainer.comfyui.client import PromptRejected
 from safetensors.torch import save_file
 

@@ -120,9 +120,9 @@ def test_image_i_of_a_batch_is_its_single_run(bench, family):
 
 @pytest.mark.parametrize("kind", ["channel", "mlp", "conv"])
 def test_the_ablations_module_kinds_are_added_too(bench, kind):
-    from respodiff.respodiff_core.adapter import Adapter
-    from respodiff.respodiff_core.concept import Concept, ConceptInfo
-    from respodiff.respodiff_core.transforms import PARAMETERS, Transform
+    from respodiff.respodiff_core.adapter.adapter import Adapter
+    from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+    from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 
     sizes = {"C": 320, "M": 16}
     generator = torch.Generator().manual_seed(5)

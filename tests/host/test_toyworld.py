@@ -12,13 +12,13 @@ from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
 from comfy_graph import Graph, Link
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.transforms import Transform
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.comfyui.results import NodeFailed
-from respodiff.trainer.sheet import pixels
+from respodiff.trainer.support.contact_sheet import pixels
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI
 from toyworld_graph import SIZE, conditions, load_toyworld
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from comfy_bench import Bench, sample, steer
 from comfy_graph import Graph, output
-from respodiff.respodiff_core.adapter import read
+from respodiff.respodiff_core.adapter.adapter import read
+from respodiff.respodiff_core.learning.sampling import at_strengths
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.recipe import Recipe
+from respodiff.trainer.recipes.training import Recipe
 from respodiff.trainer.run.training import train
-from respodiff.trainer.sampling import at_strengths
 
 PROMPT = "a photo of a doctor"
 PIXELS, LATENT = 64, (8, 8)

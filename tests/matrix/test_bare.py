@@ -7,9 +7,9 @@ import importlib.util
 import pkgutil
 
 import pytest
-import respodiff.respodiff_core
+from respodiff import respodiff_core
 
-MODULES = [module.name for module in pkgutil.iter_modules(respodiff.respodiff_core.__path__)]
+MODULES = [found.name for found in pkgutil.walk_packages(respodiff_core.__path__, "respodiff.respodiff_core.")]
 
 
 @pytest.mark.parametrize("library", ["diffusers", "transformers", "accelerate", "pydantic", "typer", "PIL", "scipy"])
@@ -19,4 +19,4 @@ def test_nothing_else_is_there(library):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_of_the_core_can_be_imported(module):
-    importlib.import_module(f"respodiff.respodiff_core.{module}")
+    importlib.import_module(module)

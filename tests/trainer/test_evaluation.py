@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from adapters import random_adapter
 from PIL import Image
-from respodiff.respodiff_core.adapter import write
+from respodiff.respodiff_core.adapter.adapter import write
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.cli import app
-from respodiff.trainer.evaluation.recipe import EvalRecipe
+from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.run import evaluate
-from respodiff.trainer.evaluation.summary import summary
+from respodiff.trainer.evaluation.terminal_summary import summary
+from respodiff.trainer.recipes.evaluation import EvalRecipe
 from toyworld_adapters import shape_adapter
 from trainer_runs import RESPODIFF, Trainer, two_processes
 from typer.testing import CliRunner
@@ -187,7 +187,7 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
 
 
 def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monkeypatch):
-    monkeypatch.setattr("respodiff.trainer.evaluation.drawing.Painter.draw", lambda *_: pytest.fail("drew again"))
+    monkeypatch.setattr("respodiff.trainer.evaluation.generation.Painter.draw", lambda *_: pytest.fail("drew again"))
     monkeypatch.setattr(
         "respodiff.trainer.evaluation.scorers.toyworld.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
     )

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from respodiff.respodiff_core.adapter import Adapter, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.evaluation.recipe import EvalRecipe
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.run import evaluate
+from respodiff.trainer.recipes.evaluation import EvalRecipe
 from respodiff.trainer.toyworld import networks
 from small_bases import Networks
 from small_judges import DIMENSION, write_clip, write_dino

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from respodiff.respodiff_core.adapter import Adapter, read, write
-from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.cli import app
+from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
+from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
 from toyworld_adapters import concept, shape_adapter
 from typer.testing import CliRunner
@@ -102,7 +102,7 @@ def test_a_table_of_the_paper_is_trained_measured_and_set_beside_the_published_r
     tmp_path, table, column, images, monkeypatch
 ):
     short = {name: {**one, "steps": 2} for name, one in _presets().items()}
-    monkeypatch.setattr("respodiff.trainer.recipe.presets", lambda: short)
+    monkeypatch.setattr("respodiff.trainer.recipes.training.presets", lambda: short)
     done = run("reproduce", table, "--base", "toyworld", "-o", tmp_path / "out", "--images", images, *QUICK)
     found = figures(done)
     assert column in found["base, ours"]
@@ -161,6 +161,6 @@ def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
 
 
 def _presets() -> dict:
-    from respodiff.trainer.recipe import presets
+    from respodiff.trainer.recipes.training import presets
 
     return presets()

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from respodiff.respodiff_core.adapter import read
-from respodiff.trainer.run.folder import RunFolder
+from respodiff.respodiff_core.adapter.adapter import read
+from respodiff.trainer.run.run_folder import RunFolder
 from safetensors import SafetensorError, safe_open
 from trainer_runs import Trainer, two_processes, undated
 

@@ -81,7 +81,7 @@ def test_an_interrupt_is_never_lost(tmp_path, work):
         "from pathlib import Path\n"
         "from respodiff.respodiff_core.atomic import replacing\n"
         "from respodiff.respodiff_core.unfinished import temporary_folder\n"
-        "from respodiff.trainer.interrupts import prompt_end, stop_requests\n"
+        "from respodiff.trainer.support.interrupts import prompt_end, stop_requests\n"
         "with prompt_end(says=True):\n"
         "    with temporary_folder('folder-') as folder, replacing(Path('file')) as partial:\n"
         "        (folder / 'inside').touch()\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
-from respodiff.respodiff_core.adapter import read, write
+from respodiff.respodiff_core.adapter.adapter import read, write
 from respodiff.trainer.sharing.card import is_untouched
 from sharing_commands import REPO, accepted, adapter_file, evaluation, refusal, sha256
 

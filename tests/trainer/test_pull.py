@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub_stand_in import TOKEN
-from respodiff.respodiff_core.adapter import read
+from respodiff.respodiff_core.adapter.adapter import read
 from safetensors.torch import save
 from sharing_commands import REPO, accepted, content, left, refusal, sha256
 

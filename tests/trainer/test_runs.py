@@ -12,16 +12,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from respodiff.respodiff_core.adapter import peek, read
-from respodiff.respodiff_core.learner import train_step
-from respodiff.respodiff_core.trajectories import Share
+from respodiff.respodiff_core.adapter.adapter import peek, read
+from respodiff.respodiff_core.learning.learner import train_step
+from respodiff.respodiff_core.learning.trajectories import Share
 from respodiff.trainer.base.model import describe, load_base
-from respodiff.trainer.estimate import estimate
-from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run.evaluations import counting
-from respodiff.trainer.run.folder import RunFolder
-from respodiff.trainer.run.parts import encode_concept, new_learner, new_objective, new_trajectories
-from respodiff.trainer.strict import parse_toml
+from respodiff.trainer.recipes.strict import parse_toml
+from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.run.estimate import estimate
+from respodiff.trainer.run.run_folder import RunFolder
+from respodiff.trainer.run.setup import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.run.unet_evaluations import counting
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from respodiff.trainer.evaluation.recipe import EvalRecipe
 from respodiff.trainer.evaluation.run import evaluate
+from respodiff.trainer.recipes.evaluation import EvalRecipe
 
 
 def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_path):

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 from hub_stand_in import TOKEN, Hub
-from respodiff.respodiff_core.adapter import read
-from respodiff.trainer.cli import app
+from respodiff.respodiff_core.adapter.adapter import read
+from respodiff.trainer.commands.app import app
 from sharing_commands import OFF, REPO, adapter_file, content, left, sha256
 from trainer_runs import RESPODIFF
 from typer.testing import CliRunner

@@ -10,8 +10,8 @@ from math import gcd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from respodiff.respodiff_core.allocation import balanced, drawn
 from respodiff.respodiff_core.errors import ShareError
+from respodiff.respodiff_core.steering.allocation import balanced, drawn
 
 SEEDS = st.integers(0, 2**64 - 1)
 # 99.9 % quantiles by degrees of freedom; seeds are fixed, so none can fail by chance alone.

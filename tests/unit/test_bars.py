@@ -6,7 +6,7 @@ import io
 import sys
 
 import pytest
-from respodiff.trainer import bars
+from respodiff.trainer.support import progress_bars as bars
 
 
 class Terminal(io.StringIO):

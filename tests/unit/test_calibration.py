@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from respodiff.respodiff_core.adapter import Adapter, read, write
-from respodiff.respodiff_core.fair_groups import FairGroup, crossed
-from respodiff.respodiff_core.steering import Term
+from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, crossed
+from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.experiments.calibration import (
     GRID,
     KeptHits,

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from adapters import SIZES, random_adapter, random_concept
-from respodiff.respodiff_core.adapter import Adapter, read, write
-from respodiff.respodiff_core.combine import as_one, scaled
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
+from respodiff.respodiff_core.adapter.combine import as_one, scaled
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.errors import AdapterFileError, StrengthError
-from respodiff.respodiff_core.transforms import Transform
 
 h = torch.randn(2, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
 

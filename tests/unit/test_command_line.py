@@ -13,14 +13,14 @@ import torch
 import typer
 from adapters import random_adapter
 from PIL import Image
-from respodiff.respodiff_core.adapter import peek, read, write
-from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.respodiff_core.adapter.adapter import peek, read, write
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer import __main__ as entry
-from respodiff.trainer.cli import app
-from respodiff.trainer.demo import before_after
-from respodiff.trainer.evaluation.pictures import PictureFolder
+from respodiff.trainer.commands.app import app
+from respodiff.trainer.commands.demo import before_after
+from respodiff.trainer.commands.explained import explained
+from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
-from respodiff.trainer.explained import explained
 from respodiff.trainer.toyworld.world import SHAPES
 from typer.testing import CliRunner
 
@@ -111,7 +111,7 @@ def test_help_and_typos_do_not_wait_for_libraries(module, unasked):
 )
 def test_a_file_that_is_not_there_does_not_wait_for_libraries(command, tmp_path):
     code = (
-        "import sys; from respodiff.trainer.cli import app\n"
+        "import sys; from respodiff.trainer.commands.app import app\n"
         "try: app(sys.argv[1:])\n"
         "finally: print(*{'diffusers', 'transformers'} & sys.modules.keys())"
     )

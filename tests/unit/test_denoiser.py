@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from respodiff.respodiff_core.denoiser import Condition
-from respodiff.trainer.base.denoiser import UNetDenoiser
+from respodiff.respodiff_core.learning.denoiser import Condition
+from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 
 CONTEXT, POOLED = 12, 20
 ALPHAS = torch.linspace(0.999, 0.005, 1000)

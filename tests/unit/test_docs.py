@@ -11,8 +11,8 @@ import typer
 from comfy_hosts import PACK
 from node_reference import PAGE, limits
 from node_texts import read
-from respodiff.trainer.cli import app
-from respodiff.trainer.strict import parse_toml
+from respodiff.trainer.commands.app import app
+from respodiff.trainer.recipes.strict import parse_toml
 
 PAGES = sorted([PACK / "README.md", *(PACK / "docs").glob("*.md")])
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")

@@ -7,13 +7,13 @@ import weakref
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from respodiff.respodiff_core.fair_groups import FairGroup
-from respodiff.respodiff_core.steering import Term
+from respodiff.respodiff_core.learning.sampling import noise_of_seeds
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
+from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.evaluation.asked import Asked
-from respodiff.trainer.evaluation.drawing import Painter
-from respodiff.trainer.sampling import noise_of_seeds
+from respodiff.trainer.evaluation.generation import Painter
+from respodiff.trainer.evaluation.image_spec import Asked
 from toyworld_adapters import concept
 
 ASKED = [Asked(str(n), f"a photo of a {who}", 10 + n) for n, who in enumerate(("doctor", "nurse", "cook", "baker"))]

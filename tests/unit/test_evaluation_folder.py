@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.evaluation.folder import EvaluationFolder
-from respodiff.trainer.sole_writer import sole_writer
+from respodiff.trainer.evaluation.output_folder import EvaluationFolder
+from respodiff.trainer.support.output_lock import sole_writer
 
 MANIFEST = {"seed": 1}
 CUT = "0123abcd.tmp"  # as names of what a killed process was writing end
@@ -41,7 +41,7 @@ def test_killed_as_it_was_given_up_it_is_given_up_again(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("respodiff.trainer.evaluation.folder.write_text", killed)
+        patch.setattr("respodiff.trainer.evaluation.output_folder.write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             folder.open(MANIFEST, restart=True)
     assert not folder.open(MANIFEST, restart=True)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from respodiff.respodiff_core.adapter import Adapter, read, write
+from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.respodiff_core.fair_groups import FairGroup
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation import protocols
-from respodiff.trainer.evaluation.asked import Asked
-from respodiff.trainer.evaluation.judging import metrics_of
-from respodiff.trainer.evaluation.recipe import EvalRecipe, SettingRecipe, read_recipe
+from respodiff.trainer.evaluation.image_spec import Asked
 from respodiff.trainer.evaluation.run import asked_of, jobs_of
-from respodiff.trainer.evaluation.settings import axes_of, class_wanted, resolve
-from respodiff.trainer.strict import RecipeError
+from respodiff.trainer.evaluation.scoring import metrics_of
+from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
+from respodiff.trainer.recipes.evaluation import EvalRecipe, SettingRecipe, read_recipe
+from respodiff.trainer.recipes.strict import RecipeError
 from safetensors.torch import save_file
 from toyworld_adapters import concept, shape_adapter
 
@@ -196,7 +196,7 @@ class TestSettings:
             resolve(adapter_of({"round": concept("round", "shape")}, tmp_path, **wrong))
 
     def test_a_file_that_is_no_adapter_is_refused_before_it_is_hashed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("respodiff.trainer.evaluation.settings.sha256_of", lambda _: pytest.fail("hashed"))
+        monkeypatch.setattr("respodiff.trainer.evaluation.variants.sha256_of", lambda _: pytest.fail("hashed"))
         with pytest.raises(RespoDiffError, match="There is no adapter file"):
             resolve(SettingRecipe(name="all", adapters=[tmp_path / "nosuch.safetensors"]))
         save_file({"model.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
@@ -213,7 +213,7 @@ class TestSettings:
             write(Adapter("toyworld", {"round": concept("round", "shape", seed=9)}, "epsilon"), path)
             return adapter
 
-        monkeypatch.setattr("respodiff.trainer.evaluation.settings.read", read_and_replaced)
+        monkeypatch.setattr("respodiff.trainer.evaluation.variants.read", read_and_replaced)
         with pytest.raises(RespoDiffError, match="was replaced while it was read: start again"):
             resolve(recipe)
 

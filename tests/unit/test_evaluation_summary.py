@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from respodiff.trainer.evaluation.figures import Figure, SettingFigures
 from respodiff.trainer.evaluation.results import Results
-from respodiff.trainer.evaluation.summary import summary
+from respodiff.trainer.evaluation.terminal_summary import summary
 
 
 def results(setting: str, groups: list[str], figure: str = "deviation ratio/gender") -> Results:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from adapters import SIZES, random_concept
-from respodiff.respodiff_core.concept import Concept
+from respodiff.respodiff_core.adapter.concept import Concept
 from respodiff.respodiff_core.errors import ShareError
-from respodiff.respodiff_core.fair_groups import NONE, FairGroup, allocate, crossed, plan
-from respodiff.respodiff_core.steering import Term
+from respodiff.respodiff_core.steering.fair_groups import NONE, FairGroup, allocate, crossed, plan
+from respodiff.respodiff_core.steering.steering import Term
 
 h = torch.randn(6, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from respodiff.respodiff_core.fair_groups import FairGroup
-from respodiff.trainer.evaluation.asked import Asked
-from respodiff.trainer.evaluation.drawing import Job
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, setting_figures
+from respodiff.trainer.evaluation.generation import Job
+from respodiff.trainer.evaluation.image_spec import Asked
 from respodiff.trainer.evaluation.scorer import Axis, Scores
 
 GENDER = Axis("gender", ("woman", "man"), ("a woman", "a man"))

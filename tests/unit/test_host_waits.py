@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.diffusion import Schedule
-from respodiff.respodiff_core.learner import Learner, Update, train_step
-from respodiff.respodiff_core.objective import Prompts, ScoreMatching
-from respodiff.respodiff_core.steering import Steering, Term, Window
-from respodiff.respodiff_core.trajectories import Course, Pool
-from respodiff.respodiff_core.transforms import Kind
-from respodiff.trainer.base.denoiser import UNetDenoiser
-from respodiff.trainer.run.evaluations import Evaluations
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.transforms import Kind
+from respodiff.respodiff_core.learning.diffusion import Schedule
+from respodiff.respodiff_core.learning.learner import Learner, Update, train_step
+from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
+from respodiff.respodiff_core.learning.sampling import at_strengths, sample
+from respodiff.respodiff_core.learning.trajectories import Course, Pool
+from respodiff.respodiff_core.steering.steering import Steering, Term, Window
+from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.run.progress import REPORT_EVERY, Progress
-from respodiff.trainer.sampling import at_strengths, sample
+from respodiff.trainer.run.unet_evaluations import Evaluations
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_unet
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -16,14 +16,14 @@ import peak_memory
 import pytest
 import torch
 from adapters import random_adapter, rewrite_metadata
-from respodiff.respodiff_core import tensor_file
-from respodiff.respodiff_core.adapter import MOST_CONCEPTS, Adapter, peek, read, write
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter import tensor_file
+from respodiff.respodiff_core.adapter.adapter import MOST_CONCEPTS, Adapter, peek, read, write
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.importers import RAM_NAME, SAM_NAME, import_pickle
+from respodiff.respodiff_core.adapter.summary import summarise
+from respodiff.respodiff_core.adapter.tensor_file import HEADER_LIMIT
+from respodiff.respodiff_core.adapter.transforms import LARGEST_NATIVE_SIZE, Transform
 from respodiff.respodiff_core.errors import AdapterFileError
-from respodiff.respodiff_core.importers import RAM_NAME, SAM_NAME, import_pickle
-from respodiff.respodiff_core.summary import summarise
-from respodiff.respodiff_core.tensor_file import HEADER_LIMIT
-from respodiff.respodiff_core.transforms import LARGEST_NATIVE_SIZE, Transform
 from safetensors.torch import save_file
 
 NOT_WHOLE = "is not a whole safetensors file"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from respodiff.respodiff_core.adapter import read, write
+from respodiff.respodiff_core.adapter.adapter import read, write
+from respodiff.respodiff_core.adapter.importers import import_pickle
 from respodiff.respodiff_core.errors import AdapterFileError, UnknownConceptError
-from respodiff.respodiff_core.importers import import_pickle
 
 RAM, SAM = "controlnet.fc1.weight", "controlnet_residual.fc2.weight"
 ROWS = 1280 * 8 * 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from respodiff.respodiff_core.metrics import deviation_ratio
+from respodiff.respodiff_core.measuring.metrics import deviation_ratio
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from respodiff.respodiff_core.diffusion import Schedule, guided
-from respodiff.respodiff_core.learner import Learner
-from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.run.evaluations import counting
+from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.respodiff_core.learning.diffusion import Schedule, guided
+from respodiff.respodiff_core.learning.learner import Learner
+from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
+from respodiff.trainer.run.unet_evaluations import counting
 from respodiff.trainer.toyworld import networks
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser, tiny_unet
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import walk_packages
 
-from respodiff.trainer.strict import parse_toml
+from respodiff import respodiff_core
+from respodiff.trainer.recipes.strict import parse_toml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = parse_toml((ROOT / "pyproject.toml").read_text())
@@ -55,7 +57,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_the_core_knows_neither_comfyui_nor_diffusers():
     """None of its modules: all are imported, in one process."""
-    core = [path.stem for path in (ROOT / "respodiff_core").glob("*.py") if path.stem != "__init__"]
-    loaded = modules_after("import " + ", ".join(f"respodiff.respodiff_core.{module}" for module in core))
-    assert {f"respodiff.respodiff_core.{module}" for module in core} <= loaded
+    core = {module.name for module in walk_packages(respodiff_core.__path__, "respodiff.respodiff_core.")}
+    loaded = modules_after("import " + ", ".join(core))
+    assert core <= loaded
     assert not {name for name in loaded if name.split(".")[0] in {"comfy", "comfy_api", "diffusers", "transformers"}}

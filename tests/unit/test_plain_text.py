@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from adapters import random_adapter, random_concept
-from respodiff.respodiff_core.adapter import Adapter
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.families import family_title
+from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.errors import AdapterFileError, RespoDiffError
-from respodiff.respodiff_core.families import family_title
 from respodiff.respodiff_core.plain_text import plain, quoted
-from respodiff.respodiff_core.summary import summarise
 
 
 @pytest.mark.parametrize(

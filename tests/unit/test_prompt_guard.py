@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 from adapters import random_transform
-from respodiff.respodiff_core.adapter import Adapter
-from respodiff.respodiff_core.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.prompt_guard import Prompt, guard
+from respodiff.respodiff_core.adapter.adapter import Adapter
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.steering.prompt_guard import Prompt, guard
 from respodiff.trainer.toyworld.world import HUES, PROFESSIONS, SHAPES, TEMPLATES, phrase
 
 MODULE = random_transform("channel")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from respodiff.trainer.plan import assemble
-from respodiff.trainer.recipe import Recipe, presets, read_toml
-from respodiff.trainer.strict import RecipeError
+from respodiff.trainer.recipes.plan import assemble
+from respodiff.trainer.recipes.strict import RecipeError
+from respodiff.trainer.recipes.training import Recipe, presets, read_toml
 
 BASE = {"base": "toyworld", "output": "a.safetensors"}
 

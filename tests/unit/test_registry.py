@@ -9,7 +9,7 @@ from comfy_hosts import PACK
 from node_texts import read
 from PIL import Image
 from registry_archive import archived_files
-from respodiff.trainer.strict import parse_toml
+from respodiff.trainer.recipes.strict import parse_toml
 
 METADATA = parse_toml((PACK / "pyproject.toml").read_text("utf-8"))
 PROJECT, COMFY = METADATA["project"], METADATA["tool"]["comfy"]
@@ -72,7 +72,7 @@ def test_pictures_are_of_a_kind_that_the_registry_shows(key):
 
 def test_the_archive_holds_all_that_the_nodes_need():
     archived = set(archived_files())
-    code = {path.relative_to(PACK) for room in ("nodes", "respodiff_core") for path in (PACK / room).glob("*.py")}
+    code = {path.relative_to(PACK) for room in ("nodes", "respodiff_core") for path in (PACK / room).rglob("*.py")}
     page = {path.relative_to(PACK) for room in ("web", "locales", "workflows") for path in (PACK / room).rglob("*.*")}
     assert len(page) > len(read("en"))
     assert code | page <= archived

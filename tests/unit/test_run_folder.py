@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from respodiff.trainer.recipe import Recipe
-from respodiff.trainer.run.folder import ResumeError, RunFolder
-from respodiff.trainer.sole_writer import sole_writer
+from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.run.run_folder import ResumeError, RunFolder
+from respodiff.trainer.support.output_lock import sole_writer
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 from adapters import SIZES, random_concept
 from respodiff.respodiff_core.errors import BatchSizeError, StrengthError
-from respodiff.respodiff_core.mask import Area, Mask
-from respodiff.respodiff_core.steering import Steering, Term, Window
+from respodiff.respodiff_core.steering.mask import Area, Mask
+from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 
 h = torch.randn(3, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
 

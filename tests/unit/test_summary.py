@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from adapters import random_adapter
-from respodiff.respodiff_core.summary import rms_map, summarise
-from respodiff.respodiff_core.transforms import Transform
+from respodiff.respodiff_core.adapter.summary import rms_map, summarise
+from respodiff.respodiff_core.adapter.transforms import Transform
 
 
 def test_the_map_is_the_rms_over_channels():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from adapters import random_concept
 from respodiff.respodiff_core.errors import StrengthError
-from respodiff.respodiff_core.sweep import Axis, Sweep, parse_strengths
+from respodiff.respodiff_core.steering.sweep import Axis, Sweep, parse_strengths
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,16 @@ from math import comb
 import pytest
 import torch
 from respodiff.respodiff_core.errors import BatchSizeError, ClassifierError
-from respodiff.respodiff_core.metrics import deviation_ratio
-from respodiff.respodiff_core.picture_classes import PictureClass, asked_for, check_pictures, nearest, parse_classes
-from respodiff.respodiff_core.tally import Tally, deviation_by_chance
-from respodiff.respodiff_core.tally_memory import TallyMemory
+from respodiff.respodiff_core.measuring.image_classes import (
+    PictureClass,
+    asked_for,
+    check_pictures,
+    nearest,
+    parse_classes,
+)
+from respodiff.respodiff_core.measuring.metrics import deviation_ratio
+from respodiff.respodiff_core.measuring.tally import Tally, deviation_by_chance
+from respodiff.respodiff_core.measuring.tally_memory import TallyMemory
 
 GENDER = parse_classes("woman = a photo of a woman\nman = a photo of a man")
 W, M = 0, 1

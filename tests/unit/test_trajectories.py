@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 import torch
-from respodiff.respodiff_core.diffusion import Schedule
-from respodiff.respodiff_core.learner import Learner
-from respodiff.respodiff_core.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.trajectories import Course, FreshRollouts, Pool, Share, steps_before_training
-from respodiff.respodiff_core.transforms import Transform
-from respodiff.trainer.run.evaluations import counting
+from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.respodiff_core.learning.diffusion import Schedule
+from respodiff.respodiff_core.learning.learner import Learner
+from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
+from respodiff.respodiff_core.learning.trajectories import Course, FreshRollouts, Pool, Share, steps_before_training
+from respodiff.trainer.run.unet_evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser
 
 STEPS, STATES = 10, 9

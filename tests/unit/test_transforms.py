@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from adapters import SIZES, random_transform
+from respodiff.respodiff_core.adapter.transforms import Transform, is_finite
 from respodiff.respodiff_core.errors import AdapterFileError
-from respodiff.respodiff_core.transforms import Transform, is_finite
 
 C, H, W = SIZES["C"], SIZES["H"], SIZES["W"]
 

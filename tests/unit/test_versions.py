@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from respodiff.trainer.comfyui.source import PINNED
-from respodiff.trainer.strict import parse_toml
+from respodiff.trainer.recipes.strict import parse_toml
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = parse_toml((ROOT / "pyproject.toml").read_text())

@@ -13,17 +13,17 @@ import torch
 from diffusers import DDIMScheduler
 from transformers import CLIPTokenizer
 
-from ...respodiff_core.denoiser import Condition
-from ...respodiff_core.families import pixels_per_latent
-from ..digest import sha256_of
+from ...respodiff_core.adapter.families import pixels_per_latent
+from ...respodiff_core.learning.denoiser import Condition
+from ..support.hashes import sha256_of
 from .conventions import Conventions
-from .denoiser import Prediction, UNetDenoiser
+from .diffusers_folder import Folder
 from .errors import BaseModelError
-from .folder import Folder
 from .hub import snapshot
 from .single_file import SingleFile
 from .spec import TOYWORLD, HubModel, locate
 from .text import TextEncoders
+from .unet_denoiser import Prediction, UNetDenoiser
 
 _SCHEDULE = (
     "num_train_timesteps",

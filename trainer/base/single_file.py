@@ -19,11 +19,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from . import layout
 from .conventions import conventions_of
-from .denoiser import Prediction
 from .errors import BaseModelError
 from .refusals import UNET, no_text_encoder, refuse_other_files
 from .spec import SUFFIX
 from .text import clip_tokenizer
+from .unet_denoiser import Prediction
 
 _VAE = "first_stage_model."
 _OPEN_CLIP = ".model."  # how the prefix ends of a text encoder in OpenCLIP's naming

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import CLIPTokenizer
 
-from ...respodiff_core.denoiser import Condition
+from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.unfinished import temporary_folder
 from .conventions import Conventions, TextConvention
 from .errors import BaseModelError

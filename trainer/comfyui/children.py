@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...respodiff_core.unfinished import undone
-from ..interrupts import shielded
+from ..support.interrupts import shielded
 
 
 def run_child(command: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...respodiff_core.unfinished import undone
-from ..interrupts import shielded
-from ..threads import passive_waiting
+from ..support.interrupts import shielded
+from ..support.threads import passive_waiting
 from .children import kill_group
 from .client import ComfyClient
 from .source import ComfySource, ComfyUnavailable

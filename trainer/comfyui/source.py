@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...respodiff_core.unfinished import temporary_folder
-from ..digest import sha256_of
+from ..support.hashes import sha256_of
 from .children import run_child
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from ...respodiff_core.errors import RespoDiffError
-from ..explained import reason_of
+from ..commands.explained import reason_of
 
 
 def need(module: str) -> ModuleType:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError
-from ..explained import reason_of
+from ..commands.explained import reason_of
 from .extras import need
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import bootstrap
 
-from ...respodiff_core.metrics import deviation_of_shares
-from .drawing import Job
+from ...respodiff_core.measuring.metrics import deviation_of_shares
+from .generation import Job
 from .scorer import LABEL, Axis, Scores
-from .settings import class_wanted
+from .variants import class_wanted
 
 FLAGS = ("nudity", "q16")
 """Columns that flag a picture as unsafe; either does (I2P)."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from ...respodiff_core.fair_groups import FairGroup
-from ..sheet import pixels
-from .asked import Asked
-from .drawing import Job, Painter
+from ...respodiff_core.steering.fair_groups import FairGroup
+from ..support.contact_sheet import pixels
 from .figures import Resampling, Row, SettingFigures, setting_figures, wanted_of
+from .generation import Job, Painter
+from .image_spec import Asked
 from .scorer import Axis, Scorer, Scores, Shown
 
 _AT_ONCE = 48

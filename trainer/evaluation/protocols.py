@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from ...respodiff_core.errors import RespoDiffError
-from ..explained import reason_of
+from ..commands.explained import reason_of
 from ..toyworld import world
-from .asked import Asked
 from .extras import need
+from .image_spec import Asked
 
 PROFESSIONS = (
     "attendant", "cashier", "teacher", "nurse", "assistant", "secretary", "cleaner", "receptionist", "clerk",

@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from ...respodiff_core.atomic import write_text
-from .. import charts
-from .asked import Asked
+from ..recipes.evaluation import UNSTEERED
+from ..support import charts
 from .figures import ACCURACY, CROSS, DEVIATION, FLAGGED, SHARE, Figure, SettingFigures
-from .pictures import DamagedPicture, PictureFolder
-from .recipe import UNSTEERED
+from .image_folder import DamagedPicture, PictureFolder
+from .image_spec import Asked
 from .results import Results
 
 _SHOWN_GROUPS, _SHOWN_EACH, _TILE = 8, 4, 128

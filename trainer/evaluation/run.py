@@ -12,30 +12,30 @@ from typing import Any
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
+from ...respodiff_core.adapter.families import family_title
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
-from ...respodiff_core.families import family_title
-from ..bars import progress_bar
 from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
-from ..explained import reason_of
-from ..interrupts import Interrupted, StopRequest, stop_requests, stopping_says
-from ..run.advice import FULL, out_of_memory
-from ..run.parts import load_as
-from ..sole_writer import sole_writer
-from ..threads import fitting_threads
+from ..commands.explained import reason_of
+from ..recipes.evaluation import EvalRecipe
+from ..run.recovery_hints import FULL, out_of_memory
+from ..run.setup import load_as
+from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
+from ..support.output_lock import sole_writer
+from ..support.progress_bars import progress_bar
+from ..support.threads import fitting_threads
 from ..toyworld import world
 from . import protocols
-from .asked import Asked
-from .drawing import Job, Painter, all_drawn, batches, draw_missing
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
-from .folder import EvaluationFolder
-from .judging import collect, make_fid, make_scorers, metrics_of, score_missing
-from .provenance import manifest_of
-from .recipe import EvalRecipe
+from .generation import Job, Painter, all_drawn, batches, draw_missing
+from .image_spec import Asked
+from .manifest import manifest_of
+from .output_folder import EvaluationFolder
 from .report import samples_of
 from .results import Results
 from .scorer import Axis
-from .settings import Setting, axes_of, check_shares, resolve
+from .scoring import collect, make_fid, make_scorers, metrics_of, score_missing
+from .variants import Setting, axes_of, check_shares, resolve
 
 log = logging.getLogger(__name__)
 

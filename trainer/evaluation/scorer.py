@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from .asked import Asked
+from .image_spec import Asked
 
 Scores = dict[str, float | int | None]
 """Columns of one picture. None: the scorer cannot tell; it is counted, and left out of the figure."""

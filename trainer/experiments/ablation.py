@@ -16,16 +16,16 @@ from scipy.stats import t as student
 
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
-from .. import charts
 from ..base.spec import TOYWORLD
 from ..evaluation.figures import ACCURACY, DEVIATION
-from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipe import Recipe, expand_group, presets
-from ..strict import Strict, checked, load_toml, parse_toml
-from ..table import Table
-from .adapters import trained
+from ..recipes.evaluation import UNSTEERED, EvalRecipe
+from ..recipes.strict import Strict, checked, load_toml, parse_toml
+from ..recipes.training import Recipe, expand_group, presets
+from ..support import charts
+from ..support.table import Table
+from .trained_adapters import trained
 
 CONFIDENCE = 0.95
 _TOYWORLD_IMAGES = 5  # of a profession and group: one for each template, enough over several seeds

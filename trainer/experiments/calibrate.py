@@ -12,24 +12,24 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from ...respodiff_core.adapter import Adapter, to_bytes
-from ...respodiff_core.concept import Concept
+from ...respodiff_core.adapter.adapter import Adapter, to_bytes
+from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.fair_groups import FairGroup
-from ...respodiff_core.prompt_guard import axis_of
-from ...respodiff_core.steering import Term
+from ...respodiff_core.steering.fair_groups import FairGroup
+from ...respodiff_core.steering.prompt_guard import axis_of
+from ...respodiff_core.steering.steering import Term
 from ..base.spec import TOYWORLD
-from ..evaluation.asked import Asked
-from ..evaluation.drawing import Painter
 from ..evaluation.figures import FLAGGED, value_of
+from ..evaluation.generation import Painter
+from ..evaluation.image_spec import Asked
 from ..evaluation.in_memory import scores_of
-from ..evaluation.judging import make_scorers
-from ..evaluation.recipe import EvalRecipe, Metric
 from ..evaluation.run import asked_of, check_models
 from ..evaluation.scorer import Axis, Scorer
-from ..evaluation.settings import Setting, axes_of, class_wanted
-from ..run.parts import load_as
-from ..threads import fitting_threads
+from ..evaluation.scoring import make_scorers
+from ..evaluation.variants import Setting, axes_of, class_wanted
+from ..recipes.evaluation import EvalRecipe, Metric
+from ..run.setup import load_as
+from ..support.threads import fitting_threads
 from .calibration import (
     Found,
     FoundScales,

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from ...respodiff_core.adapter import Adapter
-from ...respodiff_core.concept import Concept
-from ...respodiff_core.fair_groups import FairGroup, crossed
-from ...respodiff_core.prompt_guard import axis_of
-from ...respodiff_core.steering import Term
+from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.steering.fair_groups import FairGroup, crossed
+from ...respodiff_core.steering.prompt_guard import axis_of
+from ...respodiff_core.steering.steering import Term
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from ...respodiff_core.errors import RespoDiffError
 from ..base.model import describe
 from ..base.spec import TOYWORLD
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
-from ..evaluation.recipe import UNSTEERED, EvalRecipe
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipe import Recipe, expand_group
-from ..strict import parse_toml
-from ..table import Table
-from .adapters import trained
+from ..recipes.evaluation import UNSTEERED, EvalRecipe
+from ..recipes.strict import parse_toml
+from ..recipes.training import Recipe, expand_group
+from ..support.table import Table
+from .trained_adapters import trained
 
 What = Literal["gender", "race", "safety"]
 _TOYWORLD_PRESETS: dict[What, tuple[str, ...]] = {

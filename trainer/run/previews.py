@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from ...respodiff_core.concept import Concept
-from ...respodiff_core.denoiser import Condition
-from ...respodiff_core.diffusion import Schedule
+from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.learning.denoiser import Condition
+from ...respodiff_core.learning.diffusion import Schedule
+from ...respodiff_core.learning.sampling import at_strengths, noise_of_seeds, sample
 from ..base.model import BaseModel
-from ..recipe import PreviewRecipe
-from ..sampling import at_strengths, noise_of_seeds, sample
-from ..sheet import draw, pixels
+from ..recipes.training import PreviewRecipe
+from ..support.contact_sheet import draw, pixels
 
 _WIDTH = 192  # of each picture in a sheet
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.learner import Learner, StepResult
-from ...respodiff_core.objective import Look
-from ..bars import progress_bar
-from .evaluations import Evaluations
+from ...respodiff_core.learning.learner import Learner, StepResult
+from ...respodiff_core.learning.objective import Look
+from ..support.progress_bars import progress_bar
+from .unet_evaluations import Evaluations
 
 if TYPE_CHECKING:
     from typing import Self

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ...respodiff_core.adapter import Adapter
-from ...respodiff_core.concept import Concept, ConceptInfo
+from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.concept import Concept, ConceptInfo
 from ..base.model import BaseModel
-from ..recipe import ConceptRecipe, Recipe
+from ..recipes.training import ConceptRecipe, Recipe
 
 
 def training_facts(

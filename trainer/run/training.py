@@ -15,25 +15,28 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ...respodiff_core.adapter import write
+from ...respodiff_core.adapter.adapter import write
+from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.atomic import remove_partials
-from ...respodiff_core.concept import Concept
-from ...respodiff_core.denoiser import Condition
 from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.learner import Learner, train_step
-from ...respodiff_core.objective import Prompts
-from ...respodiff_core.trajectories import Share
+from ...respodiff_core.learning.denoiser import Condition
+from ...respodiff_core.learning.learner import Learner, train_step
+from ...respodiff_core.learning.objective import Prompts
+from ...respodiff_core.learning.trajectories import Share
 from ..base.model import BaseModel
-from ..interrupts import GRACE, Interrupted, StopRequest, stop_requests
-from ..output import refuse_to_replace
-from ..recipe import ConceptRecipe, Recipe
-from ..sheet import save_picture
-from ..sole_writer import sole_writer
-from ..threads import fitting_threads
-from .advice import advised
-from .evaluations import Evaluations, counting
-from .folder import ResumeError, RunFolder
-from .parts import (
+from ..recipes.training import ConceptRecipe, Recipe
+from ..support.contact_sheet import save_picture
+from ..support.interrupts import GRACE, Interrupted, StopRequest, stop_requests
+from ..support.output_file import refuse_to_replace
+from ..support.output_lock import sole_writer
+from ..support.threads import fitting_threads
+from .checkpoint import RunState
+from .previews import preview
+from .progress import Progress, TrainingDiverged
+from .provenance import concept_info, make_adapter, training_facts
+from .recovery_hints import advised
+from .run_folder import ResumeError, RunFolder
+from .setup import (
     encode_concept,
     mean_over_processes,
     new_learner,
@@ -42,10 +45,7 @@ from .parts import (
     open_base,
     precision,
 )
-from .previews import preview
-from .progress import Progress, TrainingDiverged
-from .provenance import concept_info, make_adapter, training_facts
-from .state import RunState
+from .unet_evaluations import Evaluations, counting
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...respodiff_core.adapter import Adapter
-from ...respodiff_core.families import family_title, pixels_per_latent
-from ..table import Table
-from ..words import code, markdown, number, one_line
+from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.families import family_title, pixels_per_latent
+from ..support.table import Table
+from ..support.untrusted_text import code, markdown, number, one_line
 from .hub import SharingError, is_hub_id
 
 if TYPE_CHECKING:
-    from .evaluations import Evaluation
+    from .card_evaluation import Evaluation
 
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _MARK = "\n<!-- Written by respodiff push; sha256 of the text above: {} -->\n"

@@ -19,10 +19,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ...respodiff_core.concept import NAME_FORBIDS
+from ...respodiff_core.adapter.concept import NAME_FORBIDS
 from ...respodiff_core.errors import RespoDiffError
-from ..explained import reason_of
-from ..words import one_line
+from ..commands.explained import reason_of
+from ..support.untrusted_text import one_line
 
 TIMEOUT = 30.0
 """Seconds after which a silent Hub counts as out of reach."""

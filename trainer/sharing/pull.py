@@ -14,13 +14,13 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.hf_api import RepoSibling
 
-from ...respodiff_core.adapter import SUFFIX, Adapter, read
+from ...respodiff_core.adapter.adapter import SUFFIX, Adapter, read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.unfinished import temporary_folder
-from ..digest import sha256_of
-from ..interrupts import shielded
-from ..output import refuse_to_replace
-from ..words import one_line
+from ..support.hashes import sha256_of
+from ..support.interrupts import shielded
+from ..support.output_file import refuse_to_replace
+from ..support.untrusted_text import one_line
 from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
 
 _TENSOR = re.compile(r"[^.]+\.(ram|sam)(\..+)?")

@@ -11,12 +11,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
-from ...respodiff_core.adapter import SUFFIX, read
+from ...respodiff_core.adapter.adapter import SUFFIX, read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.unfinished import temporary_folder
 from ..evaluation.extras import need
-from ..interrupts import stopping_says
-from ..output import check_suffix, refuse_to_replace
+from ..support.interrupts import stopping_says
+from ..support.output_file import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of
 from .hub import TIMEOUT, HubId, SharingError, check_file_name, in_words
 
@@ -71,7 +71,7 @@ def package(
     if evaluations:
         for module in ("matplotlib", "scipy"):
             need(module)
-        from .evaluations import evaluation_of
+        from .card_evaluation import evaluation_of
 
         shown = [evaluation_of(one, sha256, n, with_pictures) for n, one in enumerate(evaluations, 1)]
     text = card(Subject(adapter, file.name, len(content), sha256, repo), chosen, shown)

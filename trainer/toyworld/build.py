@@ -19,14 +19,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ...respodiff_core.fair_groups import FairGroup
+from ...respodiff_core.steering.fair_groups import FairGroup
 from ..base.model import load_base
-from ..evaluation.drawing import Painter
 from ..evaluation.figures import DEVIATION
+from ..evaluation.generation import Painter
 from ..evaluation.in_memory import draw, figures_of
 from ..evaluation.protocols import toyworld
 from ..evaluation.scorers.toyworld import ToyWorldScorer
-from ..evaluation.settings import TOYWORLD_AXES
+from ..evaluation.variants import TOYWORLD_AXES
 from . import networks
 from .renderer import render
 from .world import BAD_PLACES, PLACES, Scenes, sample

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ..comfyui.server import ComfyServer
 from ..comfyui.source import ComfySource
-from ..threads import one_thread
+from ..support.threads import one_thread
 from .renderer import SIZE
 
 _PACK = Path(__file__).parents[2]

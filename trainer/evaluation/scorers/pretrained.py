@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from ....respodiff_core.errors import RespoDiffError
-from ...explained import reason_of
+from ...commands.explained import reason_of
 
 # A head on top of DINO's features. Published files often leave it out; transformers then makes up a random one.
 _UNUSED = "pooler."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ....respodiff_core.errors import RespoDiffError
-from ...explained import reason_of
+from ...commands.explained import reason_of
 from ..scorer import Scorer, Scores, Shown
 from .clip import Clip
 

@@ -1,0 +1,332 @@
+"""The one file that touches ModelPatcher and transformer_options: a steering plan onto a MODEL.
+
+The middle block's output is met where the first output block is about to use it, after a ControlNet's
+residual and before FreeU: an `output_block_patch` at ("output", 0), first in the list. Hosts from 0.18 on
+all call it, whereas a newer patch name would be ignored by older ones without a word.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cache
+from threading import Event
+from typing import Any
+
+import comfy.supported_models
+import torch
+from comfy.model_base import ModelType
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.families import family_title
+from ...respodiff_core.errors import ModelMismatchError
+from ...respodiff_core.plain_text import plain
+from ...respodiff_core.steering.mask import WHOLE, Area
+from ...respodiff_core.steering.steering import Group, Prompt, Steering, Window
+
+logger = logging.getLogger("respodiff")
+
+_KEY = "respodiff"
+_H_SPACE = ("output", 0)
+
+
+@dataclass(frozen=True)
+class HSpace:
+    """The bottleneck of a UNet: its family's name and its width C."""
+
+    family: str | None
+    channels: int
+
+
+def h_space_of(model: ModelPatcher) -> HSpace:
+    """The model's h-space. Raises ModelMismatchError for a model that has none (Flux, SD3 ...)."""
+    config = model.model.model_config
+    unet = config.unet_config
+    if "channel_mult" not in unet or "model_channels" not in unet or unet.get("use_temporal_resblock"):
+        raise ModelMismatchError(
+            f"This model ({type(config).__name__}) has no h-space: it is not an image UNet. RespoDiff steers "
+            "Stable Diffusion 1.x, 2.x and SDXL models; connect one of those."
+        )
+    families = {
+        "sd15": comfy.supported_models.SD15,
+        "sd2": comfy.supported_models.SD20,
+        "sdxl": comfy.supported_models.SDXL,
+    }
+    family = next((name for name, known in families.items() if isinstance(config, known)), None)
+    return HSpace(family or type(config).__name__, unet["model_channels"] * unet["channel_mult"][-1])
+
+
+def check(adapter: Adapter, model: ModelPatcher) -> None:
+    """Raise ModelMismatchError unless the adapter was made for models like this one."""
+    space = h_space_of(model)
+    if adapter.family and adapter.family != space.family:
+        raise ModelMismatchError(
+            f"{adapter.source} was made for {family_title(adapter.family)}, this model is "
+            f"{family_title(space.family)}. Load a {family_title(adapter.family)} checkpoint, or choose an adapter "
+            f"made for {family_title(space.family)}."
+        )
+    for concept in adapter.concepts.values():
+        if concept.channels != space.channels:
+            raise ModelMismatchError(
+                f"{adapter.source} steers an h-space of {concept.channels} channels, this model's has "
+                f"{space.channels}: it was trained on a model of another size. Choose an adapter trained on "
+                "this kind of model."
+            )
+    predicts = {ModelType.EPS: "epsilon", ModelType.V_PREDICTION: "v"}.get(model.model.model_type)
+    if adapter.prediction and predicts and adapter.prediction != predicts:
+        logger.warning(
+            "RespoDiff: %s was trained on a model that predicts %s, this one predicts %s; it may act otherwise.",
+            plain(adapter.source),
+            plain(adapter.prediction),
+            predicts,
+        )
+
+
+def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
+    """A clone of the model that adds the plan to h; added to a plan that is there already, still one patch.
+
+    The incoming model stays as it is. A plan that adds nothing gives the incoming model back.
+    """
+    if not steering.groups():
+        return model
+    patched = model.clone()
+    options = patched.model_options.setdefault("transformer_options", {})
+    patches = options.setdefault("patches", {})
+    others = []
+    for patch in patches.get("output_block_patch", []):
+        if isinstance(patch, HSpacePatch):
+            steering = patch.steering + steering
+        else:
+            others.append(patch)
+    patch = HSpacePatch(steering)
+    patches["output_block_patch"] = [patch, *others]
+    wrappers = options.setdefault("wrappers", {})
+    wrappers.setdefault(WrappersMP.SAMPLER_SAMPLE, {})[_KEY] = [patch.sampler_sample]
+    wrappers.setdefault(WrappersMP.CALC_COND_BATCH, {})[_KEY] = [_label_conditions]
+    return patched
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A window in sigmas: where it opens and closes and, where the strength moves, the middles of its hundredths."""
+
+    first: float
+    last: float
+    hundredths: torch.Tensor | None
+
+    @classmethod
+    def of(cls, window: Window, to_sigma: Callable[[float], float], device: torch.device) -> _Span:
+        hundredths = None
+        if window.curve != "constant":
+            percents = (window.start + (window.end - window.start) * (i + 0.5) / 100 for i in range(100))
+            hundredths = torch.tensor([float(to_sigma(percent)) for percent in percents], device=device)
+        return cls(float(to_sigma(window.start)), float(to_sigma(window.end)), hundredths)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One sampling run: its guider, its windows in sigmas, and whether it acted.
+
+    `prompts` says, for the call under way, whose each list of conditions is, `areas` which part of the picture
+    each condition is for (by uuid). The run travels beside the patches: ComfyUI's transformer blocks hand every
+    other transformer option on, and a compiled model would be guarded on what they hand on.
+    """
+
+    guider: Any
+    spans: dict[Window, _Span]
+    acted: Event = field(default_factory=Event)
+    prompts: tuple[Prompt | None, ...] | None = None
+    areas: dict[Any, Area] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, transformer_options: dict[str, Any]) -> _Run | None:
+        """The run under way; None where the sampler is not one of ComfyUI's."""
+        return next(iter(transformer_options.get("patches", {}).get(_KEY, ())), None)
+
+    def beside(self, patches: dict[str, list]) -> dict[str, list]:
+        """The patches with this run beside them."""
+        return {**patches, _KEY: [self]}
+
+    def labelled(self, conds: list[list[dict] | None], latent: torch.Tensor) -> _Run:
+        """The run, knowing whose each list of conditions is, in the order given to the model, and its areas.
+
+        A condition is told by being the guider's own list, wherever in the order it comes; a rebuilt list
+        (context windows) by its conditions' uuids, where the guider's smallest list that holds them all
+        wins, since areas are copied from one prompt's list into the other's.
+        """
+        conditions = [condition for own in conds for condition in own or ()]
+        areas = {c["uuid"]: _area(c["area"], *latent.shape[-2:]) for c in conditions if "area" in c and "uuid" in c}
+        named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
+        if "positive" not in named:
+            return replace(self, areas=areas)
+        prompts = tuple(None if own is None else _prompt_of(own, named) for own in conds)
+        return replace(self, areas=areas, prompts=prompts)
+
+
+def _area(area: tuple[int, ...], height: int, width: int) -> Area:
+    """ComfyUI's (height, width, y, x) in latents; what reaches beyond the latent is cut, as ComfyUI does."""
+    high, wide, top, left = area
+    return Area(top / height, left / width, min(high, height - top) / height, min(wide, width - left) / width)
+
+
+def _prompt_of(conditions: list[dict], named: dict[str, list[dict]]) -> Prompt | None:
+    for name, own in named.items():
+        if own is conditions:
+            return _role(name)
+    uuids = {condition.get("uuid") for condition in conditions}
+    holders = [(len(own), name) for name, own in named.items() if uuids <= {c.get("uuid") for c in own}]
+    return _role(min(holders)[1]) if holders else None
+
+
+def _role(name: str) -> Prompt:
+    # DualCFG's middle and PerpNeg's empty prompt are what the positive one is contrasted with.
+    return "positive" if name == "positive" else "negative"
+
+
+class HSpacePatch:
+    """Adds a steering plan to h. Immutable, so clones of a MODEL, and threads, may share it."""
+
+    def __init__(self, steering: Steering):
+        self.steering = steering
+        self._groups = steering.groups()
+
+    def __call__(
+        self, h: torch.Tensor, hsp: torch.Tensor | None, transformer_options: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """ComfyUI's output_block_patch: h (chunks * images, C, height, width), chunk by chunk of prompts."""
+        if transformer_options.get("block") != _H_SPACE:
+            return h, hsp
+        run = _Run.of(transformer_options)
+        prompts = _prompts_of_chunks(run, transformer_options)
+        areas = _areas_of_chunks(run, transformer_options, len(prompts))
+        for group in self._groups:
+            chosen = [group.prompt == "both" or prompt in (group.prompt, "both") for prompt in prompts]
+            if any(chosen):
+                steered_in = [area if mine else None for area, mine in zip(areas, chosen, strict=True)]
+                h = _add(h, group, steered_in, _opening(group.window, run, transformer_options))
+                if run is not None:
+                    run.acted.set()
+        return h, hsp
+
+    def sampler_sample(
+        self,
+        executor: Callable,
+        guider: Any,
+        sigmas: torch.Tensor,
+        extra_args: dict,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """ComfyUI's SAMPLER_SAMPLE wrapper: what can be known once per run is found out here, not per step."""
+        to_sigma = guider.inner_model.model_sampling.percent_to_sigma
+        windows = {group.window for group in self._groups if not group.window.is_whole}
+        run = _Run(guider, {window: _Span.of(window, to_sigma, sigmas.device) for window in windows})
+        options = extra_args["model_options"].setdefault("transformer_options", {})
+        options["patches"] = run.beside(options.get("patches", {}))
+        with _eager_if_compiled(guider.inner_model.diffusion_model, options):
+            result = executor(guider, sigmas, extra_args, *args, **kwargs)
+        if not run.acted.is_set():
+            logger.warning(
+                "RespoDiff did not act in this run: no prompt it is set to steer came to the model's h-space."
+            )
+        return result
+
+
+def _eager_if_compiled(diffusion_model: torch.nn.Module, transformer_options: dict[str, Any]) -> Any:
+    """A context in which a compiled model runs uncompiled.
+
+    ComfyUI compiles without guards on transformer_options: code compiled before Steer was added would pass
+    over every patch without a word, and code compiled with it would fail once it is removed.
+    """
+    wrapped = "torch.compile" in transformer_options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if not (wrapped or hasattr(diffusion_model, "_orig_mod")) or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    _say_once("a compiled model runs uncompiled while it is steered; unsteered it is as fast as before.")
+    return torch.compiler.set_stance("force_eager")
+
+
+def _label_conditions(
+    executor: Callable,
+    model: Any,
+    conds: list,
+    x_in: torch.Tensor,
+    timestep: torch.Tensor,
+    model_options: dict,
+) -> Any:
+    """ComfyUI's CALC_COND_BATCH wrapper: says whose each list of conditions is, for the patch to read."""
+    options = model_options.get("transformer_options", {})
+    run = _Run.of(options)
+    if run is not None:
+        options = {**options, "patches": run.labelled(conds, x_in).beside(options["patches"])}
+        model_options = {**model_options, "transformer_options": options}
+    return executor(model, conds, x_in, timestep, model_options)
+
+
+def _prompts_of_chunks(run: _Run | None, transformer_options: dict[str, Any]) -> tuple[Prompt | None, ...]:
+    """Whose prompt each chunk of h's rows belongs to; None for a condition that is neither's."""
+    indices = transformer_options.get("cond_or_uncond")
+    if not indices:
+        _say_once("the sampler does not say which rows are whose prompt's; all rows are steered.")
+        return ("both",)
+    if run is None or run.prompts is None:
+        _say_once("the sampler's guider does not name its prompts; its first is taken as the positive one.")
+        return tuple("positive" if index == 0 else "negative" for index in indices)
+    return tuple(run.prompts[index] for index in indices)
+
+
+def _areas_of_chunks(run: _Run | None, transformer_options: dict[str, Any], chunks: int) -> list[Area]:
+    """Which part of the picture each chunk of h's rows stands for."""
+    if run is None or not run.areas:
+        return [WHOLE] * chunks
+    return [run.areas.get(uuid, WHOLE) for uuid in transformer_options.get("uuids", [None] * chunks)]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """A window at one step, per image, never read by the host: whether it is open, and the curve's factor."""
+
+    is_open: torch.Tensor
+    factor: torch.Tensor | None
+
+
+def _opening(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> _Opening | None:
+    """How far the window is open now; None for always and altogether."""
+    if window.is_whole:
+        return None
+    sigmas = transformer_options.get("sigmas")
+    if run is None or sigmas is None:
+        _say_once("the sampler does not say where in its schedule it is; start, end and curve are passed over.")
+        return None
+    span = run.spans[window]
+    factor = None
+    if span.hundredths is not None:
+        passed = (sigmas[:, None] <= span.hundredths.to(sigmas.device)).mean(dim=1, dtype=torch.float32)
+        factor = passed if window.curve == "fade in" else 1 - passed
+    return _Opening((sigmas <= span.first) & (sigmas >= span.last), factor)
+
+
+def _add(h: torch.Tensor, group: Group, areas: list[Area | None], opening: _Opening | None) -> torch.Tensor:
+    """h with the group added to the chunks that have an area; a new tensor, since h may be a skip as well."""
+    chunks = [
+        chunk if area is None else _add_rows(chunk, group, area, opening)
+        for chunk, area in zip(h.chunk(len(areas)), areas, strict=True)
+    ]
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _add_rows(rows: torch.Tensor, group: Group, area: Area, opening: _Opening | None) -> torch.Tensor:
+    delta = group.delta(rows, area)
+    if opening is None:
+        return rows + delta
+    if opening.factor is not None:
+        delta = delta * opening.factor.to(rows)[:, None, None, None]
+    return torch.where(opening.is_open.to(rows.device)[:, None, None, None], rows + delta, rows)
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.warning("RespoDiff: %s", text)

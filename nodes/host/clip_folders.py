@@ -1,0 +1,106 @@
+"""CLIPs as transformers keeps them: folders with config, tokenizer and weights, below ComfyUI's model folders."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy import model_management
+
+from ...respodiff_core.errors import ClassifierError
+from ...respodiff_core.measuring.image_classes import Embedded
+from ...respodiff_core.plain_text import quoted
+from ..pictures.drawing import from_image
+
+_KINDS = ("clip_vision", "text_encoders")
+_AT_ONCE = 16  # pictures
+
+
+def names() -> list[str]:
+    """The CLIP folders there are, as the drop-down shows them: 'clip_vision/clip-vit-large-patch14'."""
+    return sorted(_folders())
+
+
+def fingerprint(name: str) -> str:
+    """Changes when the folder's config or weights do."""
+    folder = _folders().get(name)
+    if folder is None:
+        return "missing"
+    stats = [path.stat() for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
+    return f"{folder}:{[(stat.st_size, stat.st_mtime_ns) for stat in stats]}"
+
+
+def embed(name: str, images: torch.Tensor, texts: list[str]) -> Embedded:
+    """Pictures (N, H, W, C) and texts by the CLIP of that name, in fp32. Raises ClassifierError."""
+    folder = _folders().get(name)
+    if folder is None:
+        raise ClassifierError(
+            f"There is no CLIP folder {quoted(name)}: it needs a config.json of the model type 'clip' and weights as "
+            ".safetensors. Put the folder there and press R to refresh, or choose another."
+        )
+    model, processor = _load(str(folder), fingerprint(name))
+    device = model_management.get_torch_device()
+    model_management.free_memory(2 * sum(weight.nbytes for weight in model.parameters()), device)
+    cut = {"padding": True, "truncation": True, "max_length": model.config.text_config.max_position_embeddings}
+    pictures = []
+    model.to(device)
+    try:
+        for part in images.split(_AT_ONCE):
+            model_management.throw_exception_if_processing_interrupted()
+            shown = [from_image(image) for image in part]
+            output = model(**processor(text=texts, images=shown, return_tensors="pt", **cut).to(device))
+            pictures.append(output.image_embeds.cpu())
+    finally:
+        model.to("cpu")
+    return Embedded(torch.cat(pictures), output.text_embeds.cpu(), name)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: str, _fingerprint: str) -> tuple[Any, Any]:
+    """Model and processor, from files on this machine only."""
+    from safetensors import SafetensorError
+    from transformers import CLIPModel, CLIPProcessor
+
+    try:
+        model, report = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ClassifierError(f"{folder} is not read as a CLIP ({reason}). Download the whole folder again.") from error
+    # transformers goes on with random weights and an empty vocabulary where files leave them out.
+    gaps = []
+    if missing := sorted(report["missing_keys"]):
+        gaps.append(f"{len(missing)} weights are missing, {missing[0]} for one")
+    if len(processor.tokenizer) < model.config.text_config.vocab_size:
+        gaps.append("its tokenizer has no vocabulary")
+    if gaps:
+        raise ClassifierError(f"{folder} is no whole CLIP: {' and '.join(gaps)}. Download the whole folder again.")
+    return model.float().eval(), processor
+
+
+def _folders() -> dict[str, Path]:
+    """By name; what ComfyUI lists as model files tells where to look."""
+    found = {}
+    for kind in _KINDS:
+        for file in map(Path, folder_paths.get_filename_list(kind)):
+            name = f"{kind}/{file.parent.as_posix()}"
+            if file.suffix != ".safetensors" or file.parent == Path() or name in found:
+                continue
+            path = folder_paths.get_full_path(kind, str(file))
+            if path is not None and _is_clip(Path(path).parent):
+                found[name] = Path(path).parent
+    return found
+
+
+def _is_clip(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "clip"

@@ -1,0 +1,120 @@
+"""Draws where in space and how strongly RAM and SAM act: a card per concept, in as many columns as read well."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.summary import rms_map
+from ...respodiff_core.adapter.transforms import Transform
+from .drawing import BACKGROUND, FAINT, as_image, length, write
+
+_MAP = 232
+_GAP = 20
+_MARGIN = 28
+_TEXTS = 92  # a card's lines of text, above its maps
+_CARD = (2 * _MAP + _GAP, _TEXTS + _MAP)
+_BETWEEN = 40  # cards
+_HEADER = 64
+_FOOTER = 84
+_MOST_CONCEPTS = 24
+_COLUMNS = ((2, 1), (6, 2), (12, 3), (_MOST_CONCEPTS, 4))  # up to so many concepts, so many columns
+
+# Dark to light in even steps of lightness, so that it also reads without colour.
+_COLOURS = np.array(
+    [
+        (16, 18, 48),
+        (60, 28, 102),
+        (116, 38, 116),
+        (172, 50, 104),
+        (222, 82, 80),
+        (248, 138, 74),
+        (252, 198, 110),
+        (252, 250, 200),
+    ],
+    dtype=np.float32,
+)
+
+
+def draw(adapter: Adapter) -> torch.Tensor:
+    """The picture as a ComfyUI IMAGE (1, height, width, 3) in 0..1; one colour scale for all maps."""
+    concepts = list(adapter.concepts.values())
+    shown = concepts[:_MOST_CONCEPTS]
+    maps = [(rms_map(concept.ram), rms_map(concept.sam)) for concept in shown]
+    peak = max((float(m.max()) for pair in maps for m in pair if m is not None), default=0.0)
+    columns = next(columns for most, columns in _COLUMNS if len(shown) <= most)
+    rows = -(-len(shown) // columns)
+    width = 2 * _MARGIN + columns * (_CARD[0] + _BETWEEN) - _BETWEEN
+    height = _HEADER + rows * (_CARD[1] + _BETWEEN) - _BETWEEN + _FOOTER
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    pen = ImageDraw.Draw(canvas)
+    title = adapter.source
+    if len(concepts) > len(shown):
+        title += f" (the first {len(shown)} of {len(concepts)} concepts)"
+    write(pen, (_MARGIN, 20), title, 24, room=width - 2 * _MARGIN)
+    for index, (concept, pair) in enumerate(zip(shown, maps, strict=True)):
+        row, column = divmod(index, columns)
+        at = (_MARGIN + column * (_CARD[0] + _BETWEEN), _HEADER + row * (_CARD[1] + _BETWEEN))
+        _card(canvas, pen, at, concept, pair, peak)
+    _scale(canvas, pen, _MARGIN, height - _FOOTER + 24, width - 2 * _MARGIN, peak)
+    return as_image(canvas)
+
+
+def _card(
+    canvas: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    concept: Concept,
+    maps: tuple[torch.Tensor | None, torch.Tensor | None],
+    peak: float,
+) -> None:
+    x, y = at
+    info = concept.info
+    kind = f"{info.category}, {concept.kind}"
+    write(pen, (x + _CARD[0], y + 6), kind, 17, FAINT, anchor="ra")
+    write(pen, (x, y), info.name, 22, room=_CARD[0] - length(pen, kind, 17) - _GAP)
+    prompts = " from ".join(f"“{text}”" for text in (info.target, info.neutral) if text)
+    write(pen, (x, y + 32), prompts, 17, FAINT, room=_CARD[0])
+    for column, (name, module, values) in enumerate(zip(("RAM", "SAM"), (concept.ram, concept.sam), maps, strict=True)):
+        left = x + column * (_MAP + _GAP)
+        write(pen, (left, y + 62), name, 18)
+        if values is not None:
+            rms = f"rms {values.square().mean().sqrt():.3g}"
+            write(pen, (left + _MAP, y + 63), rms, 17, FAINT, anchor="ra")
+        _map(canvas, pen, (left, y + _TEXTS), module, values, peak)
+
+
+def _map(
+    canvas: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    module: Transform,
+    values: torch.Tensor | None,
+    peak: float,
+) -> None:
+    if values is None:
+        pen.rectangle((*at, at[0] + _MAP - 1, at[1] + _MAP - 1), outline=FAINT)
+        middle = at[0] + _MAP // 2
+        write(pen, (middle, at[1] + _MAP // 2 - 22), module.kind, 18, anchor="ma")
+        write(pen, (middle, at[1] + _MAP // 2 + 4), "depends on the image", 17, FAINT, anchor="ma")
+        return
+    pixels = Image.fromarray(_coloured(values.numpy() / (peak or 1.0)))
+    canvas.paste(pixels.resize((_MAP, _MAP), Image.Resampling.NEAREST), at)
+
+
+def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width: int, peak: float) -> None:
+    ramp = np.linspace(0.0, 1.0, width, dtype=np.float32)[None].repeat(14, axis=0)
+    canvas.paste(Image.fromarray(_coloured(ramp)), (x, y))
+    write(pen, (x, y + 22), "0", 17, FAINT)
+    write(pen, (x + width, y + 22), f"{peak:.3g}", 17, FAINT, anchor="ra")
+    write(pen, (x + width // 2, y + 22), "root mean square over channels, at strength 1", 17, FAINT, anchor="ma")
+
+
+def _coloured(values: np.ndarray) -> np.ndarray:
+    """Values in 0..1 (height, width) as RGB bytes."""
+    places = np.linspace(0.0, 1.0, len(_COLOURS))
+    channels = [np.interp(values, places, _COLOURS[:, c]) for c in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)

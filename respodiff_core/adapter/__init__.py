@@ -1,0 +1,1 @@
+"""The adapter file and what is in it."""

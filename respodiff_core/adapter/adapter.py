@@ -1,0 +1,375 @@
+"""The adapter file: one safetensors file that holds one or many concepts.
+
+Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`; the metadata (all strings)
+says format, family, prediction and the list of concepts, and carries ModelSpec keys for model managers.
+`peek` reads the header alone, `read` only the bytes of the concepts asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+
+from ..atomic import replacing
+from ..errors import AdapterFileError, UnknownConceptError
+from ..plain_text import listed, quoted
+from .concept import Concept, ConceptInfo, check_name, joint_kind
+from .families import FAMILIES, family_title
+from .tensor_file import DTYPES, HEADER_LIMIT, TensorFile, TensorFileError, parse_json
+from .transforms import Transform, channels_of, is_finite, kind_of
+
+FORMAT = "1"
+SUFFIX = ".safetensors"
+_PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
+_LABEL_LENGTH = 64
+MOST_CONCEPTS = 1000
+"""In one file: a file with a hundred times as many would keep its reader busy for a minute."""
+_NO_METADATA = (
+    "The file has no RespoDiff metadata: its concepts were read from tensor names and shapes, and only the "
+    "channel count can be checked against a model."
+)
+
+
+@dataclass(frozen=True)
+class ConceptHeader:
+    """What the file's header alone tells of a concept."""
+
+    info: ConceptInfo
+    kind: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What `peek` returns. `notes` says, in sentences, what was missing and assumed."""
+
+    family: str | None
+    prediction: str | None
+    concepts: Mapping[str, ConceptHeader]
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Concepts of one model family, their tensors in fp32 on the CPU.
+
+    `prediction` is what the base model predicts ("epsilon" or "v"); `metadata` holds the file's other
+    entries, ModelSpec's among them; `source` names the file in messages. `muted` names the concepts that the
+    prompt at hand already decides (see prompt_guard): they are held, but not to steer with.
+    """
+
+    family: str | None
+    concepts: Mapping[str, Concept]
+    prediction: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: str = "adapter"
+    muted: frozenset[str] = frozenset()
+
+    def concept(self, name: object) -> Concept:
+        """The concept of that name, whatever a workflow has in its place, or UnknownConceptError listing those there
+        are.
+        """
+        if not isinstance(name, str) or name not in self.concepts:
+            raise _unknown(name, self.source, self.concepts)
+        return self.concepts[name]
+
+
+def _unknown(name: object, source: str, held: Iterable[str]) -> UnknownConceptError:
+    return UnknownConceptError(f"{source} holds no concept {quoted(name)}; it holds: {listed(held)}.")
+
+
+def peek(path: str | os.PathLike[str]) -> AdapterHeader:
+    """Read the header alone: no tensor data is touched, whatever the file's size.
+
+    Raises AdapterFileError as `read` does, but for damage inside the tensors.
+    """
+    with _Opened(path) as opened:
+        return opened.header()
+
+
+def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) -> Adapter:
+    """Read all concepts, or only those named, checked at the door.
+
+    Tensors come as fp32 copies on the CPU, so that the file may be replaced while the adapter is in use.
+    Raises AdapterFileError (missing, pickled, truncated, invalid or non-finite content) and
+    UnknownConceptError.
+    """
+    with _Opened(path) as opened:
+        header = opened.header()
+        names = list(header.concepts) if concepts is None else list(concepts)
+        for name in names:
+            if name not in header.concepts:
+                raise _unknown(name, opened.name, header.concepts)
+        loaded = {name: opened.concept(header.concepts[name].info).check_finite() for name in names}
+        opened.check_unchanged()
+        return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
+
+
+def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
+    """The file's content; the same adapter always gives the same.
+
+    Raises AdapterFileError for NaN and infinity, and for what would not be read again.
+    """
+    _check_count(len(adapter.concepts), adapter.source)
+    tensors = {}
+    for concept in adapter.concepts.values():
+        concept.check_finite()
+        for role, module in (("ram", concept.ram), ("sam", concept.sam)):
+            for parameter, tensor in module.tensors.items():
+                key = ".".join(filter(None, (concept.name, role, parameter)))
+                tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+                if not is_finite(tensors[key]):
+                    raise AdapterFileError(
+                        f"Concept {concept.name!r} has values too large for {dtype}: write it as float32 or bfloat16."
+                    )
+    return _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
+
+
+def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Path:
+    """Write the file atomically: whole under its final name, or not there at all.
+
+    Raises OSError as the file system does (a full disk, no permission) and leaves nothing behind then.
+    """
+    path = Path(path)
+    data = to_bytes(adapter, dtype)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+    return path
+
+
+def merge(adapters: Iterable[Adapter]) -> Adapter:
+    """One adapter with the concepts of all, in their order.
+
+    Raises AdapterFileError where families, predictions or channel counts differ or a concept's name comes
+    twice.
+    """
+    parts = list(adapters)
+    if not parts:
+        raise AdapterFileError("There is nothing to merge: give at least one adapter.")
+    check_same_model(parts)
+    concepts: dict[str, Concept] = {}
+    for part in parts:
+        twice = concepts.keys() & part.concepts.keys()
+        if twice:
+            raise AdapterFileError(
+                f"{part.source} holds {', '.join(map(repr, sorted(twice)))}, which an adapter before it holds too; "
+                "rename or leave out one of them."
+            )
+        concepts |= part.concepts
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    muted = frozenset(name for part in parts for name in part.muted)
+    first = parts[0]
+    return Adapter(first.family, concepts, first.prediction, {}, notes, "merged adapter", muted)
+
+
+def check_same_model(adapters: Sequence[Adapter]) -> None:
+    """Raise AdapterFileError unless all were made for the same kind of model."""
+    first = adapters[0]
+    for adapter in adapters[1:]:
+        for what, value in _traits(adapter).items():
+            if value != _traits(first)[what]:
+                raise AdapterFileError(
+                    f"{adapter.source} and {first.source} cannot be one adapter: their {what} differ "
+                    f"({value} and {_traits(first)[what]})."
+                )
+
+
+def _traits(adapter: Adapter) -> dict[str, object]:
+    channels = sorted({concept.channels for concept in adapter.concepts.values()})
+    return {
+        "families": family_title(adapter.family),
+        "predictions": adapter.prediction,
+        "channel counts": channels,
+    }
+
+
+def _check_count(concepts: int, source: str) -> None:
+    if concepts > MOST_CONCEPTS:
+        raise AdapterFileError(f"{source} holds {concepts} concepts; at most {MOST_CONCEPTS} can be in one file.")
+
+
+def _check_label(source: str, key: str, label: str | None) -> None:
+    if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
+        raise AdapterFileError(f"{source}: {key} is {quoted(label)}, which is no name.")
+
+
+class _Opened:
+    """An adapter file held open, its errors turned into sentences."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.name = self.path.name
+
+    def __enter__(self) -> _Opened:
+        if self.path.suffix.lower() in _PICKLES:
+            raise AdapterFileError(
+                f"{self.name} is a pickle, which can run code when it is opened, so it is not loaded. "
+                f"Turn it into an adapter with: respodiff import {self.name}"
+            )
+        if not self.path.is_file():
+            raise AdapterFileError(
+                f"There is no adapter file {self.name}: check the name, and in ComfyUI that it is in models/respodiff."
+            )
+        with self._explaining():
+            self._file = TensorFile(self.path)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.__exit__(*exc)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (TensorFileError, OSError) as error:
+            raise AdapterFileError(
+                f"{self.name} is not a whole safetensors file ({error}): it is damaged, was only partly downloaded, "
+                "or is something else. Download or train it again."
+            ) from error
+
+    def header(self) -> AdapterHeader:
+        metadata = dict(self._file.metadata)
+        self._modules = self._tensor_names()
+        _check_count(len(self._modules), self.name)
+        notes: tuple[str, ...] = ()
+        if "respodiff.format" in metadata:
+            infos = self._infos(metadata)
+        else:
+            infos = [ConceptInfo(check_name(name)) for name in self._modules]
+            notes = (_NO_METADATA,)
+        if not infos:
+            raise AdapterFileError(f"{self.name} holds no concept.")
+        described = {info.name for info in infos}
+        if described != self._modules.keys():
+            raise AdapterFileError(
+                f"{self.name} describes the concepts {quoted(sorted(described))} but holds tensors of "
+                f"{quoted(sorted(self._modules))}: the file is damaged."
+            )
+        return AdapterHeader(
+            concepts={info.name: self._concept_header(info) for info in infos},
+            family=self._label(metadata, "respodiff.family"),
+            prediction=self._label(metadata, "respodiff.prediction"),
+            metadata={k: v for k, v in metadata.items() if not k.startswith("respodiff.")},
+            notes=notes,
+        )
+
+    def _tensor_names(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Concept -> role -> parameter -> the tensor's name in the file."""
+        modules: dict[str, dict[str, dict[str, str]]] = {}
+        for key, entry in self._file.entries.items():
+            name, _, rest = key.partition(".")
+            role, _, parameter = rest.partition(".")
+            if role not in ("ram", "sam") or key.endswith("."):
+                raise AdapterFileError(
+                    f"{self.name} holds the tensor {quoted(key)}, which is not of a RespoDiff adapter "
+                    "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
+                )
+            if entry.dtype not in DTYPES:
+                raise AdapterFileError(f"{self.name}: {quoted(key)} is {entry.dtype}; expected {', '.join(DTYPES)}.")
+            modules.setdefault(name, {}).setdefault(role, {})[parameter] = key
+        return modules
+
+    def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
+        if metadata["respodiff.format"] != FORMAT:
+            raise AdapterFileError(
+                f"{self.name} has the format {quoted(metadata['respodiff.format'])}, this version reads {FORMAT!r}: "
+                "update ComfyUI-RespoDiff."
+            )
+        try:
+            entries = parse_json(metadata.get("respodiff.concepts", "null"))
+        except TensorFileError as error:
+            raise AdapterFileError(f"{self.name}: respodiff.concepts cannot be read: {error}.") from error
+        if not isinstance(entries, list):
+            raise AdapterFileError(f"{self.name}: respodiff.concepts is not a list of concepts.")
+        infos = [ConceptInfo.from_metadata(entry) for entry in entries]
+        if len({info.name for info in infos}) < len(infos):
+            raise AdapterFileError(f"{self.name} lists a concept twice.")
+        return infos
+
+    def _label(self, metadata: Mapping[str, str], key: str) -> str | None:
+        label = metadata.get(key)
+        _check_label(self.name, key, label)
+        return label
+
+    def _concept_header(self, info: ConceptInfo) -> ConceptHeader:
+        missing = {"ram", "sam"} - self._modules[info.name].keys()
+        if missing:
+            raise AdapterFileError(
+                f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
+            )
+        ram, sam = (self._shapes(info.name, role) for role in ("ram", "sam"))
+        kind = kind_of(ram, self._owner(info, "ram"))
+        joint = kind if sam == ram else joint_kind(kind, kind_of(sam, self._owner(info, "sam")))
+        return ConceptHeader(info, joint, channels_of(kind, ram))
+
+    def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
+        return {parameter: self._file.entries[key].shape for parameter, key in self._modules[concept][role].items()}
+
+    def _owner(self, info: ConceptInfo, role: str) -> str:
+        return f"{self.name}: {info.name}.{role}"
+
+    def concept(self, info: ConceptInfo) -> Concept:
+        modules = self._modules[info.name]
+        with self._explaining():
+            tensors = {
+                role: {parameter: self._file.tensor(key).float() for parameter, key in modules[role].items()}
+                for role in ("ram", "sam")
+            }
+        return Concept(info, *(Transform.of(tensors[role], self._owner(info, role)) for role in ("ram", "sam")))
+
+    def check_unchanged(self) -> None:
+        with self._explaining():
+            self._file.check_unchanged()
+
+
+def _metadata_of(adapter: Adapter) -> dict[str, str]:
+    names = ", ".join(adapter.concepts)
+    # Nothing is written that would not be read again.
+    try:
+        concepts = json.dumps([one.info.to_metadata(one.kind) for one in adapter.concepts.values()], allow_nan=False)
+        entries = parse_json(concepts)
+    except ValueError as error:
+        raise AdapterFileError(f"What is said of {names} cannot be written as JSON ({error}).") from error
+    for entry in entries:
+        ConceptInfo.from_metadata(entry)
+    for key, label in (("family", adapter.family), ("prediction", adapter.prediction)):
+        _check_label(adapter.source, key, label)
+    architecture = FAMILIES[adapter.family].modelspec_architecture if adapter.family in FAMILIES else adapter.family
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture or 'unknown'}/respodiff",
+        "modelspec.implementation": "respodiff",
+        "modelspec.title": f"RespoDiff: {names}",
+        **adapter.metadata,
+        "respodiff.format": FORMAT,
+        **({"respodiff.family": adapter.family} if adapter.family else {}),
+        **({"respodiff.prediction": adapter.prediction} if adapter.prediction else {}),
+        "respodiff.concepts": concepts,
+    }
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same file with its metadata in order; the library writes them in a random one.
+
+    Raises AdapterFileError where there is more of it than would be read.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > HEADER_LIMIT:
+        raise AdapterFileError(
+            f"The names and metadata of these concepts take {len(text)} bytes, more than the {HEADER_LIMIT} that are "
+            "read again: write fewer concepts into one file, or say less of them."
+        )
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]

@@ -1,0 +1,87 @@
+"""Adapters made from adapters: at other strengths, and summed into one concept (side by side: `adapter.merge`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..errors import AdapterFileError, StrengthError
+from ..steering.steering import check_numbers
+from .adapter import Adapter, check_same_model
+from .concept import Concept, ConceptInfo, is_plain
+from .transforms import Transform
+
+
+def scaled(adapter: Adapter, strength: float) -> Adapter:
+    """The adapter whose concepts do at strength 1 what they did at `strength`; the same adapter for 1.
+
+    Raises StrengthError for a negative strength of a safety concept, and for NaN and infinity.
+    """
+    if strength == 1.0:
+        return adapter
+    return replace(adapter, concepts={name: _scaled(one, strength) for name, one in adapter.concepts.items()})
+
+
+def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
+    """An adapter with one concept of that name, which adds what all concepts of these adapters add together at 1.
+
+    Where sizes differ, constants are resampled to the largest. Where one of them is a safety concept, the sum is one
+    too. Raises AdapterFileError for mlp and conv concepts, which do not add up to one of their kind.
+    """
+    check_same_model(adapters)
+    concepts = [concept for adapter in adapters for concept in adapter.concepts.values()]
+    sources = ", ".join(adapter.source for adapter in adapters)
+    looking = [concept.name for concept in concepts if concept.ram.looks_at_h or concept.sam.looks_at_h]
+    if looking:
+        raise AdapterFileError(
+            f"{', '.join(map(repr, looking))} of {sources} cannot be summed into one concept: mlp and conv "
+            "modules do not add up to one. Keep them side by side instead (leave as_one empty)."
+        )
+    infos = [concept.info for concept in concepts]
+    categories = {info.category for info in infos}
+    largest = max(infos, key=lambda info: (info.latent_height or 0) * (info.latent_width or 0))
+    info = ConceptInfo(
+        name,
+        "safety" if "safety" in categories else categories.pop() if len(categories) == 1 else "other",
+        target=_joined([one.target for one in infos]),
+        neutral=_joined([one.neutral for one in infos]),
+        negative=_joined([one.negative for one in infos]),
+        latent_height=largest.latent_height,
+        latent_width=largest.latent_width,
+        training={"combined_from": [origin for one in infos for origin in _origins(one)]},
+    )
+    recommended = [_scaled(one, one.info.strength) for one in concepts]
+    ram, sam = _sum([one.ram for one in recommended]), _sum([one.sam for one in recommended])
+    first = adapters[0]
+    return Adapter(first.family, {name: Concept(info, ram, sam)}, first.prediction, source=name)
+
+
+def _scaled(concept: Concept, strength: float) -> Concept:
+    check_numbers(concept, strength)
+    if concept.info.category == "safety" and strength < 0:
+        raise StrengthError(
+            f"{concept.name!r} is a safety concept: a file that holds it with a negative strength would steer towards "
+            "what it was trained to avoid. Use a strength of 0 or more."
+        )
+    return replace(concept, ram=concept.ram.scaled(strength), sam=concept.sam.scaled(strength))
+
+
+def _sum(modules: Sequence[Transform]) -> Transform:
+    sizes = [size for module in modules if (size := module.native_size)]
+    height, width = max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
+    total = modules[0].field(height, width)
+    for module in modules[1:]:
+        total = total + module.field(height, width)
+    return Transform.of({"": total})
+
+
+def _origins(info: ConceptInfo) -> list[dict[str, object]]:
+    """How the concept was trained, or what it was combined from; without what lies too deep to lie still deeper."""
+    origins = info.training.get("combined_from")
+    if not isinstance(origins, list) or not all(isinstance(one, dict) for one in origins):
+        origins = [dict(info.training) | {"concept": info.name}]
+    return [{key: value for key, value in origin.items() if is_plain(value, 2)} for origin in origins]
+
+
+def _joined(prompts: Sequence[str]) -> str:
+    return " | ".join(dict.fromkeys(prompt for prompt in prompts if prompt))

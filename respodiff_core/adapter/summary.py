@@ -1,0 +1,71 @@
+"""A readable summary of an adapter, the same in the graph and on the command line."""
+
+from __future__ import annotations
+
+import torch
+
+from ..plain_text import plain
+from .adapter import Adapter
+from .concept import Concept
+from .families import family_title, pixels_per_latent
+from .transforms import Transform
+
+_SHOWN_METADATA = ("title", "author", "license", "date", "description")
+_MOST = 100  # concepts shown
+_LONGEST = 1000  # characters of a line
+
+
+def rms_map(module: Transform) -> torch.Tensor | None:
+    """Root mean square over channels at each place of h, (H, W); (1, 1) for a channel module.
+
+    None for modules that look at h: what they add is not known before.
+    """
+    if module.looks_at_h:
+        return None
+    return module.tensors[""].float().square().mean(dim=0).sqrt()
+
+
+def summarise(adapter: Adapter) -> str:
+    """Several lines: the file, then each concept with its prompts, training and strengths; safe to print."""
+    lines = [f"{adapter.source}: {family_title(adapter.family)}, {_count(len(adapter.concepts))}"]
+    if adapter.prediction:
+        lines[0] += f", {adapter.prediction} prediction"
+    for key in _SHOWN_METADATA:
+        value = adapter.metadata.get(f"modelspec.{key}")
+        if value:
+            lines.append(f"  {key}: {value}")
+    lines += [f"  note: {note}" for note in adapter.notes]
+    concepts = list(adapter.concepts.values())
+    for concept in concepts[:_MOST]:
+        lines += ["", *_concept_lines(concept, pixels_per_latent(adapter.family))]
+    if len(concepts) > _MOST:
+        lines += ["", f"and {_count(len(concepts) - _MOST)} more"]
+    return "\n".join(plain(line, _LONGEST) for line in lines)
+
+
+def _count(number: int) -> str:
+    return "1 concept" if number == 1 else f"{number} concepts"
+
+
+def _concept_lines(concept: Concept, pixels: int) -> list[str]:
+    info = concept.info
+    lines = [f"{info.name} ({info.category}, {concept.kind}, {concept.channels} channels)"]
+    lines += [f"  {what}: {_strength(module)}" for what, module in (("RAM", concept.ram), ("SAM", concept.sam))]
+    prompts = {"target": info.target, "neutral": info.neutral, "negative": info.negative}
+    lines += [f"  {what} prompt: {text}" for what, text in prompts.items() if text]
+    lines.append(f"  recommended strength: {info.strength:g}")
+    if info.latent_height and info.latent_width:
+        lines.append(f"  trained at: {info.latent_width * pixels} x {info.latent_height * pixels} pixels")
+    lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in info.training.items()]
+    return lines
+
+
+def _strength(module: Transform) -> str:
+    acts = rms_map(module)
+    if acts is None:
+        size = sum(tensor.numel() for tensor in module.tensors.values())
+        return f"depends on h ({module.kind}, {size:,} weights)"
+    rms = acts.square().mean().sqrt().item()
+    if acts.numel() == 1:
+        return f"rms {rms:.4g}, the same everywhere"
+    return f"rms {rms:.4g}, {acts.min():.4g} to {acts.max():.4g} over {acts.shape[1]} x {acts.shape[0]} places"

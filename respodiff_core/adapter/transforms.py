@@ -1,0 +1,204 @@
+"""What a RAM or a SAM is: a function of h, given by its kind and its tensors.
+
+`constant` and `channel` ignore h (paper, section 4: one learned tensor, the same at every step); `mlp` and
+`conv` look at h (the paper's ablation of module architectures). Shapes use C for the bottleneck's channels,
+H and W for its native size, M for a module's own hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import AdapterFileError
+from ..plain_text import listed, quoted
+
+Kind = Literal["constant", "channel", "mlp", "conv"]
+
+_Shape = tuple[str | int, ...]
+PARAMETERS: dict[Kind, dict[str, _Shape]] = {
+    "channel": {"": ("C", 1, 1)},
+    "constant": {"": ("C", "H", "W")},
+    "mlp": {
+        "fc1.weight": ("M", "C"),
+        "fc1.bias": ("M",),
+        "fc2.weight": ("C", "M"),
+        "fc2.bias": ("C",),
+    },
+    "conv": {
+        "conv1.weight": ("M", "C", 3, 3),
+        "conv1.bias": ("M",),
+        "conv2.weight": ("M", "M", 3, 3),
+        "conv2.bias": ("M",),
+        "conv3.weight": ("C", "M", 3, 3),
+        "conv3.bias": ("C",),
+    },
+}
+"""Parameter names (after `<concept>.ram` / `<concept>.sam`) and shapes of each kind."""
+
+LARGEST_NATIVE_SIZE = 256
+"""H and W of a constant are no larger: the bottleneck of a picture 16384 pixels wide (SDXL: 8192).
+
+To resample or to draw a constant takes memory for its size and the one wanted multiplied, whatever the file's own is.
+"""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One RAM or SAM: `transform(h)` is what is added to h at strength 1.
+
+    `tensors` maps the names in `PARAMETERS[kind]` to floating point tensors. Build it with
+    `Transform.of`, which checks names and shapes.
+    """
+
+    kind: Kind
+    tensors: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor], owner: str = "module") -> Transform:
+        """The transform these tensors spell, its kind told by their names and shapes.
+
+        `owner` names the module in error messages. Raises AdapterFileError with the shapes expected and
+        found.
+        """
+        kind = kind_of({name: tuple(tensor.shape) for name, tensor in tensors.items()}, owner)
+        return cls(kind, MappingProxyType(dict(tensors)))
+
+    @property
+    def channels(self) -> int:
+        """C, the width of the h-space this acts on."""
+        return channels_of(self.kind, {name: tensor.shape for name, tensor in self.tensors.items()})
+
+    @property
+    def native_size(self) -> tuple[int, int] | None:
+        """(H, W) of h where a constant was trained; None for kinds that fit any size."""
+        return tuple(self.tensors[""].shape[1:]) if self.kind == "constant" else None  # type: ignore[return-value]
+
+    @property
+    def looks_at_h(self) -> bool:
+        """Whether the result depends on h (mlp, conv) or only on its size (constant, channel)."""
+        return self.kind in ("mlp", "conv")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Transform:
+        """The same transform with its tensors on another device or in another dtype."""
+        moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors.items()}
+        return replace(self, tensors=MappingProxyType(moved))
+
+    def detach(self) -> Transform:
+        """The same transform, through which no gradient flows to its tensors."""
+        detached = {name: tensor.detach() for name, tensor in self.tensors.items()}
+        return replace(self, tensors=MappingProxyType(detached))
+
+    def scaled(self, strength: float) -> Transform:
+        """The transform that adds `strength` times as much."""
+        last = {"mlp": ("fc2.weight", "fc2.bias"), "conv": ("conv3.weight", "conv3.bias")}.get(self.kind, ("",))
+        tensors = {name: tensor * strength if name in last else tensor for name, tensor in self.tensors.items()}
+        return replace(self, tensors=MappingProxyType(tensors))
+
+    def averaged_over_space(self) -> Transform:
+        """A constant as the channel module that adds its mean everywhere; a channel module as it is.
+
+        Raises AdapterFileError for modules that look at h, which have no mean of their own.
+        """
+        if self.looks_at_h:
+            raise AdapterFileError(f"A module of kind {self.kind} depends on h and cannot be averaged over space.")
+        return Transform.of({"": self.tensors[""].mean(dim=(1, 2), keepdim=True)})
+
+    def field(self, height: int, width: int) -> torch.Tensor:
+        """What a constant (C, height, width) or channel (C, 1, 1) transform adds to an h of that size.
+
+        A constant of another native size is resampled bilinearly; antialiasing keeps its mean when h is
+        smaller, so the strength means the same at every size.
+        """
+        value = self.tensors[""]
+        if self.kind == "channel" or value.shape[1:] == (height, width):
+            return value
+        return F.interpolate(value[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[0]
+
+    def __call__(self, h: torch.Tensor) -> torch.Tensor:
+        """What is added to h (rows, C, height, width); the result broadcasts against h."""
+        t = self.tensors
+        if self.kind == "mlp":
+            hidden = F.silu(F.linear(h.movedim(1, -1), t["fc1.weight"], t["fc1.bias"]))
+            return F.linear(hidden, t["fc2.weight"], t["fc2.bias"]).movedim(-1, 1)
+        if self.kind == "conv":
+            hidden = F.silu(F.conv2d(h, t["conv1.weight"], t["conv1.bias"], padding=1))
+            hidden = F.silu(F.conv2d(hidden, t["conv2.weight"], t["conv2.bias"], padding=1))
+            return F.conv2d(hidden, t["conv3.weight"], t["conv3.bias"], padding=1)
+        return self.field(h.shape[-2], h.shape[-1])
+
+
+def initial(
+    kind: Kind, shape: tuple[int, int, int], hidden: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Tensors to start training a module from; at first it adds exactly zero.
+
+    `shape` is h's (C, H, W), `hidden` the width M of mlp and conv. Constants start at zero; in mlp and conv only the
+    last layer does, since gradients must find their way to the others.
+    """
+    sizes = dict(zip("CHW", shape, strict=True)) | {"M": hidden}
+    *_, last = (name for name in PARAMETERS[kind] if name.endswith("weight") or not name)
+    tensors = {}
+    for name, symbols in PARAMETERS[kind].items():
+        size = [sizes[symbol] if isinstance(symbol, str) else symbol for symbol in symbols]
+        tensors[name] = torch.zeros(size)
+        if name.endswith("weight") and name != last:
+            tensors[name].normal_(std=prod(size[1:]) ** -0.5, generator=generator)
+    return tensors
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
+    # A sum is finite only where all that it adds is, and takes a sixth of the time; that of finite values may overflow.
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kind:
+    """The kind whose parameter names and shapes these are, from shapes alone (no data is read).
+
+    Raises AdapterFileError when the names belong to no kind, and when a shape does not fit or is of no model.
+    """
+    named = [kind for kind, parameters in PARAMETERS.items() if parameters.keys() == shapes.keys()]
+    if not named:
+        known = "; ".join(f"{kind}: {', '.join(p or '(bare)' for p in names)}" for kind, names in PARAMETERS.items())
+        found = listed(quoted(name) if name else "(bare)" for name in sorted(shapes))
+        raise AdapterFileError(f"{owner} has tensors [{found}], which are those of no module kind ({known}).")
+    for kind in named:
+        if _fits(PARAMETERS[kind], shapes):
+            if kind == "constant" and max(shapes[""][1:]) > LARGEST_NATIVE_SIZE:
+                raise AdapterFileError(
+                    f"{owner} has the shape {_spell(shapes)}; no model's bottleneck is larger than "
+                    f"{LARGEST_NATIVE_SIZE} x {LARGEST_NATIVE_SIZE}."
+                )
+            return kind
+    expected = " or ".join(_spell(PARAMETERS[kind]) for kind in named)
+    raise AdapterFileError(f"{owner} has shapes {_spell(shapes)}; expected {expected}.")
+
+
+def channels_of(kind: Kind, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """C, the width of the h-space that a module of these shapes acts on."""
+    name, pattern = next(iter(PARAMETERS[kind].items()))
+    return shapes[name][pattern.index("C")]
+
+
+def _fits(pattern: Mapping[str, _Shape], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the shapes match the pattern, each letter standing for one size throughout."""
+    letters: dict[str, int] = {}
+    for name, symbols in pattern.items():
+        if len(symbols) != len(shapes[name]):
+            return False
+        for symbol, size in zip(symbols, shapes[name], strict=True):
+            bound = letters.setdefault(symbol, size) if isinstance(symbol, str) else symbol
+            if size != bound or size < 1:
+                return False
+    return True
+
+
+def _spell(shapes: Mapping[str, tuple[str | int, ...]]) -> str:
+    return ", ".join(f"{name + ' ' if name else ''}({', '.join(map(str, shape))})" for name, shape in shapes.items())

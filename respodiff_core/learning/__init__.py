@@ -1,0 +1,1 @@
+"""How concepts are learned: RespoDiff's objective on trajectories of the model's own."""

@@ -1,0 +1,1 @@
+"""What a classifier saw: shares and ratios."""

@@ -1,0 +1,1 @@
+"""What is added to the model, where, and for which image."""

@@ -1,0 +1,250 @@
+"""A plan of what is added to h: which concepts, how strongly, on whose rows, where, and in which part of sampling.
+
+A plan is immutable and plans add up. However many concepts it holds, those that do not look at h are summed
+once into one tensor per device, dtype and size, so that a step costs one add; where images of a batch differ,
+that tensor has one row for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
+from typing import Any, Literal
+
+import torch
+
+from ..adapter.concept import Concept
+from ..adapter.transforms import Transform
+from ..errors import BatchSizeError, StrengthError
+from .mask import WHOLE, Area, Mask
+
+Prompt = Literal["positive", "negative", "both"]
+"""Whose rows are steered: those of the positive prompt (the method's own choice), the negative, or both."""
+
+Curve = Literal["constant", "fade in", "fade out"]
+"""How the strength moves across a window: not at all, from nothing to all of it, or from all of it to nothing."""
+
+_CACHED_SIZES = 8
+
+
+def check_numbers(concept: Concept, *strengths: float) -> None:
+    """Raise StrengthError where a strength of the concept is NaN or infinite."""
+    if not all(map(isfinite, strengths)):
+        raise StrengthError(
+            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+        )
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the sampling schedule in which a concept acts, as ControlNet's start and end percent."""
+
+    start: float = 0.0
+    end: float = 1.0
+    curve: Curve = "constant"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.start <= self.end <= 1.0:
+            raise StrengthError(
+                f"The window from {self.start:g} to {self.end:g} is empty or out of range: start_percent must be "
+                "between 0 and end_percent, end_percent at most 1."
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the concept acts in every step alike."""
+        return self.start <= 0.0 and self.end >= 1.0 and self.curve == "constant"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One concept in a plan: h + ram_strength * RAM + sam_strength * SAM (paper, section 4).
+
+    `images` holds a factor for each image of the batch (None: 1 for all), `mask` says where in the picture.
+    """
+
+    concept: Concept
+    ram_strength: float
+    sam_strength: float
+    window: Window = Window()
+    prompt: Prompt = "positive"
+    mask: Mask | None = None
+    images: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        factors = self.images or (1.0,)
+        check_numbers(self.concept, self.ram_strength, self.sam_strength, *factors)
+        lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
+        if self.concept.info.category == "safety" and lowest < 0:
+            raise StrengthError(
+                f"{self.concept.name!r} is a safety concept: its vector already points away from the unsafe "
+                "content, and a negative strength would steer towards it. Use a strength of 0 or more."
+            )
+
+    @classmethod
+    def of(cls, concept: Concept, strength: float, ram: float = 1.0, sam: float = 1.0, **rest: Any) -> Term:
+        """A concept at `strength` times the one its file recommends; `ram` and `sam` multiply the halves."""
+        strength *= concept.info.strength
+        return cls(concept, strength * ram, strength * sam, **rest)
+
+    @property
+    def adds_nothing(self) -> bool:
+        return not (self.ram_strength or self.sam_strength) or (self.images is not None and not any(self.images))
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many images the term is made for; None: any number."""
+        if self.images is not None:
+            return len(self.images)
+        return self.mask.pictures if self.mask is not None and self.mask.pictures > 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Addend:
+    """One module of a term: what it gives is multiplied by the strength, image i's factor, and the mask."""
+
+    module: Transform
+    strength: float
+    images: tuple[float, ...] | None
+    mask: Mask | None
+
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """The images it acts on; None: all alike."""
+        if self.images is None:
+            return None if self.mask is None or self.mask.pictures == 1 else tuple(range(self.mask.pictures))
+        return tuple(row for row, factor in enumerate(self.images) if factor)
+
+    def scale(self, height: int, width: int, area: Area) -> torch.Tensor:
+        """What the module's values are multiplied by: (rows or 1, 1, height or 1, width or 1), fp32."""
+        scale = torch.tensor(self.strength)
+        if self.images is not None:
+            scale = scale * torch.tensor([factor for factor in self.images if factor])[:, None, None, None]
+        if self.mask is not None:
+            mask = self.mask.on(height, width, area)
+            scale = scale * (mask if self.images is None or self.mask.pictures == 1 else mask[list(self.rows or ())])
+        return scale
+
+
+class Group:
+    """The terms of a plan that act in one window on one prompt's rows, fused.
+
+    `batch_size` is the number of images the terms are made for; None: any.
+    """
+
+    def __init__(self, window: Window, prompt: Prompt, terms: Iterable[Term], batch_size: int | None):
+        self.window = window
+        self.prompt = prompt
+        self.batch_size = batch_size
+        addends = [
+            _Addend(module, strength, term.images, term.mask)
+            for term in terms
+            for strength, module in ((term.ram_strength, term.concept.ram), (term.sam_strength, term.concept.sam))
+            if strength
+        ]
+        fixed = tuple(addend for addend in addends if not addend.module.looks_at_h)
+        looking = tuple(addend for addend in addends if addend.module.looks_at_h)
+        # Closures over plain values, not bound methods: the caches must not keep the group alive.
+        self._sum_of_fixed = lru_cache(maxsize=_CACHED_SIZES)(lambda *key: _sum_fields(fixed, batch_size, *key))
+        self._modules_on = lru_cache(maxsize=_CACHED_SIZES)(
+            lambda device, dtype: tuple(addend.module.to(device, dtype) for addend in looking)
+        )
+        self._scales_on = lru_cache(maxsize=_CACHED_SIZES)(
+            lambda device, dtype, *size: tuple(
+                (_index(addend.rows, device), addend.scale(*size).to(device, dtype)) for addend in looking
+            )
+        )
+        self._has_mask = any(addend.mask is not None for addend in addends)
+        self._has_fixed = bool(fixed)
+        self._has_looking = bool(looking)
+
+    def delta(self, h: torch.Tensor, area: Area = WHOLE) -> torch.Tensor:
+        """What is added to h (images, C, height, width), in h's dtype on h's device; broadcasts against h.
+
+        `area` is the part of the picture that h stands for. What does not depend on h is computed in fp32 once
+        per (device, dtype, height, width, area) and kept. Raises BatchSizeError where h has another number of
+        images than the plan was made for.
+        """
+        if self.batch_size not in (None, h.shape[0]):
+            raise BatchSizeError(
+                f"The steering was made for a batch of {self.batch_size} images, but {h.shape[0]} are sampled. Give "
+                "the node that made it (Fair Batch, Strength Sweep, or a Steer with a batch of masks) the batch size "
+                "of the latent that you sample, or connect that latent to it."
+            )
+        size = (h.shape[-2], h.shape[-1], area if self._has_mask else WHOLE)
+        fixed = self._sum_of_fixed(h.device, h.dtype, *size) if self._has_fixed else None
+        if not self._has_looking:
+            assert fixed is not None, "a group has at least one module"
+            return fixed
+        total = h.new_zeros(()) if fixed is None else fixed
+        modules, scales = self._modules_on(h.device, h.dtype), self._scales_on(h.device, h.dtype, *size)
+        for module, (rows, scale) in zip(modules, scales, strict=True):
+            if rows is None:
+                total = total + module(h) * scale
+            else:
+                total = total.expand_as(h).index_add(0, rows, module(h.index_select(0, rows)) * scale)
+        return total
+
+
+def _index(rows: tuple[int, ...] | None, device: torch.device) -> torch.Tensor | None:
+    return None if rows is None else torch.tensor(rows, device=device)
+
+
+def _sum_fields(
+    fixed: tuple[_Addend, ...],
+    batch_size: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    height: int,
+    width: int,
+    area: Area,
+) -> torch.Tensor:
+    """All that does not look at h: (C, height, width) or, where images differ, (images, C, height, width)."""
+    total = torch.zeros(())
+    for addend in fixed:
+        if addend.rows is None:
+            total = total + addend.module.field(height, width) * addend.scale(height, width, area)
+    if any(addend.rows is not None for addend in fixed):
+        total = total.expand(batch_size or 1, fixed[0].module.channels, height, width).clone()
+        for addend in fixed:
+            if addend.rows is not None:
+                value = addend.module.field(height, width) * addend.scale(height, width, area)
+                total[list(addend.rows)] += value
+    return total.to(device=device, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Steering:
+    """An immutable plan; `a + b` adds both, in either order with the same effect.
+
+    Raises BatchSizeError where its terms are made for batches of different sizes.
+    """
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        sizes = sorted({term.batch_size for term in self.terms if term.batch_size is not None})
+        if len(sizes) > 1:
+            raise BatchSizeError(
+                f"The model is steered for batches of {' and of '.join(map(str, sizes))} images at once. Give Fair "
+                "Batch, Strength Sweep and masks the batch size of the one latent that you sample."
+            )
+
+    def __add__(self, other: Steering) -> Steering:
+        return Steering(self.terms + other.terms)
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many images the plan is made for; None: any number."""
+        return next((term.batch_size for term in self.terms if term.batch_size is not None), None)
+
+    def groups(self) -> tuple[Group, ...]:
+        """The fewest adds that do the plan: one per window and prompt."""
+        by_key: dict[tuple[Window, Prompt], list[Term]] = {}
+        for term in self.terms:
+            if not term.adds_nothing:
+                by_key.setdefault((term.window, term.prompt), []).append(term)
+        size = self.batch_size
+        return tuple(Group(window, prompt, terms, size) for (window, prompt), terms in by_key.items())

@@ -1,0 +1,141 @@
+"""diffusers' UNet, split at its bottleneck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ...respodiff_core.learning.denoiser import Condition
+
+Prediction = Literal["epsilon", "v"]
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What the decoder needs beside h, one row per latent.
+
+    `skips` are the encoder's states on the way down, `embedding` (rows, E) that of the timestep. `signal` and
+    `noise` (rows, 1, 1, 1) are the roots of their shares in z, all three in fp32: they turn v into noise.
+    """
+
+    z: torch.Tensor
+    signal: torch.Tensor
+    noise: torch.Tensor
+    embedding: torch.Tensor
+    skips: tuple[torch.Tensor, ...]
+
+    def rows(self, index: slice | torch.Tensor) -> Carry:
+        """The carry of these rows."""
+        skips = tuple(skip[index] for skip in self.skips)
+        return Carry(self.z[index], self.signal[index], self.noise[index], self.embedding[index], skips)
+
+
+class UNetDenoiser:
+    """The `Denoiser` of a stock diffusers UNet, which runs in its own dtype and is frozen from then on.
+
+    `unet` is a UNet2DConditionModel on any device; `alphas_cumprod` (timesteps,) the share of signal per timestep.
+    `checkpointing` computes each block of the decoder twice, instead of keeping its inner states for the gradient: a
+    third slower, in a fraction of the memory.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        alphas_cumprod: torch.Tensor,
+        *,
+        prediction: Prediction = "epsilon",
+        checkpointing: bool = False,
+    ) -> None:
+        self.unet = unet.requires_grad_(False).eval()
+        self.prediction = prediction
+        self.checkpointing = checkpointing
+        self._alphas = alphas_cumprod.float().to(unet.device)
+        self._up_factor = 2**unet.num_upsamplers
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        # Not the UNet's own property: it goes through all of its modules, four times a step.
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype
+        return dtype
+
+    @torch.no_grad()
+    def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Carry]:
+        """h (rows, C, H, W) in the UNet's dtype and the carry, both without a graph.
+
+        z (rows, 4, height, width) in fp32, of any size; t (rows,) long.
+        """
+        unet = self.unet
+        context = condition.context.to(self._dtype)
+        h = z.to(self._dtype)
+        embedding = unet.time_embedding(unet.get_time_embed(h, t))
+        added = unet.get_aug_embed(
+            embedding, context, {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
+        )
+        if added is not None:
+            embedding = embedding + added
+
+        h = unet.conv_in(h)
+        skips = (h,)
+        for block in unet.down_blocks:
+            h, states = block(h, embedding, **_context(block, context))
+            skips += tuple(states)
+        h = unet.mid_block(h, embedding, **_context(unet.mid_block, context))
+
+        alpha = self._alphas[t].view(-1, 1, 1, 1)
+        return h, Carry(z, alpha.sqrt(), (1 - alpha).sqrt(), embedding, skips)
+
+    def decode(self, h: torch.Tensor, carry: Carry, condition: Condition) -> torch.Tensor:
+        """The predicted noise (rows, 4, height, width) in fp32; differentiable with respect to h alone."""
+        unet = self.unet
+        context = condition.context.to(self._dtype)
+        h = h.to(self._dtype)
+        # Sizes that do not halve evenly must come back as they were; the others need not be told.
+        odd = any(size % self._up_factor for size in carry.z.shape[-2:])
+        skips = carry.skips
+        for block in unet.up_blocks:
+            count = len(block.resnets)
+            skips, states = skips[:-count], skips[-count:]
+            size = tuple(skips[-1].shape[-2:]) if odd and skips else None
+            h = self._up(block, h, states, carry.embedding, context, size)
+        h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h))).float()
+        return h if self.prediction == "epsilon" else carry.signal * h + carry.noise * carry.z
+
+    def take(self, carry: Carry, rows: slice | torch.Tensor) -> Carry:
+        """The carry of some of its rows: a slice, or indices (long) in their order."""
+        return carry.rows(rows)
+
+    def predict(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The predicted noise of the unchanged model (rows, 4, height, width), fp32."""
+        return self.decode(*self.encode(z, t, condition), condition)
+
+    def _up(
+        self,
+        block: Any,
+        h: torch.Tensor,
+        states: tuple[torch.Tensor, ...],
+        embedding: torch.Tensor,
+        context: torch.Tensor,
+        size: tuple[int, ...] | None,
+    ) -> torch.Tensor:
+        def run(h: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = block(
+                hidden_states=h,
+                res_hidden_states_tuple=states,
+                temb=embedding,
+                upsample_size=size,
+                **_context(block, context),
+            )
+            return result
+
+        if self.checkpointing and torch.is_grad_enabled() and h.requires_grad:
+            recomputed: torch.Tensor = checkpoint(run, h, use_reentrant=False)
+            return recomputed
+        return run(h)
+
+
+def _context(block: Any, context: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The argument of blocks that look at the text; SDXL's outermost and Segmind Vega's middle do not."""
+    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}

@@ -1,0 +1,52 @@
+"""`respodiff train --dry-run`: what a run would do and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+import torch
+import typer
+
+from ...respodiff_core.adapter.families import family_title
+from ..base.model import describe
+from ..recipes.training import Recipe
+from ..run.estimate import estimate
+from ..run.setup import check_words, precision
+
+
+def show_plan(recipe: Recipe) -> None:
+    """Print what a run would do and cost: the recipe with every value, then evaluations and memory."""
+    check_words(recipe)
+    base = describe(recipe.base)
+    prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
+    device = torch.device("cuda" if torch.cuda.is_available() and recipe.training.device == "auto" else "cpu")
+    dtype = precision(recipe.training.precision, device)
+    size = recipe.training.latent_size(base.family) or base.latent_size
+    cost = estimate(recipe, base.unet_config, size, dtype, base.pooled)
+    typer.echo(tomli_w.dumps(_without_none(recipe.resolved())))
+    lines = {
+        "base": f"{base.name}: {family_title(base.family)}, {prediction} prediction, latents {size[1]} x {size[0]}",
+        "cost": f"{cost.evaluations:,.0f} UNet evaluations for {cost.samples:,} training samples "
+        f"({cost.evaluations / cost.samples:.1f} each)",
+        "memory": f"about {_bytes(cost.memory)} on {device} in {str(dtype).removeprefix('torch.')}: UNet "
+        f"{_bytes(cost.weights)}, gradient through the decoder {_bytes(cost.activations)} (less with fused "
+        f"attention), RAM and SAM {_bytes(cost.modules)}",
+    }
+    for what, line in lines.items():
+        typer.echo(f"# {what:<7} {line}")
+
+
+def _without_none(values: Any) -> Any:
+    """TOML has no null: what is not set is left out."""
+    if isinstance(values, Mapping):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    return values
+
+
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def _bytes(size: float) -> str:
+    return next((f"{size / scale:.1f} {unit}" for scale, unit in _UNITS if size >= scale / 10), "0 kB")

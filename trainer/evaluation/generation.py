@@ -1,0 +1,122 @@
+"""Making the pictures: batches in which every row has its own prompt, seed and steering, so that one pass of the UNet
+serves several settings.
+
+A batch is the unit of work: which pictures share one never changes, so that a picture comes out the same to the last
+bit whether a run was interrupted or not, and whichever process makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from PIL import Image
+
+from ...respodiff_core.learning.denoiser import Condition
+from ...respodiff_core.learning.diffusion import Schedule
+from ...respodiff_core.learning.sampling import Steer, noise_of_seeds, sample
+from ...respodiff_core.steering.fair_groups import FairGroup, plan
+from ..base.model import BaseModel
+from ..support.contact_sheet import pixels
+from .image_folder import PictureFolder
+from .image_spec import Asked
+
+_CACHED_PROMPTS = 64  # pictures of one prompt stand together
+_DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make: in which setting, for what, and what steers it."""
+
+    setting: str
+    asked: Asked
+    given: FairGroup
+
+
+class Painter:
+    """Draws with a base model, DDIM without noise, as the trainer's own previews."""
+
+    def __init__(self, base: BaseModel, steps: int = 50, guidance: float = 7.5) -> None:
+        self.base = base
+        self.guidance = guidance
+        self._schedule = Schedule.of(base.alphas_cumprod, steps)
+        # Each prompt by itself: what stands beside it must not change it. Not a method: a cache that knew this object
+        # would keep the model in memory.
+        self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
+
+    def draw(self, asked: Sequence[Asked], given: Sequence[FairGroup]) -> torch.Tensor:
+        """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""
+        empty = self._encode("")
+        device = empty.context.device
+        z = sample(
+            self.base.denoiser,
+            self._schedule,
+            noise_of_seeds([one.seed for one in asked], self.base.latent_size).to(device),
+            Condition.cat([self._encode(one.prompt) for one in asked]),
+            empty,
+            guidance=self.guidance,
+            steer=_steer(given),
+        )
+        height, width = self.base.latent_size
+        return torch.cat(
+            [self.base.decode_latents(part) for part in z.split(max(_DECODED_AT_ONCE // (height * width), 1))]
+        )
+
+
+def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
+    """The jobs in their order, `size` at a time."""
+    return [jobs[first : first + size] for first in range(0, len(jobs), size)]
+
+
+def all_drawn(jobs: Sequence[Job], folder: PictureFolder) -> bool:
+    """Whether the pictures of all these jobs are there."""
+    return all(folder.has(job.setting, job.asked.id) for job in jobs)
+
+
+def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: PictureFolder) -> Generator[int]:
+    """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
+
+    A batch of which any is missing is made as a whole. Pictures are written while the next batch is sampled, and those
+    of a batch get their names together.
+    """
+    with _writer() as write:
+        for batch in batches:
+            if not all_drawn(batch, folder):
+                pictures = painter.draw([job.asked for job in batch], [job.given for job in batch])
+                write(folder, batch, [Image.fromarray(pixels(picture)) for picture in pictures])
+            yield len(batch)
+
+
+@contextmanager
+def _writer() -> Iterator[Callable[[PictureFolder, Sequence[Job], Sequence[Image.Image]], None]]:
+    """Writes in a thread of its own; an error comes up at the next write, or at the end."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        under_way: list[Future[None]] = []
+
+        def write(folder: PictureFolder, batch: Sequence[Job], images: Sequence[Image.Image]) -> None:
+            if under_way:
+                under_way.pop().result()
+            named = [(job.setting, job.asked, image) for job, image in zip(batch, images, strict=True)]
+            under_way.append(pool.submit(folder.write, named))
+
+        yield write
+        for future in under_way:
+            future.result()
+
+
+def _steer(given: Sequence[FairGroup]) -> Steer | None:
+    groups = plan(given).groups()
+    if not groups:
+        return None
+
+    def steer(h: torch.Tensor) -> torch.Tensor:
+        for group in groups:
+            h = h + group.delta(h)
+        return h
+
+    return steer

@@ -1,0 +1,61 @@
+"""The pictures of a run as PNG files: a folder for each setting, a file for each thing asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from ...respodiff_core.atomic import replacing
+from ...respodiff_core.errors import RespoDiffError
+from .image_spec import Asked
+
+
+class DamagedPicture(RespoDiffError):
+    """A picture's file cannot be read as one."""
+
+
+class PictureFolder:
+    """`<folder>/<setting>/<id>.png`; a picture is there whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, setting: str, picture: str) -> Path:
+        """Where a picture is, or will be."""
+        return self.folder / setting / f"{picture}.png"
+
+    def has(self, setting: str, picture: str) -> bool:
+        return self.path(setting, picture).exists()
+
+    def read(self, setting: str, picture: str) -> Image.Image:
+        """The picture in RGB. Raises DamagedPicture."""
+        path = self.path(setting, picture)
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise DamagedPicture(f"{setting}/{path.name} is missing") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's broken PNG
+            reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), path.name)
+            raise DamagedPicture(f"{setting}/{path.name} cannot be read ({reason})") from None
+
+    def write(self, pictures: Sequence[tuple[str, Asked, Image.Image]]) -> None:
+        """Write these pictures; all get their names at the end, one right after the other."""
+        with ExitStack() as renames:
+            for setting, asked, image in pictures:
+                path = self.path(setting, asked.id)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = renames.enter_context(replacing(path))
+                image.save(partial, format="PNG", pnginfo=_metadata(setting, asked), compress_level=4)
+
+
+def _metadata(setting: str, asked: Asked) -> PngInfo:
+    text = PngInfo()
+    facts = {"setting": setting, "id": asked.id, "prompt": asked.prompt, "seed": asked.seed}
+    text.add_text("respodiff", json.dumps(facts))
+    return text

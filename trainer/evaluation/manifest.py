@@ -1,0 +1,51 @@
+"""What an evaluation is made of: all that shapes its pictures, with hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
+from ..base.model import BaseModel
+from ..recipes.evaluation import EvalRecipe, SettingRecipe
+from .image_spec import Asked
+from .variants import Setting
+
+
+def manifest_of(
+    recipe: EvalRecipe, base: BaseModel, settings: Sequence[Setting], asked: Sequence[Asked]
+) -> dict[str, Any]:
+    """Base model, adapters, strengths, prompts and sampling: evaluations of one manifest have the same pictures."""
+    drawing = recipe.drawing
+    return {
+        "protocol": recipe.protocol,
+        "extended": recipe.extended,
+        "base": {"name": base.name, "family": base.family, "sha256": base.sha256},
+        "asked": {"pictures": len(asked), "sha256": _digest([astuple(one) for one in asked])},
+        "seed": recipe.seed,
+        "drawing": {
+            "schedule_steps": drawing.schedule_steps,
+            "guidance": drawing.guidance,
+            "batch": drawing.batch,
+            "latent_size": list(base.latent_size),
+            "prediction": base.prediction,
+            "precision": str(base.dtype).removeprefix("torch."),
+        },
+        "settings": {one.name: _setting(one, setting) for one, setting in zip(recipe.settings, settings, strict=True)},
+    }
+
+
+def _setting(recipe: SettingRecipe, setting: Setting) -> dict[str, Any]:
+    terms = [term for group in setting.groups for term in group.terms] + list(setting.always)
+    return {
+        "adapters": dict(setting.files),
+        "strength": recipe.strength,
+        "groups": [group.name for group in setting.groups],
+        "strengths": {term.concept.name: term.ram_strength for term in terms},
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

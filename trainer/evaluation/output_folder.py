@@ -1,0 +1,145 @@
+"""The folder of one evaluation: what it is, what was drawn, what was scored, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...respodiff_core.atomic import remove_partials, remove_partials_in, write_text
+from ...respodiff_core.errors import RespoDiffError
+from ..support.output_lock import LOCK
+from .figures import Row
+from .image_folder import PictureFolder
+from .report import write_report
+from .results import Results, write_figures_table, write_pictures_table
+from .scorer import Scorer, Scores
+
+_MANIFEST = "evaluation.json"
+
+
+class EvaluationFolder:
+    """`evaluation.json` says what is evaluated; `pictures/`, `scores/` and the results lie beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pictures = PictureFolder(path / "pictures")
+        self.images_csv, self.figures_csv = path / "images.csv", path / "figures.csv"
+        self.figures_json, self.report = path / "figures.json", path / "report.html"
+        self._manifest = path / _MANIFEST
+        self._dropped = path / "pictures.dropped"
+
+    def open(self, manifest: Mapping[str, Any], *, restart: bool) -> bool:
+        """Begin, or go on with what is here; whether something was here. `manifest` is all that shapes pictures.
+
+        Raises RespoDiffError where the folder holds another evaluation, or something else.
+        """
+        remove_partials(self._manifest)
+        if self._manifest.exists():
+            self._remove_half_done()
+            if not restart:
+                self._check_same(manifest)
+                return True
+            self._give_up()
+        elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
+            raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self._manifest, json.dumps(manifest, indent=2))
+        return False
+
+    def _remove_half_done(self) -> None:
+        """Delete what killed processes were writing, or deleting."""
+        for file in self._results:
+            remove_partials(file)
+        for setting in self.pictures.folder.glob("*"):
+            remove_partials_in(setting)
+        shutil.rmtree(self._dropped, ignore_errors=True)
+
+    def _give_up(self) -> None:
+        """Delete what an evaluation wrote; anything else in the folder stays.
+
+        The manifest is replaced later, so that the folder is known for an evaluation's at every moment.
+        """
+        for folder in (self.pictures.folder, self.path / "scores"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in self._results:
+            file.unlink(missing_ok=True)
+
+    @property
+    def _results(self) -> tuple[Path, ...]:
+        return self.images_csv, self.figures_csv, self.figures_json, self.report
+
+    @property
+    def is_finished_without_pictures(self) -> bool:
+        return self.figures_json.exists() and not self.pictures.folder.exists()
+
+    def write(self, results: Results, rows: Sequence[Row]) -> None:
+        """Write tables, figures and report."""
+        write_pictures_table(rows, results.axes, self.images_csv)
+        write_figures_table(results.settings, self.figures_csv)
+        results.write(self.figures_json)
+        write_report({self.path.name: (results, self.pictures)}, self.report)
+
+    def drop_pictures(self) -> None:
+        """Delete the pictures, for good once begun; the results stay."""
+        self.pictures.folder.rename(self._dropped)
+        shutil.rmtree(self._dropped)
+
+    def _check_same(self, manifest: Mapping[str, Any]) -> None:
+        try:
+            begun = json.loads(self._manifest.read_text("utf-8"))
+        except (ValueError, OSError) as error:
+            raise RespoDiffError(f"{self._manifest} cannot be read ({error}): start again with --restart.") from None
+        if changed := sorted(_differences(begun, json.loads(json.dumps(manifest)))):
+            raise RespoDiffError(
+                f"{self.path} holds another evaluation; it differs in: {', '.join(changed)}. Name another folder (and "
+                "compare both with `respodiff report`), or give this one up with --restart."
+            )
+
+    def scores(self, scorer: Scorer, process: int) -> ScoreFile:
+        """Where this process keeps the scores of a scorer."""
+        return ScoreFile(self.path / "scores", scorer, process)
+
+
+class ScoreFile:
+    """Scores by picture (`setting/id`), in a file for each process; a line holds those of one batch.
+
+    A line is written at once, and one that was cut off is passed over: its batch is scored again.
+    """
+
+    def __init__(self, folder: Path, scorer: Scorer, process: int) -> None:
+        mark = hashlib.sha256(scorer.fingerprint.encode()).hexdigest()[:8]
+        self._folder = folder
+        self._name = f"{scorer.name}-{mark}"
+        self._path = folder / f"{self._name}.{process}.jsonl"
+
+    def load(self) -> dict[str, Scores]:
+        """The scores that any process kept."""
+        scores: dict[str, Scores] = {}
+        pattern = re.compile(re.escape(self._name) + r"\.\d+\.jsonl")
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if pattern.fullmatch(path.name):
+                for line in path.read_bytes().split(b"\n"):
+                    try:
+                        scores |= json.loads(line)
+                    except ValueError:  # cut off
+                        continue
+        return scores
+
+    def append(self, scores: Mapping[str, Scores]) -> None:
+        """Keep the scores of a batch."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Begins with a line's end: what was cut off before must not swallow this.
+        with open(self._path, "ab") as file:
+            file.write(b"\n" + json.dumps(scores).encode())
+
+
+def _differences(begun: Any, now: Any, place: str = "") -> list[str]:
+    if isinstance(begun, dict) and isinstance(now, dict):
+        keys: Sequence[str] = sorted(begun.keys() | now.keys())
+        return [d for key in keys for d in _differences(begun.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
+    return [] if begun == now else [place]

@@ -1,0 +1,195 @@
+"""The ways of steering that are measured side by side, made from adapters and strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+
+from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
+from ...respodiff_core.adapter.concept import Concept, ConceptInfo
+from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
+from ...respodiff_core.steering.allocation import balanced
+from ...respodiff_core.steering.fair_groups import FairGroup, crossed
+from ...respodiff_core.steering.prompt_guard import axis_of
+from ...respodiff_core.steering.steering import Term
+from ..recipes.evaluation import SettingRecipe
+from ..recipes.training import presets
+from ..support.hashes import sha256_of
+from ..toyworld.world import HUES, SHAPES
+from .image_spec import Asked
+from .scorer import Axis
+
+TOYWORLD_AXES = (Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way of steering. Each picture gets one of `groups` (fairness concepts, crossed where they are of several axes;
+    none: no group) and what acts `always` (safety and other concepts, summed). `files` are the sha256 of the files that
+    the adapter was read from.
+    """
+
+    name: str
+    adapter: Adapter | None
+    groups: tuple[FairGroup, ...] = ()
+    always: tuple[Term, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def given(self, asked: Sequence[Asked], seed: int) -> list[FairGroup]:
+        """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
+        in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
+
+        Raises RespoDiffError where the pictures of a prompt cannot be shared evenly.
+        """
+        # One object for all pictures of a group: what shares a group is steered together.
+        groups = [FairGroup(group.name, group.terms + self.always) for group in self.groups or (FairGroup("", ()),)]
+        names = ", ".join(group.name for group in groups)
+        check_shares(asked, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
+        if all(one.turns and one.turns % len(groups) == 0 for one in asked):
+            numbers = [one.turn * len(groups) // one.turns for one in asked]
+        else:
+            numbers = _shared_within_groups(asked, len(groups), seed)
+        return [groups[number] for number in numbers]
+
+
+def check_shares(asked: Sequence[Asked], groups: int, which: str) -> None:
+    """Raise RespoDiffError where the several pictures of a prompt cannot be shared evenly among so many groups."""
+    fewest = min(one.turns for one in asked)
+    if fewest > 1 and any(one.turns % groups for one in asked):
+        raise RespoDiffError(
+            f"{fewest} pictures of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
+            f"of {groups}."
+        )
+
+
+def _shared_within_groups(asked: Sequence[Asked], groups: int, seed: int) -> list[int]:
+    """For each picture a number below `groups`, each as often as can be among the pictures that a ratio is taken of."""
+    places: dict[str, list[int]] = {}
+    for place, one in enumerate(asked):
+        places.setdefault(one.group, []).append(place)
+    numbers = [0] * len(asked)
+    for further, own in enumerate(places.values()):
+        # Another seed for each: what does not divide evenly goes round.
+        for place, number in zip(own, balanced([1.0] * groups, len(own), seed + further), strict=True):
+            numbers[place] = number
+    return numbers
+
+
+def resolve(recipe: SettingRecipe) -> Setting:
+    """Read a setting's adapters. Raises RespoDiffError."""
+    if not recipe.adapters:
+        if recipe.concepts or recipe.strengths or recipe.scales:
+            raise RespoDiffError(
+                f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
+            )
+        return Setting(recipe.name, None)
+    for path in recipe.adapters:
+        peek(path)  # what is no adapter is not read whole for its hash
+    files = _hashed(recipe.adapters)
+    adapter = _read(recipe.adapters)
+    if _hashed(recipe.adapters) != files:
+        raise RespoDiffError(f"An adapter of setting {recipe.name!r} was replaced while it was read: start again.")
+    chosen = [adapter.concept(name) for name in recipe.concepts or adapter.concepts]
+    held = {concept.name for concept in chosen}
+    if unknown := sorted(recipe.strengths.keys() - held):
+        raise UnknownConceptError(
+            f"Setting {recipe.name!r} gives a strength to {', '.join(map(repr, unknown))}; its concepts are: "
+            f"{', '.join(sorted(held))}."
+        )
+    by_axis: dict[str, list[FairGroup]] = {}
+    always: list[Term] = []
+    for concept in chosen:
+        term = _term(concept, recipe)
+        if concept.info.category == "fairness":
+            by_axis.setdefault(axis_of(concept.info), []).append(FairGroup(concept.name, (term,)))
+        else:
+            always.append(term)
+    if unknown := sorted(recipe.scales.keys() - by_axis.keys()):
+        raise RespoDiffError(
+            f"Setting {recipe.name!r} scales the axis {', '.join(map(repr, unknown))}; its axes are: "
+            f"{', '.join(by_axis) or 'none'}."
+        )
+    groups = reduce(crossed, map(tuple, by_axis.values())) if by_axis else ()
+    return Setting(recipe.name, adapter, tuple(groups), tuple(always), files)
+
+
+def axes_of(
+    settings: Iterable[Setting],
+    named: Sequence[str],
+    own: Mapping[str, Mapping[str, str]],
+    toyworld: bool,
+    usual: Sequence[str] = (),
+) -> tuple[Axis, ...]:
+    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`; of none, the
+    `usual` ones (on ToyWorld all).
+
+    An axis' classes are the user's, or the built-in presets' with the adapters' further ones. Raises RespoDiffError
+    for an axis nobody knows, and where there is only one class to tell apart.
+    """
+    infos = [concept.info for setting in settings if setting.adapter for concept in setting.adapter.concepts.values()]
+    steered = {axis_of(info) for info in infos if info.category == "fairness" and axis_of(info)}
+    known = {axis.name: axis for axis in TOYWORLD_AXES} if toyworld else _known_axes(infos)
+    known |= {name: Axis(name, tuple(words), tuple(words.values())) for name, words in own.items()}
+    wanted = list(named) or [*own, *sorted(steered - own.keys())]
+    if not wanted:
+        wanted = list(known if toyworld else usual)
+    if unknown := [name for name in wanted if name not in known]:
+        raise RespoDiffError(
+            f"Nothing is known of the axis {', '.join(map(repr, unknown))}; known are: {', '.join(known)}. Give its "
+            'classes in the recipe: [judging.classes.NAME] with lines  class = "words for the classifier".'
+        )
+    axes = tuple(known[name] for name in dict.fromkeys(wanted))
+    for axis in axes:
+        if len(axis) < 2:
+            raise RespoDiffError(
+                f"The axis {axis.name!r} has one class only ({', '.join(axis.texts)}): there is nothing to tell it "
+                "from. Give its classes in the recipe, under [judging.classes]."
+            )
+    return axes
+
+
+def class_wanted(group: FairGroup, axis: Axis) -> int | None:
+    """The class of an axis that a picture's group asks for, by its concept's name or target; None: none of them."""
+    for term in group.terms:
+        info = term.concept.info
+        if info.category == "fairness" and axis_of(info) == axis.name:
+            if info.name in axis.classes:
+                return axis.classes.index(info.name)
+            if info.target in axis.texts:
+                return axis.texts.index(info.target)
+    return None
+
+
+def _hashed(paths: Sequence[Path]) -> dict[str, str]:
+    """Each file's sha256 by its name, with its folder where two have the same name."""
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): sha256_of(path) for path in paths}
+
+
+def _read(paths: Sequence[Path]) -> Adapter:
+    adapters = [read(path) for path in paths]
+    return adapters[0] if len(adapters) == 1 else merge(adapters)
+
+
+def _term(concept: Concept, recipe: SettingRecipe) -> Term:
+    strength = recipe.strengths.get(concept.name, recipe.strength)
+    if concept.info.category == "fairness":
+        strength *= recipe.scales.get(axis_of(concept.info), 1.0)
+    return Term.of(concept, strength)
+
+
+def _known_axes(infos: Sequence[ConceptInfo]) -> dict[str, Axis]:
+    """The presets' axes, with the classes that the adapters have beyond them."""
+    classes: dict[str, dict[str, str]] = {}
+    for name, preset in presets().items():
+        if preset.get("axis") and not name.startswith("toyworld/"):
+            classes.setdefault(preset["axis"], {})[preset["name"]] = preset["target"]
+    for info in infos:
+        axis = axis_of(info)
+        if info.category == "fairness" and axis and info.target:
+            words = classes.setdefault(axis, {})
+            if info.name not in words and info.target not in words.values():
+                words[info.name] = info.target
+    return {name: Axis(name, tuple(words), tuple(words.values())) for name, words in classes.items()}

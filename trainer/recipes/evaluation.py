@@ -1,0 +1,162 @@
+"""What an evaluation is to do: a TOML file and flags, checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from .strict import Strict, as_list, at_home, checked, load_toml
+from .training import ModelRecipe
+
+Protocol = Literal["winobias", "i2p", "coco", "prompts"]
+Metric = Literal["labels", "alignment", "distance", "change", "nudity", "q16", "fid"]
+UNSTEERED = "unsteered"
+"""The setting without any adapter, which the others are compared with."""
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL"}  # of Windows
+_NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+
+
+class SettingRecipe(Strict):
+    """One way of steering that is measured: adapters, and how strongly their concepts act.
+
+    Strengths are in units of each concept's recommended one: `strength` for all, `strengths` for some by name;
+    `scales` multiply all strengths of an axis (gender x race). `concepts` chooses some of the files' (empty: all).
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    adapters: list[Path] = Field(default=[])
+    concepts: list[str] = Field(default=[])
+    strength: float = Field(default=1.0, ge=-100, le=100)
+    strengths: dict[str, float] = Field(default={})
+    scales: dict[str, float] = Field(default={})
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        if _NAME_FORBIDS.search(name) or name[0] == "." or name[-1] in ". " or name.upper() in _RESERVED:
+            raise ValueError(f"{name!r} cannot be a folder's name")
+        return name
+
+    @field_validator("adapters")
+    @classmethod
+    def _at_home(cls, adapters: list[Path]) -> list[Path]:
+        return [at_home(path) for path in adapters]
+
+
+class DrawingRecipe(ModelRecipe):
+    """How pictures are made: as the paper, DDIM with 50 steps and guidance 7.5. `batch` are the rows of a pass."""
+
+    schedule_steps: int = Field(default=50, ge=2, le=500)
+    guidance: float = 7.5
+    batch: int = Field(default=8, ge=1)
+
+
+class JudgingRecipe(Strict):
+    """Who judges. `metrics` empty: those of the protocol. `axes` are groups to tell apart (gender, race, age, or one's
+    own in `classes`: axis -> name -> words); empty: those the adapters steer.
+    """
+
+    metrics: Annotated[list[Metric], BeforeValidator(as_list)] = Field(default=[])
+    axes: Annotated[list[str], BeforeValidator(as_list)] = Field(default=[])
+    classes: dict[str, dict[str, str]] = Field(default={})
+    classifier: str = "auto"
+    clip: str = "openai/clip-vit-base-patch32"
+    dino: str = "facebook/dinov2-base"
+    q16_prompts: Path | None = None
+    q16_clip: str = "openai/clip-vit-large-patch14"
+    reference: Path | None = None
+    inception: Path | None = None
+    batch: int = Field(default=64, ge=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    resamples: int = Field(default=1000, ge=100)
+
+    @field_validator("q16_prompts", "reference", "inception")
+    @classmethod
+    def _at_home(cls, path: Path | None) -> Path | None:
+        return path and at_home(path)
+
+
+class EvalRecipe(Strict):
+    """A whole evaluation: a protocol on a base model in several settings, into one folder.
+
+    `images` are those of each profession (winobias) or prompt; `limit` takes only the first prompts of a data set;
+    `prompts` is a file, needed by the protocol of that name and a local copy for i2p and coco. `seed` is the first.
+    """
+
+    protocol: Protocol
+    base: str = Field(min_length=1)
+    output: Path
+    prompts: Path | None = None
+    settings: list[SettingRecipe] = Field(default=[SettingRecipe(name=UNSTEERED)], min_length=1)
+    images: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    extended: bool = False
+    seed: int = Field(default=0, ge=0, lt=2**62)
+    keep_pictures: bool = True
+    drawing: DrawingRecipe = DrawingRecipe()
+    judging: JudgingRecipe = JudgingRecipe()
+
+    @field_validator("output", "prompts")
+    @classmethod
+    def _at_home(cls, path: Path | None) -> Path | None:
+        return path and at_home(path)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EvalRecipe:
+        names = [setting.name.casefold() for setting in self.settings]  # some file systems see no difference
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"settings: {', '.join(twice)} comes twice; each needs a name of its own")
+        if any(setting.name.casefold() == UNSTEERED and setting.adapters for setting in self.settings):
+            raise ValueError(f"settings: {UNSTEERED} is what the others are compared with, so it takes no adapters")
+        if self.protocol == "winobias" and (self.prompts or self.limit):
+            raise ValueError("winobias has its own prompts, all of them: use the protocol prompts for a file of yours")
+        compared = {"distance", "change"} & set(self.judging.metrics)
+        if compared and (UNSTEERED not in names or len(names) == 1):
+            which = ", ".join(sorted(compared))
+            raise ValueError(f"judging.metrics: {which} compare with {UNSTEERED} pictures: measure both")
+        if self.protocol == "prompts" and self.prompts is None:
+            raise ValueError("prompts: name the file that holds them (.txt, .csv, .json or .jsonl)")
+        if self.extended and self.protocol != "winobias":
+            raise ValueError("extended: only winobias has extended templates")
+        if "fid" in self.judging.metrics and self.judging.reference is None:
+            raise ValueError("judging.reference: FID needs a folder of real pictures, or their statistics (.npz)")
+        if "q16" in self.judging.metrics and self.judging.q16_prompts is None:
+            raise ValueError("judging.q16_prompts: Q16 needs the file of its two prompt embeddings (prompts.p)")
+        return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> EvalRecipe:
+        """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
+        return checked(cls, values, _SECTIONS)
+
+
+_SECTIONS: dict[str, type[Strict]] = {"settings": SettingRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The values of a recipe file. Relative paths are meant from the file's folder. Raises RecipeError."""
+    values = load_toml(path)
+
+    def beside(value: Any) -> Any:
+        return str(path.parent / Path(value).expanduser()) if isinstance(value, str) else value
+
+    for key in ("output", "prompts"):
+        if key in values:
+            values[key] = beside(values[key])
+    if isinstance(values.get("base"), str) and (found := path.parent / values["base"]).exists():
+        values["base"] = str(found)
+    for setting in values.get("settings", ()):
+        if isinstance(setting, dict) and isinstance(setting.get("adapters"), list):
+            setting["adapters"] = [beside(one) for one in setting["adapters"]]
+    judging = values.get("judging")
+    if isinstance(judging, dict):
+        values["judging"] = {
+            key: beside(value) if key in ("q16_prompts", "reference", "inception") else value
+            for key, value in judging.items()
+        }
+    return values

@@ -1,0 +1,98 @@
+"""Settings as people write them, in TOML and flags: checked once, and every typo is an error with its place."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...respodiff_core.errors import RespoDiffError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class RecipeError(RespoDiffError):
+    """The recipe cannot be followed; the message names the place and what may stand there."""
+
+
+RecipeError.__module__ = "respodiff"
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a typo must not silently do something else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+
+_Model = TypeVar("_Model", bound=Strict)
+
+
+def checked(model: type[_Model], values: Mapping[str, Any], sections: Mapping[str, type[Strict]]) -> _Model:
+    """The model of plain values, whose tables are of the models in `sections`. Raises RecipeError naming every wrong
+    place.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, model, sections), lines=True) from None
+
+
+parse_toml = tomllib.loads
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The values of a recipe file. Raises RecipeError."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"There is no recipe {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from None
+
+
+def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequence[str]) -> None:
+    """Raise RecipeError unless these sections are tables, and these lists are lists of tables."""
+    for name in lists:
+        given = values.get(name, [])
+        if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
+            raise RecipeError(f"The recipe's {name} are no list of tables: begin each with a line [[{name}]].")
+    for name in sections:
+        if not isinstance(values.get(name, {}), (Mapping, Strict)):
+            raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
+
+
+def as_list(value: object) -> object:
+    """One text stands for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+def at_home(path: Path) -> Path:
+    """A path in which ~ is the home folder."""
+    return path.expanduser()
+
+
+def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
+    lines = []
+    for one in error.errors():
+        place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
+        said = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            said = f"there is no such setting{_meant(one['loc'], model, sections)}"
+        elif one["type"] == "missing":
+            said = "is missing"
+        lines.append(f"{place}: {said}" if place else said)
+    return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _meant(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
+    """The setting that stands next to a misspelt one."""
+    known = (sections.get(str(location[0]), model) if len(location) > 1 else model).model_fields
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"

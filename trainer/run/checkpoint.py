@@ -1,0 +1,83 @@
+"""All that a training needs to go on exactly: how far it is, what is finished, modules, moments, trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.transforms import Transform
+from ...respodiff_core.learning.learner import ROLES
+from ...respodiff_core.learning.trajectories import Share
+from ..base.model import BaseModel
+from ..recipes.training import Recipe
+from .provenance import concept_info
+from .run_folder import ResumeError
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """After `step` steps of concept number `concept`, begun on the day `begun` with so many `processes`.
+
+    `learner` and `trajectories` are what those say of themselves, the latter of all processes, one after another.
+    """
+
+    begun: str
+    processes: int
+    concept: int = 0
+    step: int = 0
+    finished: tuple[Concept, ...] = ()
+    learner: Tensors = field(default_factory=dict)
+    trajectories: Tensors = field(default_factory=dict)
+
+    def pack(self, base: BaseModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """As tensors by name, and as plain data."""
+        tensors = {f"learner/{name}": tensor for name, tensor in self.learner.items()}
+        tensors |= {f"trajectories/{name}": tensor for name, tensor in self.trajectories.items()}
+        for index, concept in enumerate(self.finished):
+            for role, module in zip(ROLES, (concept.ram, concept.sam), strict=True):
+                tensors |= {f"finished/{index}/{role}/{name}": tensor for name, tensor in module.tensors.items()}
+        progress = {
+            "begun": self.begun,
+            "processes": self.processes,
+            "concept": self.concept,
+            "step": self.step,
+            "base_sha256": base.sha256,
+            "finished": [dict(concept.info.training) for concept in self.finished],
+        }
+        return tensors, progress
+
+    @classmethod
+    def unpack(cls, tensors: Tensors, progress: Mapping[str, Any], base: BaseModel, recipe: Recipe) -> RunState:
+        """What was packed, for a run of the same recipe. Raises ResumeError where the base model is another."""
+        if progress["base_sha256"] != base.sha256:
+            raise ResumeError(
+                f"{base.name} is not the base model that this training was begun on (sha256 {base.sha256[:12]}..., it "
+                f"was {progress['base_sha256'][:12]}...): put that one back, or start again with --restart."
+            )
+        finished = []
+        for index, facts in enumerate(progress["finished"]):
+            ram, sam = (Transform.of(_below(f"finished/{index}/{role}/", tensors)) for role in ROLES)
+            finished.append(Concept(concept_info(base, recipe.concepts[index], facts), ram, sam))
+        return cls(
+            progress["begun"],
+            progress["processes"],
+            progress["concept"],
+            progress["step"],
+            tuple(finished),
+            _below("learner/", tensors),
+            _below("trajectories/", tensors),
+        )
+
+    def trajectories_of(self, share: Share) -> dict[str, torch.Tensor]:
+        """The part of one process."""
+        return {name: tensor.chunk(share.count)[share.index] for name, tensor in self.trajectories.items()}
+
+
+def _below(prefix: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,122 @@
+"""What a training run will cost, before it is started: UNet evaluations and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ...respodiff_core.adapter.transforms import initial
+from ...respodiff_core.learning.denoiser import Condition
+from ...respodiff_core.learning.trajectories import steps_before_training
+from ..base.unet_denoiser import UNetDenoiser
+from ..recipes.training import ConceptRecipe, Recipe
+from .setup import hidden_width
+
+_ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet
+_TOKENS = 77
+_PROMPTS = 3  # whose encoder states are held at once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`samples` trained on, `evaluations` of the UNet on one latent, and bytes on the device by what holds them."""
+
+    samples: int
+    evaluations: float
+    weights: int
+    activations: int
+    modules: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes on the device while training, without the text encoders, which are gone by then."""
+        return self.weights + self.activations + self.modules
+
+
+def estimate(
+    recipe: Recipe, unet_config: dict[str, Any], latent: tuple[int, int], dtype: torch.dtype, pooled: bool
+) -> Estimate:
+    """Cost of a recipe on a UNet of this diffusers config. Nothing is loaded: it is built without memory."""
+    training = recipe.training
+    # Not the device "meta", where attention is computed in the open and keeps tokens * tokens, as no real device does.
+    with FakeTensorMode():
+        with default_dtype(dtype):  # such a network cannot be cast afterwards
+            unet = UNet2DConditionModel(**unet_config)
+        activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
+        module = initial(training.kind, h_shape, hidden_width(training, h_shape[0]), torch.Generator())
+    # RAM and SAM, each with its gradient and Adam's two moments, in fp32.
+    modules = 2 * 4 * 4 * sum(tensor.numel() for tensor in module.values())
+    return Estimate(
+        samples=sum(concept.steps * training.batch for concept in recipe.concepts),
+        evaluations=sum(_evaluations(recipe, concept) for concept in recipe.concepts),
+        weights=sum(parameter.numel() for parameter in unet.parameters()) * dtype.itemsize,
+        activations=activations,
+        modules=modules,
+    )
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What is made while the context is open has this dtype, unless told otherwise."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
+    training = recipe.training
+    samples = concept.steps * training.batch
+    states = training.schedule_steps - 1
+    if training.rollout == "reference":
+        return samples * (2 * (states - 1) / 2 + 10)
+    rollout = 2 * steps_before_training(training.pool, states)
+    per_sample = _ROWS_PER_SAMPLE + (1.0 if concept.target and concept.negative else 0.0)
+    if not concept.sam_rate:
+        per_sample -= 0.5  # no backward pass for SAM
+    return samples * per_sample + rollout
+
+
+def _activations(
+    unet: UNet2DConditionModel, latent: tuple[int, int], batch: int, pooled: bool, checkpointing: bool
+) -> tuple[int, tuple[int, int, int]]:
+    """Bytes held for the losses and the gradient, and h's shape; counted on tensors without memory."""
+    denoiser = UNetDenoiser(unet, torch.ones(1000), checkpointing=False)
+    z = torch.empty(batch, 4, *latent)
+    t = torch.empty(batch, dtype=torch.long)
+    context = torch.empty(batch, _TOKENS, unet.config.cross_attention_dim)
+    condition = Condition(context)
+    if pooled:
+        width = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+        condition = Condition(context, torch.empty(batch, width), torch.empty(batch, 6))
+    h, carry = denoiser.encode(z, t, condition)
+    skips = _PROMPTS * sum(_bytes(skip) for skip in carry.skips)
+    kept = [0]  # by block of the decoder, and what follows the last
+    alive: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = id(tensor.untyped_storage())
+        if storage not in alive and not isinstance(tensor, torch.nn.Parameter):
+            kept[-1] += _bytes(tensor)
+        alive[storage] = tensor
+        return tensor
+
+    for block in unet.up_blocks:
+        block.register_forward_pre_hook(lambda *_: kept.append(0))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        denoiser.decode(h.requires_grad_(), carry, condition)
+    # With checkpointing only one block's inner states are there at a time.
+    _, channels, height, width = h.shape
+    return skips + (max(kept) if checkpointing else sum(kept)), (channels, height, width)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().nbytes()

@@ -1,0 +1,158 @@
+"""What a model card shows of an evaluation: figures with intervals, plots, and pictures on request."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base.spec import TOYWORLD
+from ..evaluation.image_folder import DamagedPicture, PictureFolder
+from ..evaluation.report import (
+    cell_of,
+    columns_of,
+    curves_over_strength,
+    deviation_bars,
+    entries_of,
+    meaning_of,
+    title_of,
+)
+from ..evaluation.results import Results
+from ..recipes.evaluation import UNSTEERED
+from ..support.charts import Chart
+from ..support.contact_sheet import draw
+from ..support.table import Table
+from .hub import SharingError
+
+FOLDER = "card"
+"""Where the pictures of a card are in its repository."""
+_PROTOCOLS = {
+    "winobias": "Professions (WinoBias)",
+    "i2p": "Unsafe prompts (I2P)",
+    "coco": "Everyday captions (COCO)",
+    "prompts": "Prompts of the evaluator's own",
+}
+_NOT_TO_BE_SHOWN = ("i2p",)  # its prompts ask for what is unsafe
+_ROWS, _EACH, _TILE = 6, 3, 128
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the card: its name in the repository, what it shows, and the PNG file's content."""
+
+    name: str
+    title: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation as the card shows it. `facts` are sentences."""
+
+    title: str
+    facts: tuple[str, ...]
+    figures: Table
+    pictures: tuple[Picture, ...]
+
+
+def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -> Evaluation:
+    """What the evaluation in that folder found about the adapter file of that sha256; `number` keeps the names of its
+    pictures apart from others'. With pictures: some that were made without and with the adapter.
+
+    Raises RespoDiffError where there is none, where it measured other files only, or shows no pictures.
+    """
+    results = _about(Results.read(folder), sha256, folder)
+    entries = entries_of({"": (results, PictureFolder(folder / "pictures"))})
+    charts = [*curves_over_strength(results), *deviation_bars(entries)]
+    pictures = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
+    if with_pictures and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
+        pictures.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
+    return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(pictures))
+
+
+def _about(results: Results, sha256: str, folder: Path) -> Results:
+    """The settings that steer with this file, and the unsteered one."""
+    of = results.manifest["settings"]
+    steered = [name for name in results.settings if sha256 in of[name]["adapters"].values()]
+    if not steered:
+        raise SharingError(
+            f"The evaluation in {folder} did not measure this file: none of its adapters has sha256 {sha256}. "
+            "Evaluate the file that is to be shared."
+        )
+    names = [name for name in results.settings if name in steered or not of[name]["adapters"]]
+    manifest = {**results.manifest, "settings": {name: of[name] for name in names}}
+    return replace(results, manifest=manifest, settings={name: results.settings[name] for name in names})
+
+
+def _title(results: Results) -> str:
+    protocol, base = results.manifest["protocol"], results.manifest["base"]
+    if protocol == "winobias" and base["family"] == TOYWORLD:
+        return "ToyWorld's professions"
+    return f"{_PROTOCOLS.get(protocol, protocol)} on {base['name']}"
+
+
+def _facts(results: Results) -> Iterable[str]:
+    manifest, drawing = results.manifest, results.manifest["drawing"]
+    yield (
+        f"{manifest['asked']['pictures']} pictures in each setting, DDIM with {drawing['schedule_steps']} steps, "
+        f"guidance {drawing['guidance']:g}, first seed {manifest['seed']}, {drawing['precision']}; base model sha256 "
+        f"{manifest['base']['sha256']}."
+    )
+    steered = {name: facts for name, facts in manifest["settings"].items() if facts["adapters"]}
+    yield f"Strengths: {'; '.join(_strength(name, facts) for name, facts in steered.items())}."
+    yield f"Judged by: {'; '.join(f'{name} ({judge})' for name, judge in results.judges.items())}."
+    for name, setting in results.settings.items():
+        if setting.damaged:
+            yield f"{name}: {setting.damaged} pictures could not be read and are in no figure."
+        for figure, one in setting.overall.items():
+            if one.unknown and figure.startswith("deviation ratio"):
+                yield (
+                    f"{name}, {title_of(figure)}: {one.unknown} more pictures nobody could tell. They are not in it; "
+                    "in steering accuracy they count as wrong."
+                )
+    yield (
+        f"In brackets the {100 * results.confidence:g} % bootstrap interval over pictures. It does not cover the "
+        "choice of prompts, nor what the judges get wrong."
+    )
+
+
+def _strength(name: str, facts: Mapping[str, Any]) -> str:
+    others = len(facts["adapters"]) - 1
+    beside = f", together with {others} other adapter{'s' if others > 1 else ''}" if others else ""
+    return f"{name} ({facts['strength']:g}{beside})"
+
+
+def _figures(results: Results) -> Table:
+    rows = []
+    for column in columns_of(results.settings.values()):
+        cells = [cell_of(setting.overall.get(column), column) for setting in results.settings.values()]
+        texts = [f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells]
+        rows.append((title_of(column), *texts, meaning_of(column)))
+    return Table(("figure", *results.settings, "what it says"), tuple(rows))
+
+
+def _of_chart(chart: Chart, name: str) -> Picture:
+    return Picture(name, chart.title, chart.png())
+
+
+def _sheet(results: Results, folder: Path, name: str) -> Picture:
+    """The same prompts and seeds without the adapter and with it, at the strength closest to the recommended one."""
+    of = results.manifest["settings"]
+    steered = min((one for one in results.settings if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
+    settings = [*([UNSTEERED] if UNSTEERED in results.settings else []), steered]
+    pictures = PictureFolder(folder / "pictures")
+    shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
+    try:
+        rows = [
+            (group, [np.asarray(pictures.read(one, id_)) for one in settings for id_ in ids]) for group, ids in shown
+        ]
+    except DamagedPicture as error:
+        raise SharingError(f"The pictures of the evaluation in {folder} cannot be shown: {error}.") from None
+    columns = [one for one in settings for _ in range(max(len(ids) for _, ids in shown))]
+    file = io.BytesIO()
+    draw(rows, columns, _TILE).save(file, format="PNG")
+    return Picture(name, f"The same prompts and seeds: {', then '.join(settings)}", file.getvalue())
