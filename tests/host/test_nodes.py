@@ -37,13 +37,13 @@ def test_every_node_explains_itself(bench, node):
 
 
 def test_the_english_texts_for_the_page_are_the_nodes_own(bench):
-    """After a change: PYTHONPATH=tests python tests/node_texts.py, then the translations."""
+    """After a change: PYTHONPATH=tests python tools/node_texts.py, then the translations."""
     described = bench.server.get_json("/object_info")
     assert texts_of(described) == read("en")
 
 
 def test_the_reference_in_the_docs_is_the_nodes_own(bench):
-    """After a change: PYTHONPATH=tests python tests/node_reference.py."""
+    """After a change: PYTHONPATH=tests python tools/node_reference.py."""
     assert reference(bench.server.get_json("/object_info")) == PAGE.read_text("utf-8")
 
 

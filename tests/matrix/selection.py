@@ -54,7 +54,8 @@ def needs(file: Path) -> frozenset[str]:
     packages: set[str] = set()
     for name in found:
         first, *rest = name.split(".")
-        if (helper := TESTS / f"{first}.py").exists():
+        helpers = [folder / f"{first}.py" for folder in (TESTS, ROOT / "tools")]
+        if helper := next(filter(Path.exists, helpers), None):
             packages |= needs(helper)
         elif first == "respodiff":
             packages.add(".".join([first, *rest[:1]]))

@@ -82,7 +82,7 @@ def test_every_make_target_and_every_path_is_there(page):
 
 
 def test_the_node_reference_has_every_text_and_every_limit():
-    """After a change: PYTHONPATH=tests python tests/node_reference.py. Types and ranges are held to a real ComfyUI."""
+    """After a change: PYTHONPATH=tests python tools/node_reference.py. Types and ranges are held to a real ComfyUI."""
     page = PAGE.read_text("utf-8")
     for node, texts in read("en").items():
         _, _, section = page.partition(f"## {texts['display_name']}\n")

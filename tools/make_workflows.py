@@ -1,6 +1,6 @@
 """Draw the shipped workflows in the real page and save them as it does.
 
-Run from the repository's root after the nodes' inputs changed: PYTHONPATH=tests python tests/browser/make_workflows.py
+Run from the repository's root after the nodes' inputs changed: PYTHONPATH=tests python tools/make_workflows.py
 With words of a name only that workflow is made. Their thumbnails are make_thumbnails'.
 """
 

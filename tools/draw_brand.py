@@ -1,6 +1,6 @@
 """Draws icon.png and banner.png: a UNet's U, the bead of its middle block, and equal strands that leave it.
 
-Run after a change: python docs/images/draw_brand.py (needs Pillow alone). Sizes are the Comfy Registry's: a square icon
+Run after a change: python tools/draw_brand.py (needs Pillow alone). Sizes are the Comfy Registry's: a square icon
 of at most 400 pixels, a banner of 21:9.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "docs" / "images"
 ICON = 400
 BANNER = (1680, 720)
 

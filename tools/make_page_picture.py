@@ -1,7 +1,7 @@
 """Draw README's picture of the nodes: Fair Batch on ToyWorld in the real page.
 
 Run from the repository's root after the nodes' inputs changed:
-PYTHONPATH=tests python tests/browser/make_page_picture.py
+PYTHONPATH=tests python tools/make_page_picture.py
 """
 
 from __future__ import annotations

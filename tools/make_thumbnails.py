@@ -1,6 +1,6 @@
 """Draw the templates' thumbnails: what the nodes of each workflow do to ToyWorld, in a real ComfyUI.
 
-Run from the repository's root after a workflow's idea changed: PYTHONPATH=tests python tests/browser/make_thumbnails.py
+Run from the repository's root after a workflow's idea changed: PYTHONPATH=tests python tools/make_thumbnails.py
 With words of a name only that thumbnail is made. Round and square heads, three hues and a hazard stand for what real
 adapters hold: ToyWorld is the one trained model that comes with the package.
 """

@@ -1,4 +1,4 @@
-"""Trains and verifies ToyWorld's networks: `python -m respodiff.trainer.toyworld.build OUT` (half an hour, two cores).
+"""Trains and verifies ToyWorld's networks: `python tools/build_toyworld.py OUT` (half an hour, two cores).
 
 The same seed gives the same weights on one machine with one number of threads; the weights in the package came out
 of this script.
@@ -14,22 +14,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from respodiff.respodiff_core.steering.fair_groups import FairGroup
+from respodiff.trainer.base.model import load_base
+from respodiff.trainer.evaluation.figures import DEVIATION
+from respodiff.trainer.evaluation.generation import Painter
+from respodiff.trainer.evaluation.in_memory import draw, figures_of
+from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
+from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
+from respodiff.trainer.toyworld import networks
+from respodiff.trainer.toyworld.renderer import render
+from respodiff.trainer.toyworld.world import BAD_PLACES, PLACES, Scenes, sample
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
-
-from ...respodiff_core.steering.fair_groups import FairGroup
-from ..base.model import load_base
-from ..evaluation.figures import DEVIATION
-from ..evaluation.generation import Painter
-from ..evaluation.in_memory import draw, figures_of
-from ..evaluation.protocols import toyworld
-from ..evaluation.scorers.toyworld import ToyWorldScorer
-from ..evaluation.variants import TOYWORLD_AXES
-from . import networks
-from .renderer import render
-from .world import BAD_PLACES, PLACES, Scenes, sample
 
 PICTURES = 24_000
 CAPTION_DROPOUT = 0.1  # so that the empty prompt is known, as guidance needs it

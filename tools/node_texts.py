@@ -1,6 +1,6 @@
 """The nodes' own texts in the form of ComfyUI's translations (locales/<language>/nodeDefs.json).
 
-Run after a text of a node changed: PYTHONPATH=tests python tests/node_texts.py writes the English one; the others are
+Run after a text of a node changed: PYTHONPATH=tests python tools/node_texts.py writes the English one; the others are
 translated by hand, and a test holds all of them to the nodes.
 """
 

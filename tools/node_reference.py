@@ -1,6 +1,6 @@
 """docs/nodes.md, written from the nodes' own schemas and from the limits on their help pages.
 
-Run after a node or a help page changed: PYTHONPATH=tests python tests/node_reference.py. Tests hold the page to both.
+Run after a node or a help page changed: PYTHONPATH=tests python tools/node_reference.py. Tests hold the page to both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HELP = PACK / "web" / "docs"
 _LIMITS = ("What it refuses", "What it cannot promise")
 _HEAD = """# Node reference
 
-Every node, as ComfyUI shows it: `tests/node_reference.py` writes this page from the nodes and their help pages. How to
+Every node, as ComfyUI shows it: `tools/node_reference.py` writes this page from the nodes and their help pages. How to
 begin: [tour](tour.md). In bold what an input is set to at first. *Advanced* inputs are folded away in ComfyUI's new
 node design; *optional* ones may stay unconnected. All nodes are in the category RespoDiff.
 """
