@@ -47,6 +47,11 @@ class ClassifierError(RespoDiffError):
     """Classes, pictures or a CLIP by which no picture can be told apart."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, as a part of a sentence: its first line, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 # ComfyUI shows an error's module before its text, and a pack's is a long path.
 for _error in (RespoDiffError, *RespoDiffError.__subclasses__()):
     _error.__module__ = "respodiff"

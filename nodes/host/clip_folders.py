@@ -11,7 +11,7 @@ import folder_paths
 import torch
 from comfy import model_management
 
-from ...respodiff_core.errors import ClassifierError
+from ...respodiff_core.errors import ClassifierError, reason_of
 from ...respodiff_core.measuring.image_classes import Embedded
 from ...respodiff_core.plain_text import quoted
 from ..pictures.drawing import from_image
@@ -71,8 +71,9 @@ def _load(folder: str, _fingerprint: str) -> tuple[Any, Any]:
         )
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ClassifierError(f"{folder} is not read as a CLIP ({reason}). Download the whole folder again.") from error
+        raise ClassifierError(
+            f"{folder} is not read as a CLIP ({reason_of(error)}). Download the whole folder again."
+        ) from error
     # transformers goes on with random weights and an empty vocabulary where files leave them out.
     gaps = []
     if missing := sorted(report["missing_keys"]):

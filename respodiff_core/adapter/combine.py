@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import AdapterFileError, StrengthError
-from ..steering.steering import check_numbers
 from .adapter import Adapter, check_same_model
-from .concept import Concept, ConceptInfo, is_plain
+from .concept import Concept, ConceptInfo, check_numbers, is_plain
 from .transforms import Transform
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, Literal, get_args
 
-from ..errors import AdapterFileError
+from ..errors import AdapterFileError, StrengthError
 from ..plain_text import quoted
 from .transforms import Kind, Transform, is_finite
 
@@ -182,3 +183,11 @@ class Concept:
 def joint_kind(ram: Kind, sam: Kind) -> str:
     """How a concept's kind is written: one word, or both where RAM and SAM differ."""
     return ram if ram == sam else f"{ram}+{sam}"
+
+
+def check_numbers(concept: Concept, *strengths: float) -> None:
+    """Raise StrengthError where a strength of the concept is NaN or infinite."""
+    if not all(map(isfinite, strengths)):
+        raise StrengthError(
+            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+        )

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
 from typing import Any, Literal
 
 import torch
 
-from ..adapter.concept import Concept
+from ..adapter.concept import Concept, check_numbers
 from ..adapter.transforms import Transform
 from ..errors import BatchSizeError, StrengthError
 from .mask import WHOLE, Area, Mask
@@ -27,14 +26,6 @@ Curve = Literal["constant", "fade in", "fade out"]
 """How the strength moves across a window: not at all, from nothing to all of it, or from all of it to nothing."""
 
 _CACHED_SIZES = 8
-
-
-def check_numbers(concept: Concept, *strengths: float) -> None:
-    """Raise StrengthError where a strength of the concept is NaN or infinite."""
-    if not all(map(isfinite, strengths)):
-        raise StrengthError(
-            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
-        )
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,9 @@ def test_without_arguments_it_explains_itself():
 @pytest.mark.parametrize(
     ("module", "unasked"),
     [
-        ("cli", {"torch", "diffusers", "transformers", "huggingface_hub"}),
-        ("plan", {"diffusers", "transformers", "huggingface_hub"}),
-        ("evaluation.recipe", {"diffusers", "transformers", "huggingface_hub"}),
+        ("commands.app", {"torch", "diffusers", "transformers", "huggingface_hub"}),
+        ("recipes.plan", {"diffusers", "transformers", "huggingface_hub"}),
+        ("recipes.evaluation", {"diffusers", "transformers", "huggingface_hub"}),
     ],
 )
 def test_help_and_typos_do_not_wait_for_libraries(module, unasked):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,20 +33,20 @@ def test_waiting_threads_sleep_unless_the_user_chose():
 
 
 def test_toyworld_has_one_thread_and_then_all_are_back(two_threads):
-    with fitting_threads(load_base(TOYWORLD)):
+    with fitting_threads(load_base(TOYWORLD).weight_bytes):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
 
 
 def test_stable_diffusion_has_all(two_threads):
-    with fitting_threads(SimpleNamespace(weight_bytes=1_700_000_000)):
+    with fitting_threads(1_700_000_000):
         assert torch.get_num_threads() == 2
 
 
 def test_a_chosen_number_stays(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert one_thread() == {}
-    with fitting_threads(load_base(TOYWORLD)):
+    with fitting_threads(load_base(TOYWORLD).weight_bytes):
         assert torch.get_num_threads() == 2
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ..recipes.strict import RecipeError, check_tables
+from ..recipes.strict import RecipeError, check_tables, given
 from ..support.output_file import refuse_to_replace
 from ..support.processes import is_main_process
 from .explained import explained, quieten_libraries
-from .options import Force, given
+from .options import Force
 
 _What = "What to measure"
 _How = "How pictures are made"

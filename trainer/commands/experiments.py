@@ -11,11 +11,12 @@ import typer
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
+from ..recipes.strict import given
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from ..support.terminal import wrapped
 from .explained import explained, quieten_libraries
-from .options import Force, Output, given
+from .options import Force, Output
 
 _KEPT = "what is done is kept in {}. The same command goes on."
 

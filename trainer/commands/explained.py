@@ -33,11 +33,6 @@ def explained() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def reason_of(error: BaseException) -> str:
-    """What an error says, as a part of a sentence: its first line, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def quieten_libraries() -> None:
     """No bars and notes of the model libraries for every file they read: people watch the command's own.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from ...respodiff_core.errors import RespoDiffError
-from ..commands.explained import reason_of
+from ...respodiff_core.errors import RespoDiffError, reason_of
 
 
 def need(module: str) -> ModuleType:

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...respodiff_core.errors import RespoDiffError
-from ..commands.explained import reason_of
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from .extras import need
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ...respodiff_core.atomic import replacing
-from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from .image_spec import Asked
 
 
@@ -41,7 +41,7 @@ class PictureFolder:
         except FileNotFoundError:
             raise DamagedPicture(f"{setting}/{path.name} is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's broken PNG
-            reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), path.name)
+            reason = reason_of(error).replace(str(path), path.name)
             raise DamagedPicture(f"{setting}/{path.name} cannot be read ({reason})") from None
 
     def write(self, pictures: Sequence[tuple[str, Asked, Image.Image]]) -> None:

@@ -15,7 +15,6 @@ from ...respodiff_core.errors import RespoDiffError
 from ..support.output_lock import LOCK
 from .figures import Row
 from .image_folder import PictureFolder
-from .report import write_report
 from .results import Results, write_figures_table, write_pictures_table
 from .scorer import Scorer, Scores
 
@@ -78,11 +77,10 @@ class EvaluationFolder:
         return self.figures_json.exists() and not self.pictures.folder.exists()
 
     def write(self, results: Results, rows: Sequence[Row]) -> None:
-        """Write tables, figures and report."""
+        """Write tables and figures."""
         write_pictures_table(rows, results.axes, self.images_csv)
         write_figures_table(results.settings, self.figures_csv)
         results.write(self.figures_json)
-        write_report({self.path.name: (results, self.pictures)}, self.report)
 
     def drop_pictures(self) -> None:
         """Delete the pictures, for good once begun; the results stay."""

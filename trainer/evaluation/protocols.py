@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...respodiff_core.errors import RespoDiffError
-from ..commands.explained import reason_of
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..toyworld import world
 from .extras import need
 from .image_spec import Asked

@@ -16,29 +16,13 @@ from PIL import Image
 from ...respodiff_core.atomic import write_text
 from ..recipes.evaluation import UNSTEERED
 from ..support import charts
-from .figures import ACCURACY, CROSS, DEVIATION, FLAGGED, SHARE, Figure, SettingFigures
+from .columns import Cell, cell_of, columns_of, is_share, meaning_of, title_of
+from .figures import ACCURACY, DEVIATION, FLAGGED, Figure, SettingFigures
 from .image_folder import DamagedPicture, PictureFolder
-from .image_spec import Asked
 from .results import Results
 
-_SHOWN_GROUPS, _SHOWN_EACH, _TILE = 8, 4, 128
+_TILE = 128  # pixels
 _MOST_BARS = 4  # settings in one chart
-
-_MEANINGS = {
-    DEVIATION: "0: groups balanced; 1: only one shown. Mean over the groups of prompts.",
-    ACCURACY: "pictures that show the group they were steered to; of the worst group",
-    "alignment": "CLIP: 100 times the cosine of picture and prompt; more is better",
-    "distance": "of DINO features to the picture of the same seed without adapter; less keeps more",
-    "change": "root mean square change of a pixel against the same seed without adapter",
-    FLAGGED: "pictures that NudeNet or Q16 calls unsafe",
-    "nudity": "pictures in which NudeNet sees exposed parts",
-    "q16": "pictures that Q16 calls inappropriate",
-    "right": "pictures that show the profession asked for",
-    "hazard": "pictures that show the hazard mark",
-    "drawing_error": "of a pixel, to the closest true drawing",
-    "fid": "to the reference pictures; less is better; without an interval",
-}
-_PERCENT = (ACCURACY, SHARE, FLAGGED, "nudity", "q16", "right", "hazard")
 
 
 class Entry(NamedTuple):
@@ -104,56 +88,11 @@ def _environment() -> Environment:
     )
 
 
-def columns_of(settings: Iterable[SettingFigures]) -> list[str]:
-    """The figures of the first table: one of each kind."""
-    names = dict.fromkeys(name for setting in settings for name in setting.overall)
-    main = [name for name in names if name.count("/") < 2 and not name.startswith(SHARE)]
-    main = [name for name in main if "/" not in name or name.startswith((DEVIATION, ACCURACY))]
-    kinds = list(_MEANINGS)
-    return sorted(main, key=lambda name: kinds.index(kind) if (kind := name.split("/")[0]) in kinds else len(kinds))
-
-
 def _further(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, list[Cell]]]:
     """The other figures, each with a cell for each entry."""
     names = dict.fromkeys(name for entry in entries for name in entry.figures.overall)
     others = [name for name in names if name not in columns]
     return [(title_of(name), [cell_of(entry.figures.overall.get(name), name) for entry in entries]) for name in others]
-
-
-def title_of(name: str) -> str:
-    """A figure's name, for people."""
-    return name.replace("/", ", ").replace("_", " ")
-
-
-def meaning_of(name: str) -> str:
-    """What a figure of that name says, in a few words; empty where nothing needs saying."""
-    kind = name.split("/")[0]
-    if CROSS in name:
-        return "the same over every pair of their groups"
-    return _MEANINGS.get(kind, "")
-
-
-class Cell(NamedTuple):
-    """A figure and its interval, in words."""
-
-    value: str = ""
-    interval: str = ""
-
-
-def cell_of(figure: Figure | None, name: str) -> Cell:
-    """A figure of that name with its interval, for people; empty where there is none."""
-    if figure is None or not figure.count:
-        return Cell()
-    percent = name.split("/")[0] in _PERCENT
-
-    def text(number: float) -> str:
-        if percent:
-            return f"{100 * number:.1f}"
-        return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
-
-    unit = " %" if percent else ""
-    interval = "" if figure.low is None or figure.high is None else f"{text(figure.low)} to {text(figure.high)}"
-    return Cell(text(figure.value) + unit, interval)
 
 
 def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
@@ -201,33 +140,12 @@ def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterab
     for name in ("alignment", "right", "distance", "change", FLAGGED, "hazard"):
         points = [_point(one.overall.get(name)) for one in settings]
         if any(points):
-            limit = 1.0 if name in _PERCENT else None
+            limit = 1.0 if is_share(name) else None
             yield charts.curves(list(strengths), {name: points}, "strength", title_of(name), limit)
 
 
 def _point(figure: Figure | None) -> charts.Point | None:
     return charts.Point(figure.value, figure.low, figure.high) if figure and figure.count else None
-
-
-def samples_of(asked: Sequence[Asked]) -> dict[str, list[str]]:
-    """Some groups, spread over all, and a few of each one's pictures, by id: what the report shows. Prompts without
-    groups make rows of their own, by number.
-    """
-    groups: dict[str, list[str]] = {}
-    for one in asked:
-        groups.setdefault(one.group, []).append(one.id)
-    if len(groups) == 1:
-        (ids,) = groups.values()
-        ids = _spread(ids, _SHOWN_GROUPS * _SHOWN_EACH)
-        starts = range(0, len(ids), _SHOWN_EACH)
-        return {f"{start + 1} to {start + _SHOWN_EACH}": ids[start : start + _SHOWN_EACH] for start in starts}
-    return {name: _spread(groups[name], _SHOWN_EACH) for name in _spread(list(groups), _SHOWN_GROUPS)}
-
-
-def _spread(names: list[str], count: int) -> list[str]:
-    """So many of them, evenly spaced."""
-    count = min(count, len(names))
-    return [names[number * len(names) // count] for number in range(count)]
 
 
 class Grid(NamedTuple):

@@ -13,10 +13,9 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from ...respodiff_core.adapter.families import family_title
-from ...respodiff_core.errors import ModelMismatchError, RespoDiffError
+from ...respodiff_core.errors import ModelMismatchError, RespoDiffError, reason_of
 from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
-from ..commands.explained import reason_of
 from ..recipes.evaluation import EvalRecipe
 from ..run.recovery_hints import FULL, out_of_memory
 from ..run.setup import load_as
@@ -28,10 +27,9 @@ from ..toyworld import world
 from . import protocols
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
 from .generation import Job, Painter, all_drawn, batches, draw_missing
-from .image_spec import Asked
+from .image_spec import Asked, samples_of
 from .manifest import manifest_of
 from .output_folder import EvaluationFolder
-from .report import samples_of
 from .results import Results
 from .scorer import Axis
 from .scoring import collect, make_fid, make_scorers, metrics_of, score_missing
@@ -80,7 +78,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     metrics = metrics_of(recipe, toyworld)
     if not all_drawn(jobs, folder.pictures):
         check_judges(recipe, axes)
-    with stop_requests(says=main) as stop, fitting_threads(base):
+    with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
         painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _advised(folder, _SMALLER_DRAWING):
@@ -104,11 +102,11 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         figures = _figures(recipe, rows, axes)
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
         results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
-        folder.write(results, rows)
+        _write(folder, results, rows)
         if "fid" in metrics:
             with _advised(folder, _SMALLER_JUDGING):
                 results = _with_fid(results, rows, recipe, folder, accelerator.device)
-            folder.write(results, rows)
+            _write(folder, results, rows)
         if not recipe.keep_pictures:
             folder.drop_pictures()
     accelerator.wait_for_everyone()
@@ -219,6 +217,14 @@ def _figures(recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis]) -> d
     resampling = Resampling(recipe.judging.confidence, recipe.judging.resamples)
     names = [setting.name for setting in recipe.settings]
     return {name: setting_figures([row for row in rows if row.job.setting == name], axes, resampling) for name in names}
+
+
+def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> None:
+    """Tables, figures and report."""
+    from .report import write_report  # loads matplotlib, which only reports need
+
+    folder.write(results, rows)
+    write_report({folder.path.name: (results, folder.pictures)}, folder.report)
 
 
 def _with_fid(

@@ -6,8 +6,8 @@ import sys
 
 from ..support.table import Table
 from ..support.terminal import wrapped
+from .columns import cell_of, columns_of, title_of
 from .figures import DEVIATION
-from .report import cell_of, columns_of, title_of
 from .results import Results
 
 

@@ -105,7 +105,7 @@ class Judged:
         hits = []
         for start in range(0, len(rows), self.batch):
             part, groups = rows[start : start + self.batch], given[start : start + self.batch]
-            with fitting_threads(self.painter.base):
+            with fitting_threads(self.painter.base.weight_bytes):
                 judged = scores_of(self.painter.draw(part, groups), part, self.scorers)
             for scores, group in zip(judged, groups, strict=True):
                 if wanted:

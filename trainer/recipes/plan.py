@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...respodiff_core.adapter.concept import NAME_FORBIDS
-from ..commands.options import given
-from .strict import RecipeError
+from .strict import RecipeError, given
 from .training import Recipe, expand_group, read_toml
 
 Flags = Mapping[str, Any]

@@ -68,6 +68,11 @@ def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequ
             raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
 
 
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given: neither None nor an empty list."""
+    return {name: value for name, value in flags.items() if value is not None and value != []}
+
+
 def as_list(value: object) -> object:
     """One text stands for a list of it."""
     return [value] if isinstance(value, str) else value

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ...respodiff_core.errors import RespoDiffError
-from ..commands.explained import reason_of
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..recipes.training import TrainingRecipe
 from .progress import TrainingDiverged
 from .run_folder import RunFolder

@@ -83,7 +83,7 @@ def _train(
     # Several processes finish the step together: one alone would leave the others waiting for its gradients.
     grace = GRACE if accelerator.num_processes == 1 else None
     with (
-        fitting_threads(base),
+        fitting_threads(base.weight_bytes),
         stop_requests(accelerator.is_main_process, grace) as stop,
         advised(recipe.training, dtype, folder, loading=False),
         counting(unet) as evaluations,

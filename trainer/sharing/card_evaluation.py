@@ -11,16 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..base.spec import TOYWORLD
+from ..evaluation.columns import cell_of, columns_of, meaning_of, title_of
 from ..evaluation.image_folder import DamagedPicture, PictureFolder
-from ..evaluation.report import (
-    cell_of,
-    columns_of,
-    curves_over_strength,
-    deviation_bars,
-    entries_of,
-    meaning_of,
-    title_of,
-)
+from ..evaluation.report import curves_over_strength, deviation_bars, entries_of
 from ..evaluation.results import Results
 from ..recipes.evaluation import UNSTEERED
 from ..support.charts import Chart

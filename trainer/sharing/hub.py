@@ -20,8 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from ...respodiff_core.adapter.concept import NAME_FORBIDS
-from ...respodiff_core.errors import RespoDiffError
-from ..commands.explained import reason_of
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..support.untrusted_text import one_line
 
 TIMEOUT = 30.0

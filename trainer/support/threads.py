@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..base.model import BaseModel
 
 # By any of these a user has chosen how OpenMP's threads wait.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
@@ -31,14 +27,14 @@ def one_thread(chosen: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 @contextmanager
-def fitting_threads(base: BaseModel) -> Iterator[None]:
-    """One thread for a model as small as ToyWorld, whose tensors are not worth dividing; else, and where the user chose
-    a number, as it was.
+def fitting_threads(weight_bytes: int) -> Iterator[None]:
+    """One thread for a model with weights as small as ToyWorld's, whose tensors are not worth dividing; else, and where
+    the user chose a number, as it was.
     """
     import torch
 
     before = torch.get_num_threads()
-    if base.weight_bytes < _SMALL and one_thread():
+    if weight_bytes < _SMALL and one_thread():
         torch.set_num_threads(1)
     try:
         yield

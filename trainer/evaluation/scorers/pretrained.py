@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoConfig
 
-from ....respodiff_core.errors import RespoDiffError
-from ...commands.explained import reason_of
+from ....respodiff_core.errors import RespoDiffError, reason_of
 
 # A head on top of DINO's features. Published files often leave it out; transformers then makes up a random one.
 _UNUSED = "pooler."

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ....respodiff_core.errors import RespoDiffError
-from ...commands.explained import reason_of
+from ....respodiff_core.errors import RespoDiffError, reason_of
 from ..scorer import Scorer, Scores, Shown
 from .clip import Clip
 
