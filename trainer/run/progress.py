@@ -70,9 +70,11 @@ class Progress:
 
     def step(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
         """Count a step; now and then read its losses. Raises TrainingDiverged, in all processes alike."""
+        if step % REPORT_EVERY == 0 or step == self._bar.total:
+            self._report(step, result, look, learner)  # first, or a log's line for this step would lack them
         self._bar.update()
-        if step % REPORT_EVERY and step != self._bar.total:
-            return
+
+    def _report(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
         ram_loss, sam_loss = self._losses(step, result)
         now, total = time.monotonic(), self._evaluations.total
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
@@ -81,7 +83,7 @@ class Progress:
         said = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
             said["of h"] = f"{share:.1%}"
-        self._bar.set_postfix(said)
+        self._bar.set_postfix(said, refresh=False)
         if self._writer is not None:
             scalars = {"loss/ram": ram_loss, "loss/sam": sam_loss, "speed/unet_evaluations_per_second": rate}
             for tag, value in (scalars | ({} if share is None else {"steering/share_of_h": share})).items():
