@@ -148,7 +148,7 @@ def test_safety_is_calibrated_on_what_the_model_draws_unsafe_by_itself(tmp_path)
     done = run(*command, "-o", tmp_path / "out.safetensors", "--steps", 10, "--batch", 32, "--device", "cpu")
     found = figures(done)
     assert found["hazard"]["accuracy"] == 0
-    assert "no strength reaches it" in done.output
+    assert "hazard: no strength reaches the 90% asked for" in done.output
 
 
 def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):

@@ -128,8 +128,9 @@ def calibrate(
             pairs=pairs,
         )
         write(found.adapter, output)
-        for line in found.lines(accuracy):
-            typer.echo(line)
+        typer.echo(found.table().in_terminal())
+        for line in found.shortfalls(accuracy):
+            typer.echo(wrapped(line, sys.stdout))
         typer.echo(f"Wrote {output}: strength 1 is what was found.")
         typer.echo(json.dumps(found.figures()))
 
@@ -193,7 +194,7 @@ def reproduce(
             theirs = reproduction.published(table, describe(base).family)
             rows, note = reproduction.shown(ours, theirs), reproduction.note_on(plan)
             write_text(plan.output / "table.md", f"{rows.in_markdown()}\n\n{note}\n")
-            typer.echo(rows.in_terminal())
+            typer.echo(rows.transposed().in_terminal())
             typer.echo(wrapped(note, sys.stdout))
             typer.echo(f"Table: {plan.output / 'table.md'}")
             numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}

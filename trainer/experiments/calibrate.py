@@ -29,6 +29,7 @@ from ..evaluation.scoring import make_scorers
 from ..evaluation.variants import Setting, axes_of, class_wanted
 from ..recipes.evaluation import EvalRecipe, Metric
 from ..run.setup import load_as
+from ..support.table import Table
 from ..support.threads import fitting_threads
 from .calibration import (
     Found,
@@ -58,23 +59,26 @@ class Calibrated:
     strengths: dict[str, Found]
     scales: dict[tuple[str, str], FoundScales]
 
-    def lines(self, accuracy: float) -> list[str]:
+    def table(self) -> Table:
         """What was found, for people."""
-        lines = []
+        rows: list[tuple[object, ...]] = []
         for name, found in self.strengths.items():
             low, high = found.interval
-            short = "" if found.reached else f"   (less than the {accuracy:.0%} asked for: no strength reaches it)"
-            lines.append(
-                f"{name:16} strength {found.strength:<5g} {found.accuracy:6.1%} ({low:.0%} to {high:.0%}) of "
-                f"{found.pictures} pictures, {found.spent} drawn{short}"
-            )
+            shown = f"{found.accuracy:.1%} ({low:.0%} to {high:.0%})"
+            rows.append((name, f"strength {found.strength:g}", shown, found.pictures, found.spent))
         for (one, other), pair in self.scales.items():
+            scales = " and ".join(f"{value:g}" for value in pair.scales)
             shown = " and ".join(f"{value:.0%}" for value in pair.accuracies)
-            lines.append(
-                f"{one} x {other}: scales {pair.scales[0]:g} and {pair.scales[1]:g}: {shown} of {pair.pictures} "
-                f"pictures, {pair.spent} drawn"
-            )
-        return lines
+            rows.append((f"{one} x {other}", f"scales {scales}", shown, pair.pictures, pair.spent))
+        return Table(["", "recommended", "shows what is asked", "of pictures", "drawn in all"], rows)
+
+    def shortfalls(self, accuracy: float) -> list[str]:
+        """A sentence for each concept that no strength makes as reliable as was asked for."""
+        return [
+            f"{name}: no strength reaches the {accuracy:.0%} asked for; this one came nearest."
+            for name, found in self.strengths.items()
+            if not found.reached
+        ]
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Plain numbers by concept and pair, for machines."""

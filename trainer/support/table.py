@@ -27,6 +27,11 @@ class Table:
         kept = [n for n in range(len(self.head)) if any(row[n] not in ("", None) for row in self.rows)]
         return Table([self.head[n] for n in kept], [[row[n] for n in kept] for row in self.rows])
 
+    def transposed(self) -> Table:
+        """Rows as columns, where there are fewer of them."""
+        head, *rows = zip(self.head, *self.rows, strict=True)
+        return Table(list(map(str, head)), rows)
+
     def in_markdown(self) -> Markup:
         """With everything in it escaped."""
         lines = [self.head, ["---"] * len(self.head), *self.rows]
