@@ -87,12 +87,14 @@ def evaluation(folder: Path, file: Path, pictures: bool = False, protocol: str =
     settings["another"] = settings[name]
     manifest = {
         "protocol": protocol,
+        "extended": False,
         "base": {"name": "base", "family": "sd15", "sha256": "1" * 64},
         "asked": {"pictures": 40, "sha256": "2" * 64},
         "seed": 0,
-        "drawing": {"schedule_steps": 50, "guidance": 7.5, "precision": "float16"},
+        "drawing": {"schedule_steps": 50, "guidance": 7.5, "batch": 8, "latent_size": [64, 64],
+                    "prediction": "epsilon", "precision": "float16"},
         "settings": of,
-    }
+    }  # fmt: skip
     shown = {"doctor": ["doctor-000", "doctor-001"], "nurse": ["nurse-000", "nurse-001"]}
     folder.mkdir(exist_ok=True)
     axes = (Axis("gender", ("woman", "man"), ("a woman", "a man")),)

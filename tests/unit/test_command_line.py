@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -21,7 +22,9 @@ from respodiff.trainer.commands.demo import before_after
 from respodiff.trainer.commands.explained import explained
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
+from respodiff.trainer.evaluation.results import FIGURES_FILE
 from respodiff.trainer.toyworld.world import SHAPES
+from sharing_commands import evaluation
 from typer.testing import CliRunner
 
 
@@ -138,6 +141,20 @@ def test_the_demos_picture_shows_the_same_seeds_before_and_after(tmp_path):
     sheet = np.asarray(before_after(asked, given, folder))
     assert (sheet[:, sheet.shape[1] // 3] == 0).all(axis=-1).any()
     assert (sheet[:, -50] == 255).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("lacking", ["extended", "settings", "asked"])
+def test_a_report_of_figures_that_lack_something_says_so(tmp_path, lacking):
+    adapter = write(random_adapter("woman", "man"), tmp_path / "gender.safetensors")
+    folder = evaluation(tmp_path / "evaluation", adapter)
+    assert run("report", str(folder), "-o", str(tmp_path / "whole.html")).exit_code == 0
+    figures = json.loads((folder / FIGURES_FILE).read_text())
+    del figures["manifest"][lacking]
+    (folder / FIGURES_FILE).write_text(json.dumps(figures))
+    done = run("report", str(folder), "-o", str(tmp_path / "report.html"))
+    assert done.exit_code == 1
+    assert "The figures of evaluation do not say all that a report shows" in " ".join(done.output.split())
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_training_explains_itself():

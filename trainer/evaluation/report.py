@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from PIL import Image
 
 from ...respodiff_core.atomic import write_text
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..recipes.evaluation import UNSTEERED
 from ..support import charts
 from .columns import Cell, cell_of, columns_of, is_share, meaning_of, title_of
@@ -44,13 +45,15 @@ class Picture:
 
 
 def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) -> None:
-    """Write a page of these runs, by name; with several, their settings stand beside each other."""
+    """Write a page of these runs, by name; with several, their settings stand beside each other.
+
+    Raises RespoDiffError where a run's figures do not say what the page shows.
+    """
     entries = entries_of(runs)
     columns = columns_of(entry.figures for entry in entries)
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
+    template = _environment().get_template("report.html")
+    try:
+        page = template.render(
             runs={name: results for name, (results, _) in runs.items()},
             entries=entries,
             columns=columns,
@@ -64,7 +67,11 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
             further=_further(entries, columns),
             version=version("respodiff"),
         )
-    )
+    except (UndefinedError, KeyError) as error:
+        raise RespoDiffError(
+            f"The figures of {', '.join(runs)} do not say all that a report shows ({reason_of(error)}): they are not "
+            "as this version of `respodiff eval` writes them. Evaluate again."
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)
 
