@@ -95,3 +95,29 @@ def test_an_interrupt_is_never_lost(tmp_path, work):
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in (tmp_path / "here").iterdir()} <= {"file"}, "whole, where the work came to its end"
+
+
+def test_an_interrupt_waits_while_the_cost_is_counted(tmp_path):
+    """There C++ calls Python back, and an exception may abort the process instead of ending it."""
+    script = tmp_path / "work.py"
+    script.write_text("""
+import os, signal, torch
+from respodiff.trainer.base.model import describe
+from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.run import estimate
+from respodiff.trainer.support.interrupts import prompt_end
+
+def interrupted(*arguments, count=estimate._activations):
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.write(1, b"counted")
+    return count(*arguments)
+
+estimate._activations = interrupted
+recipe = Recipe.of({"base": "toyworld", "output": "a.safetensors", "concepts": [{"preset": "toyworld/round"}]})
+with prompt_end(says=True):
+    estimate.estimate(recipe, describe("toyworld").unet_config, (16, 16), torch.float32, pooled=False)
+    os.write(1, b", and gone on")
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=2 * SOON)
+    assert done.returncode == 143, done.stderr
+    assert done.stdout == "counted"

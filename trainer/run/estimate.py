@@ -16,6 +16,7 @@ from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.trajectories import steps_before_training
 from ..base.unet_denoiser import UNetDenoiser
 from ..recipes.training import ConceptRecipe, Recipe
+from ..support.interrupts import shielded
 from .setup import hidden_width
 
 _ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet
@@ -45,7 +46,7 @@ def estimate(
     """Cost of a recipe on a UNet of this diffusers config. Nothing is loaded: it is built without memory."""
     training = recipe.training
     # Not the device "meta", where attention is computed in the open and keeps tokens * tokens, as no real device does.
-    with FakeTensorMode():
+    with shielded(), FakeTensorMode():  # an exception out of its callbacks, which C++ calls, would abort the process
         with default_dtype(dtype):  # such a network cannot be cast afterwards
             unet = UNet2DConditionModel(**unet_config)
         activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)

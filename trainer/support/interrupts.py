@@ -88,7 +88,9 @@ def stop_requests(says: bool = True, grace: float | None = GRACE) -> Iterator[St
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Put Interrupted off until the block's end: for some renames that belong together, not for work."""
+    """Put Interrupted off until the block's end: for some renames that belong together, and for calls in which an
+    exception would abort the process. Where the block takes too long, the process is ended all the same.
+    """
     if _current is None:
         yield
         return
