@@ -31,10 +31,10 @@ from respodiff.respodiff_core.learning.denoiser import Condition
 from respodiff.respodiff_core.learning.diffusion import Schedule
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
-from respodiff.respodiff_core.learning.trajectories import Course, Pool
+from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
 from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
-from respodiff.trainer.commands.explained import quieten_libraries
+from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.run.estimate import default_dtype
 from respodiff.trainer.run.setup import precision
 from respodiff.trainer.support.threads import one_thread
@@ -122,10 +122,10 @@ class Model:
         """A training of the recipe's defaults; each call is a step."""
         shape = self.shape
         objective = ScoreMatching(self.denoiser, Prompts(self.table, 0, (1,), 2, 0), 4.0, 3.0)
-        course = Course(
+        config = RolloutConfig(
             Schedule.of(self.alphas, 50), 49, shape.batch, (shape.latent, shape.latent), seed=0, device=self.device
         )
-        pool = Pool(objective, course, 16)
+        pool = Pool(objective, config, 16)
         learner = Learner("constant", self.h_shape, ram_rate=1e-2, sam_rate=1e-3, device=self.device)
         done = 0
 

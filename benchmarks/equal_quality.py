@@ -23,7 +23,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.evaluation.figures import SHARE
-from respodiff.trainer.evaluation.generation import Painter
+from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import draw, figures_of
 from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
@@ -51,7 +51,7 @@ def look(base: BaseModel, concept: Concept | None = None) -> Look:
     """Draw all professions, steered or not, and count."""
     asked = toyworld(_PICTURES)
     given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(asked)
-    pictures = draw(Painter(base, _STEPS), asked, given)
+    pictures = draw(ImageGenerator(base, _STEPS), asked, given)
     axes = TOYWORLD_AXES[:1]
     overall = figures_of(pictures, asked, given, [ToyWorldScorer(axes)], axes).overall
     return Look(*(overall[name].value for name in (f"{SHARE}/shape/{CONCEPT}", "right", "drawing_error")))

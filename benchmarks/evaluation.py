@@ -25,23 +25,23 @@ from respodiff.respodiff_core.learning.sampling import noise_of_seeds
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.commands.explained import quieten_libraries
-from respodiff.trainer.evaluation.generation import Job, Painter, batches, draw_missing
+from respodiff.trainer.commands.report_errors import quieten_libraries
+from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, draw_missing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
-from respodiff.trainer.evaluation.image_spec import Asked
+from respodiff.trainer.evaluation.image_spec import ImageSpec
 from respodiff.trainer.evaluation.protocols import toyworld, winobias
 
 GUIDANCE = 7.5
 NOBODY = FairGroup("", ())
 
 
-def ours(painter: Painter, asked: Sequence[Asked], batch: int, folder: Path) -> None:
+def ours(image_generator: ImageGenerator, asked: Sequence[ImageSpec], batch: int, folder: Path) -> None:
     jobs = [Job("all", one, NOBODY) for one in asked]
-    for _ in draw_missing(painter, batches(jobs, batch), PictureFolder(folder)):
+    for _ in draw_missing(image_generator, batches(jobs, batch), PictureFolder(folder)):
         pass
 
 
-def plain(pipeline: StableDiffusionPipeline, asked: Sequence[Asked], batch: int, folder: Path, steps: int) -> None:
+def plain(pipeline: StableDiffusionPipeline, asked: Sequence[ImageSpec], batch: int, folder: Path, steps: int) -> None:
     latent = pipeline.unet.config.sample_size
     for start in range(0, len(asked), batch):
         part = asked[start : start + batch]
@@ -74,7 +74,7 @@ def main() -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None).to(device)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    painter = Painter(load_base(arguments.base, device=device, dtype=dtype), arguments.steps, GUIDANCE)
+    image_generator = ImageGenerator(load_base(arguments.base, device=device, dtype=dtype), arguments.steps, GUIDANCE)
     protocol = toyworld(5) if arguments.base == TOYWORLD else winobias(5)
     asked = protocol[:: max(len(protocol) // arguments.images, 1)][: arguments.images]
 
@@ -82,7 +82,7 @@ def main() -> None:
     for batch in (1, 8):
 
         def draw_ours(folder: Path, batch: int = batch) -> None:
-            ours(painter, asked, batch, folder)
+            ours(image_generator, asked, batch, folder)
 
         def draw_plain(folder: Path, batch: int = batch) -> None:
             plain(pipeline, asked, batch, folder, arguments.steps)

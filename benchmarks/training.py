@@ -26,7 +26,7 @@ from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.learning.denoiser import Condition
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.learning.trajectories import Course, FreshRollouts, Pool, Share
+from respodiff.respodiff_core.learning.trajectories import FreshRollouts, Pool, ProcessShard, RolloutConfig
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.recipes.training import Recipe
 from respodiff.trainer.run.setup import encode_concept, new_learner, new_objective, new_trajectories
@@ -59,7 +59,7 @@ class Side:
         self.batch = training.batch
         self.objective = new_objective(base, one, training, encode_concept(base, one, accelerator.device))
         self.learner = new_learner(base, one, training, accelerator)
-        self.trajectories = new_trajectories(base, self.objective, training, Share(), accelerator.device)
+        self.trajectories = new_trajectories(base, self.objective, training, ProcessShard(), accelerator.device)
         self.steps = 0
         self.seconds = 0.0
 
@@ -143,8 +143,8 @@ def small_sdxl(name: str, samples: int, pipe: Any) -> None:
     kind = ReferenceScoreMatching if name == "reference" else ScoreMatching
     objective = kind(model.denoiser, prompts, 4.0, 3.0)
     schedule = Schedule.of(model.alphas, 50)
-    course = Course(schedule, states=49, batch=1, latent=model.latent, seed=0)
-    source = FreshRollouts(objective, course) if name == "reference" else Pool(objective, course, 1)
+    config = RolloutConfig(schedule, states=49, batch=1, latent=model.latent, seed=0)
+    source = FreshRollouts(objective, config) if name == "reference" else Pool(objective, config, 1)
     learner = Learner("constant", (320, 8, 8), ram_rate=1e-2, sam_rate=1e-3)
     train_step(1, source, objective, learner)  # warm-up
     began = time.perf_counter()

@@ -32,11 +32,11 @@ from respodiff.respodiff_core.learning import learner
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.commands.explained import quieten_libraries
+from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation import generation as drawing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
-from respodiff.trainer.evaluation.scorer import Shown
+from respodiff.trainer.evaluation.scorer import ScoredImage
 from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
 from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
 from training import POOL, Side
@@ -108,7 +108,7 @@ def training_step(steps: int) -> dict[str, float]:
 def evaluation(pictures: int) -> dict[str, float]:
     """Drawing on ToyWorld in batches of 8 with 50 steps, then its judging; PNG files are written meanwhile."""
     clock, base = Clock(), load_base("toyworld")
-    painter = drawing.Painter(base)
+    image_generator = drawing.ImageGenerator(base)
     asked = toyworld(5)[:pictures]
     clock.around(base.denoiser, "encode", "UNet's encoder")
     clock.around(base.denoiser, "decode", "UNet's decoder")
@@ -119,10 +119,10 @@ def evaluation(pictures: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = PictureFolder(Path(name))
         with clock.part("all else: sampler, waiting for the last PNG files"):
-            for _ in drawing.draw_missing(painter, drawing.batches(jobs, 8), folder):
+            for _ in drawing.draw_missing(image_generator, drawing.batches(jobs, 8), folder):
                 pass
         with clock.part("judging: reading the PNG files"):
-            shown = [Shown(one, folder.read("all", one.id), None) for one in asked]
+            shown = [ScoredImage(one, folder.read("all", one.id), None) for one in asked]
         scorer = ToyWorldScorer(TOYWORLD_AXES[:1])
         with clock.part("judging: all drawings, made once a process"):
             scorer.score(shown[:1])

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 from respodiff.trainer.base.text import clip_tokenizer
-from respodiff.trainer.evaluation.image_spec import Asked
-from respodiff.trainer.evaluation.scorer import Axis, Shown
+from respodiff.trainer.evaluation.image_spec import ImageSpec
+from respodiff.trainer.evaluation.scorer import Axis, ScoredImage
 from transformers import (
     BitImageProcessor,
     CLIPConfig,
@@ -81,8 +81,8 @@ def noise(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
     return Image.fromarray(values)
 
 
-def shown(picture: Image.Image, prompt: str = "", group: str = "", unsteered: Image.Image | None = None) -> Shown:
-    return Shown(Asked("doctor-000", prompt, seed=0, group=group), picture, unsteered)
+def shown(picture: Image.Image, prompt: str = "", group: str = "", unsteered: Image.Image | None = None) -> ScoredImage:
+    return ScoredImage(ImageSpec("doctor-000", prompt, seed=0, group=group), picture, unsteered)
 
 
 class Counted:

@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.evaluation.figures import DEVIATION
-from respodiff.trainer.evaluation.generation import Painter
+from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import draw, figures_of
 from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
@@ -67,12 +67,12 @@ def _name_as_everyone_reads(text_encoder: Path) -> None:
 
 def verify(folder: Path) -> dict[str, float]:
     """What the model draws without adapters. Raises RuntimeError unless it is biased, and draws what is asked for."""
-    painter, judge = Painter(load_base(folder)), ToyWorldScorer(TOYWORLD_AXES)
+    image_generator, judge = ImageGenerator(load_base(folder)), ToyWorldScorer(TOYWORLD_AXES)
     figures: dict[str, float] = {}
     for places in (("",), [PLACES[place] for place in BAD_PLACES]):
         asked = toyworld(10, places=places)
         nobody = [FairGroup("", ())] * len(asked)
-        overall = figures_of(draw(painter, asked, nobody), asked, nobody, [judge], TOYWORLD_AXES).overall
+        overall = figures_of(draw(image_generator, asked, nobody), asked, nobody, [judge], TOYWORLD_AXES).overall
         # Biases and outfits are those of plain prompts, the hazard's that of bad places.
         figures = {**{name: one.value for name, one in overall.items()}, **figures}
         figures["hazard"] = overall["hazard"].value

@@ -30,7 +30,7 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
     check_same_model(adapters)
     concepts = [concept for adapter in adapters for concept in adapter.concepts.values()]
     sources = ", ".join(adapter.source for adapter in adapters)
-    looking = [concept.name for concept in concepts if concept.ram.looks_at_h or concept.sam.looks_at_h]
+    looking = [concept.name for concept in concepts if concept.ram.depends_on_h or concept.sam.depends_on_h]
     if looking:
         raise AdapterFileError(
             f"{', '.join(map(repr, looking))} of {sources} cannot be summed into one concept: mlp and conv "

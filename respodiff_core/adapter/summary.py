@@ -20,7 +20,7 @@ def rms_map(module: Transform) -> torch.Tensor | None:
 
     None for modules that look at h: what they add is not known before.
     """
-    if module.looks_at_h:
+    if module.depends_on_h:
         return None
     return module.tensors[""].float().square().mean(dim=0).sqrt()
 

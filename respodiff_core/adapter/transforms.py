@@ -81,7 +81,7 @@ class Transform:
         return tuple(self.tensors[""].shape[1:]) if self.kind == "constant" else None  # type: ignore[return-value]
 
     @property
-    def looks_at_h(self) -> bool:
+    def depends_on_h(self) -> bool:
         """Whether the result depends on h (mlp, conv) or only on its size (constant, channel)."""
         return self.kind in ("mlp", "conv")
 
@@ -106,7 +106,7 @@ class Transform:
 
         Raises AdapterFileError for modules that look at h, which have no mean of their own.
         """
-        if self.looks_at_h:
+        if self.depends_on_h:
             raise AdapterFileError(f"A module of kind {self.kind} depends on h and cannot be averaged over space.")
         return Transform.of({"": self.tensors[""].mean(dim=(1, 2), keepdim=True)})
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from ..adapter.transforms import Kind, Transform, initial
-from .objective import Look, ScoreMatching
+from .objective import FrozenPredictions, ScoreMatching
 from .trajectories import Trajectories
 
 Update = Literal["sequential", "joint", "shared"]
@@ -84,43 +84,43 @@ class Learner:
         """RAM and SAM as they are now."""
         return self.ram, self.sam
 
-    def step(self, objective: ScoreMatching, look: Look) -> StepResult:
+    def step(self, objective: ScoreMatching, frozen: FrozenPredictions) -> StepResult:
         """One update of RAM and one of SAM."""
-        return self._joint(objective, look) if self.update == "joint" else self._one_by_one(objective, look)
+        return self._joint(objective, frozen) if self.update == "joint" else self._one_by_one(objective, frozen)
 
-    def _one_by_one(self, objective: ScoreMatching, look: Look) -> StepResult:
-        ram_loss = _mismatch(objective.steered(look, self.ram), look.target)
-        self._backward(ram_loss, look)
-        self._move("ram", look)
+    def _one_by_one(self, objective: ScoreMatching, frozen: FrozenPredictions) -> StepResult:
+        ram_loss = _mismatch(objective.steered(frozen, self.ram), frozen.target)
+        self._backward(ram_loss, frozen)
+        self._move("ram", frozen)
         with torch.set_grad_enabled(self.trains_sam):
             modules = (self.ram,) if self.update == "shared" else (self.ram.detach(), self.sam)
-            steered = objective.steered(look, *modules)
-            sam_loss = self.sam_weight * _mismatch(steered, look.plain)
+            steered = objective.steered(frozen, *modules)
+            sam_loss = self.sam_weight * _mismatch(steered, frozen.plain)
         if self.trains_sam:
-            self._backward(sam_loss, look)
-            self._move("sam", look)
+            self._backward(sam_loss, frozen)
+            self._move("sam", frozen)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
-    def _joint(self, objective: ScoreMatching, look: Look) -> StepResult:
+    def _joint(self, objective: ScoreMatching, frozen: FrozenPredictions) -> StepResult:
         sam = self.sam if self.trains_sam else self.sam.detach()
-        alone, steered = objective.steered_both(look, self.ram, sam)
-        ram_loss = _mismatch(alone, look.target)
-        sam_loss = self.sam_weight * _mismatch(steered, look.plain)
-        self._backward(ram_loss + sam_loss, look)
-        self._move("ram", look)
+        alone, steered = objective.steered_both(frozen, self.ram, sam)
+        ram_loss = _mismatch(alone, frozen.target)
+        sam_loss = self.sam_weight * _mismatch(steered, frozen.plain)
+        self._backward(ram_loss + sam_loss, frozen)
+        self._move("ram", frozen)
         if self.trains_sam:
-            self._move("sam", look)
+            self._move("sam", frozen)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
-    def _backward(self, loss: torch.Tensor, look: Look) -> None:
+    def _backward(self, loss: torch.Tensor, frozen: FrozenPredictions) -> None:
         # Summed over the latent instead of averaged while it runs through a half-precision decoder: small gradients
         # would vanish in fp16. `_move` divides again.
-        (loss * look.z[0].numel()).backward()
+        (loss * frozen.z[0].numel()).backward()
 
-    def _move(self, role: Role, look: Look) -> None:
+    def _move(self, role: Role, frozen: FrozenPredictions) -> None:
         for parameter in self._moved[role].values():
             assert parameter.grad is not None
-            parameter.grad = self._average(parameter.grad / look.z[0].numel())
+            parameter.grad = self._average(parameter.grad / frozen.z[0].numel())
         self._optimisers[role].step()
         self._optimisers[role].zero_grad()
 
@@ -162,13 +162,13 @@ class Learner:
 
 def train_step(
     step: int, trajectories: Trajectories, objective: ScoreMatching, learner: Learner
-) -> tuple[Look, StepResult]:
+) -> tuple[FrozenPredictions, StepResult]:
     """Train on the states that are next, and let the trajectories go on; `step` counts from 1."""
     batch = trajectories.next(step, learner.modules)
-    look = objective.look(batch.z, batch.t, batch.neutral)
-    result = learner.step(objective, look)
-    trajectories.advance(look, result.steered)
-    return look, result
+    frozen = objective.predict_frozen(batch.z, batch.t, batch.neutral)
+    result = learner.step(objective, frozen)
+    trajectories.advance(frozen, result.steered)
+    return frozen, result
 
 
 def _mismatch(noise: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Look:
+class FrozenPredictions:
     """What the frozen model says of latents z (rows, 4, h, w): everything the losses and the next step need.
 
     `neutral` (rows,) are each row's neutral prompt in the table. `plain`, `target` and `empty` are noise predictions:
@@ -87,7 +87,7 @@ class ScoreMatching:
         self.rollout_guidance = rollout_guidance
 
     @torch.no_grad()
-    def look(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> Look:
+    def predict_frozen(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> FrozenPredictions:
         """One encoder and one decoder call on all prompts; t and neutral (rows of the table) are (rows,) long."""
         prompts, rows = self.prompts, len(z)
         fixed = dict.fromkeys(p for p in (prompts.empty, prompts.positive, prompts.negative) if p is not None)
@@ -97,7 +97,7 @@ class ScoreMatching:
         h, carry = self.denoiser.encode(z.repeat(times, 1, 1, 1), t.repeat(times), conditions)
         plain, *others = self.denoiser.decode(h, carry, conditions).split(rows)
         noise: dict[int | None, torch.Tensor] = {None: plain, **dict(zip(fixed, others, strict=True))}
-        return Look(
+        return FrozenPredictions(
             z=z,
             t=t,
             neutral=neutral,
@@ -108,22 +108,24 @@ class ScoreMatching:
             carry=self.denoiser.take(carry, slice(0, rows)),
         )
 
-    def steered(self, look: Look, *modules: Transform) -> torch.Tensor:
+    def steered(self, frozen: FrozenPredictions, *modules: Transform) -> torch.Tensor:
         """The neutral prompt's prediction with these modules added to h; differentiable in their tensors."""
-        return self.denoiser.decode(_add(look.h, modules), look.carry, self.prompts.table.rows(look.neutral))
+        return self.denoiser.decode(_add(frozen.h, modules), frozen.carry, self.prompts.table.rows(frozen.neutral))
 
-    def steered_both(self, look: Look, ram: Transform, sam: Transform) -> tuple[torch.Tensor, torch.Tensor]:
+    def steered_both(
+        self, frozen: FrozenPredictions, ram: Transform, sam: Transform
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The predictions with RAM alone and with both, in one decoder call; RAM learns from the first alone."""
-        rows = torch.arange(len(look.h), device=look.h.device).repeat(2)
-        h = torch.cat([_add(look.h, [ram]), _add(look.h, [ram.detach(), sam])])
-        conditions = self.prompts.table.rows(look.neutral.repeat(2))
-        noise = self.denoiser.decode(h, self.denoiser.take(look.carry, rows), conditions)
-        alone, both = noise.split(len(look.h))
+        rows = torch.arange(len(frozen.h), device=frozen.h.device).repeat(2)
+        h = torch.cat([_add(frozen.h, [ram]), _add(frozen.h, [ram.detach(), sam])])
+        conditions = self.prompts.table.rows(frozen.neutral.repeat(2))
+        noise = self.denoiser.decode(h, self.denoiser.take(frozen.carry, rows), conditions)
+        alone, both = noise.split(len(frozen.h))
         return alone, both
 
-    def onwards(self, look: Look, steered: torch.Tensor) -> torch.Tensor:
+    def onwards(self, frozen: FrozenPredictions, steered: torch.Tensor) -> torch.Tensor:
         """The guided noise with which the sampler goes on from z, steering on the conditional half alone."""
-        return guided(look.empty, steered, self.rollout_guidance)
+        return guided(frozen.empty, steered, self.rollout_guidance)
 
     @torch.no_grad()
     def rollout_noise(
@@ -158,19 +160,19 @@ class ReferenceScoreMatching(ScoreMatching):
     """
 
     @torch.no_grad()
-    def look(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> Look:
+    def predict_frozen(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> FrozenPredictions:
         """Frozen predictions, two prompts at a time."""
         prompts = self.prompts
         numbers = (prompts.negative, prompts.positive)
         pair = [neutral if number is None else torch.full_like(neutral, number) for number in numbers]
         target = guided(*self._pair(z, t, *pair), self.guidance)
-        unmodified = Look(z, t, neutral, plain=target, target=target)
-        return Look(z, t, neutral, plain=self.steered(unmodified), target=target)
+        unmodified = FrozenPredictions(z, t, neutral, plain=target, target=target)
+        return FrozenPredictions(z, t, neutral, plain=self.steered(unmodified), target=target)
 
-    def steered(self, look: Look, *modules: Transform) -> torch.Tensor:
+    def steered(self, frozen: FrozenPredictions, *modules: Transform) -> torch.Tensor:
         """The neutral prompt's prediction with these modules added to h, guided at scale 1."""
-        empty = torch.full_like(look.neutral, self.prompts.empty)
-        return guided(*self._pair(look.z, look.t, empty, look.neutral, modules), 1.0)
+        empty = torch.full_like(frozen.neutral, self.prompts.empty)
+        return guided(*self._pair(frozen.z, frozen.t, empty, frozen.neutral, modules), 1.0)
 
 
 def _add(h: torch.Tensor, modules: Iterable[Transform]) -> torch.Tensor:

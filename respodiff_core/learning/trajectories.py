@@ -16,7 +16,7 @@ import torch
 
 from ..adapter.transforms import Transform
 from .diffusion import Schedule
-from .objective import Look, Prompts, ScoreMatching
+from .objective import FrozenPredictions, Prompts, ScoreMatching
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShard:
     """Which part of all trajectories this process keeps: part `index` of `count`."""
 
     index: int = 0
@@ -37,7 +37,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Course:
+class RolloutConfig:
     """How trajectories run: which states of the schedule are trained on (`states` of them, from pure noise on), `batch`
     at a time, latents of this height and width, all randomness from `seed`.
     """
@@ -47,7 +47,7 @@ class Course:
     batch: int
     latent: tuple[int, int]
     seed: int
-    share: Share = Share()
+    share: ProcessShard = ProcessShard()
     device: torch.device | str = "cpu"
 
 
@@ -58,7 +58,7 @@ class Trajectories(Protocol):
         """The states to train on in this step."""
         ...
 
-    def advance(self, look: Look, steered: torch.Tensor) -> None:
+    def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
         """What the step found out about them."""
         ...
 
@@ -71,14 +71,14 @@ class Trajectories(Protocol):
         ...
 
 
-class _Born(NamedTuple):
+class _Start(NamedTuple):
     """The noise z (4, h, w) and the neutral prompt of a new trajectory."""
 
     z: torch.Tensor
     neutral: int
 
     @classmethod
-    def of(cls, key: tuple[int, ...], prompts: Prompts, latent: tuple[int, int]) -> _Born:
+    def of(cls, key: tuple[int, ...], prompts: Prompts, latent: tuple[int, int]) -> _Start:
         generator = _generator(*key)
         neutral = prompts.neutrals[int(torch.randint(len(prompts.neutrals), (), generator=generator))]
         return cls(torch.randn(4, *latent, generator=generator), neutral)
@@ -108,20 +108,20 @@ class Pool:
     that has passed all states is born again from noise of its own: the same whichever process keeps it.
     """
 
-    def __init__(self, objective: ScoreMatching, course: Course, size: int) -> None:
-        if size % course.batch:
-            raise ValueError(f"a pool of {size} cannot be trained on in batches of {course.batch}")
+    def __init__(self, objective: ScoreMatching, config: RolloutConfig, size: int) -> None:
+        if size % config.batch:
+            raise ValueError(f"a pool of {size} cannot be trained on in batches of {config.batch}")
         self._objective = objective
-        self._course = course
-        self._schedule = course.schedule.to(course.device)
-        self._device = course.device
+        self._config = config
+        self._schedule = config.schedule.to(config.device)
+        self._device = config.device
         self._size = size
-        total = size * course.share.count
-        self._numbers = range(course.share.index * size, (course.share.index + 1) * size)
-        self._stages = _staggered(self._numbers, total, course.states)
-        self._births = [0] * size
+        total = size * config.share.count
+        self._numbers = range(config.share.index * size, (config.share.index + 1) * size)
+        self._stages = _staggered(self._numbers, total, config.states)
+        self._restarts = [0] * size
         self._neutrals = [0] * size
-        self._z = torch.empty(size, 4, *course.latent, device=course.device)
+        self._z = torch.empty(size, 4, *config.latent, device=config.device)
         self._slots: list[int] = []
         self._rolled_out = False
 
@@ -129,28 +129,28 @@ class Pool:
         """The states to train on in this step; the first call rolls the pool out to its staggered states."""
         if not self._rolled_out:
             self._roll_out(modules)
-        stride = self._size // self._course.batch
-        self._slots = [step % stride + place * stride for place in range(self._course.batch)]
+        stride = self._size // self._config.batch
+        self._slots = [step % stride + place * stride for place in range(self._config.batch)]
         return self._read(self._slots)
 
-    def advance(self, look: Look, steered: torch.Tensor) -> None:
+    def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
         """Move the trained trajectories on, with the predictions of the step, and give the finished a new birth."""
-        self._move(self._slots, self._objective.onwards(look, steered), [1] * len(self._slots))
+        self._move(self._slots, self._objective.onwards(frozen, steered), [1] * len(self._slots))
         for slot in self._slots:
-            if self._stages[slot] == self._course.states:
-                self._births[slot] += 1
+            if self._stages[slot] == self._config.states:
+                self._restarts[slot] += 1
                 self._stages[slot] = 0
-                self._bear(slot)
+                self._restart(slot)
 
     def state(self) -> dict[str, torch.Tensor]:
         """z and each trajectory's stage, birth and neutral prompt; the latter on the CPU, where they are."""
-        counters = torch.tensor([self._stages, self._births, self._neutrals]).T
+        counters = torch.tensor([self._stages, self._restarts, self._neutrals]).T
         return {"z": self._z, "counters": counters.contiguous()}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from a `state`."""
         self._z.copy_(state["z"])
-        self._stages, self._births, self._neutrals = (list(column) for column in state["counters"].T.tolist())
+        self._stages, self._restarts, self._neutrals = (list(column) for column in state["counters"].T.tolist())
         self._rolled_out = True
 
     def _roll_out(self, modules: Sequence[Transform]) -> None:
@@ -158,21 +158,21 @@ class Pool:
         # would spend its time here. No more of them at once than a training step takes.
         wanted, self._stages = self._stages, [0] * self._size
         for slot in range(self._size):
-            self._bear(slot)
-        long = _long_step(self._course.states)
+            self._restart(slot)
+        long = _long_step(self._config.states)
         while behind := [slot for slot in range(self._size) if self._stages[slot] < wanted[slot]]:
-            for first in range(0, len(behind), self._course.batch):
-                slots = behind[first : first + self._course.batch]
+            for first in range(0, len(behind), self._config.batch):
+                slots = behind[first : first + self._config.batch]
                 at = self._read(slots)
                 noise = self._objective.rollout_noise(at.z, at.t, at.neutral, modules)
                 self._move(slots, noise, [min(long, wanted[slot] - self._stages[slot]) for slot in slots])
         self._rolled_out = True
 
-    def _bear(self, slot: int) -> None:
-        key = (self._course.seed, self._numbers[slot], self._births[slot])
-        born = _Born.of(key, self._objective.prompts, self._course.latent)
-        self._neutrals[slot] = born.neutral
-        self._z[slot] = _upload(born.z, self._device)
+    def _restart(self, slot: int) -> None:
+        key = (self._config.seed, self._numbers[slot], self._restarts[slot])
+        start = _Start.of(key, self._objective.prompts, self._config.latent)
+        self._neutrals[slot] = start.neutral
+        self._z[slot] = _upload(start.z, self._device)
 
     def _read(self, slots: Sequence[int]) -> Batch:
         stages = self._numbers_there(self._stages[slot] for slot in slots)
@@ -196,28 +196,28 @@ _STOP = 2**32 - 1  # where a row's number stands in other keys: the draw of the 
 class FreshRollouts:
     """The paper's loop: per step, new noise is sampled for k steps, k uniform over the states, and then dropped."""
 
-    def __init__(self, objective: ScoreMatching, course: Course) -> None:
+    def __init__(self, objective: ScoreMatching, config: RolloutConfig) -> None:
         self._objective = objective
-        self._course = course
-        self._schedule = course.schedule.to(course.device)
-        self._device = course.device
+        self._config = config
+        self._schedule = config.schedule.to(config.device)
+        self._device = config.device
 
     def next(self, step: int, modules: Sequence[Transform]) -> Batch:
         """Roll out a batch; all its rows stop at the same state."""
-        course = self._course
+        config = self._config
         # The same k in all processes, so that none waits for another.
-        k = int(torch.randint(course.states, (), generator=_generator(course.seed, step, _STOP)))
-        rows = range(course.share.index * course.batch, (course.share.index + 1) * course.batch)
-        born = [_Born.of((course.seed, step, row), self._objective.prompts, course.latent) for row in rows]
-        z = _upload(torch.stack([one.z for one in born]), self._device)
-        neutral = _upload(torch.tensor([one.neutral for one in born]), self._device)
+        k = int(torch.randint(config.states, (), generator=_generator(config.seed, step, _STOP)))
+        rows = range(config.share.index * config.batch, (config.share.index + 1) * config.batch)
+        start = [_Start.of((config.seed, step, row), self._objective.prompts, config.latent) for row in rows]
+        z = _upload(torch.stack([one.z for one in start]), self._device)
+        neutral = _upload(torch.tensor([one.neutral for one in start]), self._device)
         for stage in range(k):
             stages = torch.full_like(neutral, stage)
             noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)
             z = self._schedule.advance(z, noise, stages)
         return Batch(z, self._schedule.timesteps[torch.full_like(neutral, k)], neutral)
 
-    def advance(self, look: Look, steered: torch.Tensor) -> None:
+    def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
         """Nothing is kept."""
 
     def state(self) -> dict[str, torch.Tensor]:

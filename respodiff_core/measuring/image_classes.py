@@ -20,7 +20,7 @@ class PictureClass:
     text: str
 
 
-class Asked(NamedTuple):
+class ImageSpec(NamedTuple):
     """For each picture the number of the class it was asked to show, None for none; and names that are no class."""
 
     numbers: list[int | None]
@@ -53,7 +53,7 @@ def parse_classes(lines: str) -> tuple[PictureClass, ...]:
     return classes
 
 
-def asked_for(names: str | None, pictures: int, classes: Sequence[PictureClass]) -> Asked:
+def asked_for(names: str | None, pictures: int, classes: Sequence[PictureClass]) -> ImageSpec:
     """What each picture was asked to show, by Fair Batch's names, a line for each; without names nothing was asked.
 
     A class is known by its name, else by its text. Of a crossed group ("woman + black") the part that is a class
@@ -69,7 +69,7 @@ def asked_for(names: str | None, pictures: int, classes: Sequence[PictureClass])
     known |= {one.name.casefold(): number for number, one in enumerate(classes)}
     numbers = [_asked(line, known) for line in lines]
     strangers = dict.fromkeys(line for line, n in zip(lines, numbers, strict=True) if n is None and line != NONE)
-    return Asked(numbers, tuple(strangers))
+    return ImageSpec(numbers, tuple(strangers))
 
 
 def check_pictures(images: torch.Tensor) -> None:

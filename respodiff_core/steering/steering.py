@@ -81,7 +81,7 @@ class Term:
         return cls(concept, strength * ram, strength * sam, **rest)
 
     @property
-    def adds_nothing(self) -> bool:
+    def is_noop(self) -> bool:
         return not (self.ram_strength or self.sam_strength) or (self.images is not None and not any(self.images))
 
     @property
@@ -135,8 +135,8 @@ class Group:
             for strength, module in ((term.ram_strength, term.concept.ram), (term.sam_strength, term.concept.sam))
             if strength
         ]
-        fixed = tuple(addend for addend in addends if not addend.module.looks_at_h)
-        looking = tuple(addend for addend in addends if addend.module.looks_at_h)
+        fixed = tuple(addend for addend in addends if not addend.module.depends_on_h)
+        looking = tuple(addend for addend in addends if addend.module.depends_on_h)
         # Closures over plain values, not bound methods: the caches must not keep the group alive.
         self._sum_of_fixed = lru_cache(maxsize=_CACHED_SIZES)(lambda *key: _sum_fields(fixed, batch_size, *key))
         self._modules_on = lru_cache(maxsize=_CACHED_SIZES)(
@@ -235,7 +235,7 @@ class Steering:
         """The fewest adds that do the plan: one per window and prompt."""
         by_key: dict[tuple[Window, Prompt], list[Term]] = {}
         for term in self.terms:
-            if not term.adds_nothing:
+            if not term.is_noop:
                 by_key.setdefault((term.window, term.prompt), []).append(term)
         size = self.batch_size
         return tuple(Group(window, prompt, terms, size) for (window, prompt), terms in by_key.items())

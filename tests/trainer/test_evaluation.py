@@ -187,7 +187,9 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
 
 
 def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monkeypatch):
-    monkeypatch.setattr("respodiff.trainer.evaluation.generation.Painter.draw", lambda *_: pytest.fail("drew again"))
+    monkeypatch.setattr(
+        "respodiff.trainer.evaluation.generation.ImageGenerator.draw", lambda *_: pytest.fail("drew again")
+    )
     monkeypatch.setattr(
         "respodiff.trainer.evaluation.scorers.toyworld.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
     )

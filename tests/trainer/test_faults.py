@@ -18,7 +18,7 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD_FOLDER
 from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.recipes.training import TrainingRecipe
-from respodiff.trainer.run.recovery_hints import advised
+from respodiff.trainer.run.recovery_hints import with_recovery_hints
 from respodiff.trainer.run.run_folder import RunFolder
 from respodiff.trainer.support.output_lock import sole_writer
 from safetensors.torch import save_file
@@ -87,7 +87,7 @@ class TestDisks:
         refused = OSError(errno.EROFS, "Read-only file system")
         with (
             pytest.raises(RespoDiffError, match=r"can only be read .* go on with --resume when it can be written to"),
-            advised(TrainingRecipe(), torch.float32, folder, loading=False),
+            with_recovery_hints(TrainingRecipe(), torch.float32, folder, loading=False),
         ):
             raise refused
 

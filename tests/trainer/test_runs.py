@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import peek, read
 from respodiff.respodiff_core.learning.learner import train_step
-from respodiff.respodiff_core.learning.trajectories import Share
+from respodiff.respodiff_core.learning.trajectories import ProcessShard
 from respodiff.trainer.base.model import describe, load_base
 from respodiff.trainer.recipes.strict import parse_toml
 from respodiff.trainer.recipes.training import Recipe
@@ -140,7 +140,7 @@ def test_the_estimate_of_evaluations_is_what_training_takes():
         with counting(base.denoiser.unet) as counted:
             objective = new_objective(base, concept, recipe.training, encode_concept(base, concept, cpu.device))
             learner = new_learner(base, concept, recipe.training, cpu)
-            source = new_trajectories(base, objective, recipe.training, Share(), cpu.device)
+            source = new_trajectories(base, objective, recipe.training, ProcessShard(), cpu.device)
             for step in range(1, 31):
                 train_step(step, source, objective, learner)
         if recipe.training.rollout == "pool":

@@ -19,7 +19,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.commands.demo import before_after
-from respodiff.trainer.commands.explained import explained
+from respodiff.trainer.commands.report_errors import report_errors
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.results import FIGURES_FILE
@@ -164,14 +164,14 @@ def test_training_explains_itself():
 
 
 def test_a_missing_package_is_a_sentence_and_a_missing_module_of_our_own_a_mistake(capsys):
-    with pytest.raises(typer.Exit) as ended, explained():
+    with pytest.raises(typer.Exit) as ended, report_errors():
         importlib.import_module("nowhere_to_be_found")
     assert ended.value.exit_code == 1
     assert (
         'needs nowhere_to_be_found, which is not installed. Get all that it needs with: pip install "respodiff[eval]"'
         in (capsys.readouterr().err)
     )
-    with pytest.raises(ModuleNotFoundError), explained():
+    with pytest.raises(ModuleNotFoundError), report_errors():
         importlib.import_module("respodiff.nowhere")
 
 

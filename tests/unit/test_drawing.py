@@ -12,22 +12,22 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.evaluation.generation import Painter
-from respodiff.trainer.evaluation.image_spec import Asked
+from respodiff.trainer.evaluation.generation import ImageGenerator
+from respodiff.trainer.evaluation.image_spec import ImageSpec
 from toyworld_adapters import concept
 
-ASKED = [Asked(str(n), f"a photo of a {who}", 10 + n) for n, who in enumerate(("doctor", "nurse", "cook", "baker"))]
+ASKED = [ImageSpec(str(n), f"a photo of a {who}", 10 + n) for n, who in enumerate(("doctor", "nurse", "cook", "baker"))]
 NOBODY = FairGroup("", ())
 
 
 @pytest.fixture(scope="module")
-def painter() -> Painter:
-    return Painter(load_base(TOYWORLD), steps=3)
+def image_generator() -> ImageGenerator:
+    return ImageGenerator(load_base(TOYWORLD), steps=3)
 
 
 @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
 @torch.inference_mode()
-def test_a_mixed_batch_is_its_rows_drawn_alone(painter, kind):
+def test_a_mixed_batch_is_its_rows_drawn_alone(image_generator, kind):
     one, other = concept("round", "shape", 1, kind), concept("square", "shape", 2, kind)
     given = [
         FairGroup("round", (Term.of(one, 1.0),)),
@@ -35,35 +35,35 @@ def test_a_mixed_batch_is_its_rows_drawn_alone(painter, kind):
         FairGroup("square", (Term.of(other, 0.5),)),
         FairGroup("both", (Term.of(one, 0.7), Term.of(other, 0.2))),
     ]
-    together = painter.draw(ASKED, given)
+    together = image_generator.draw(ASKED, given)
     for number, (asked, group) in enumerate(zip(ASKED, given, strict=True)):
-        torch.testing.assert_close(together[number], painter.draw([asked], [group])[0], rtol=1e-3, atol=1e-4)
-    unsteered = painter.draw(ASKED, [NOBODY] * 4)
+        torch.testing.assert_close(together[number], image_generator.draw([asked], [group])[0], rtol=1e-3, atol=1e-4)
+    unsteered = image_generator.draw(ASKED, [NOBODY] * 4)
     torch.testing.assert_close(together[1], unsteered[1], rtol=1e-3, atol=1e-4)
     for row in (0, 2, 3):
         assert (together[row] - unsteered[row]).abs().max() > 2e-3, "steering does something"
 
 
 @torch.inference_mode()
-def test_without_steering_it_is_diffusers_own_pipeline(painter):
+def test_without_steering_it_is_diffusers_own_pipeline(image_generator):
     pipeline = StableDiffusionPipeline.from_pretrained(TOYWORLD_FOLDER).to(torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     latents = noise_of_seeds([one.seed for one in ASKED], (16, 16))
     prompts = [one.prompt for one in ASKED]
     theirs = pipeline(prompts, latents=latents, num_inference_steps=3, guidance_scale=7.5, output_type="pt").images
-    torch.testing.assert_close(painter.draw(ASKED, [NOBODY] * 4), theirs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(image_generator.draw(ASKED, [NOBODY] * 4), theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_a_prompt_is_encoded_once(painter, monkeypatch):
-    painter.draw(ASKED, [NOBODY] * 4)
-    monkeypatch.setattr(painter.base, "encode_prompts", lambda prompts: pytest.fail(f"encoded {prompts} again"))
-    painter.draw(ASKED, [NOBODY] * 4)
+def test_a_prompt_is_encoded_once(image_generator, monkeypatch):
+    image_generator.draw(ASKED, [NOBODY] * 4)
+    monkeypatch.setattr(image_generator.base, "encode_prompts", lambda prompts: pytest.fail(f"encoded {prompts} again"))
+    image_generator.draw(ASKED, [NOBODY] * 4)
 
 
-def test_the_model_is_given_back_when_drawing_is_over(painter):
+def test_the_model_is_given_back_when_drawing_is_over(image_generator):
     """Who judges afterwards needs its memory."""
-    other = Painter(load_base(TOYWORLD), steps=3)
+    other = ImageGenerator(load_base(TOYWORLD), steps=3)
     other.draw(ASKED[:1], [NOBODY])
     alive = weakref.ref(other.base.denoiser.unet)
     del other

@@ -13,7 +13,7 @@ from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation import protocols
-from respodiff.trainer.evaluation.image_spec import Asked
+from respodiff.trainer.evaluation.image_spec import ImageSpec
 from respodiff.trainer.evaluation.run import asked_of, jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
 from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
@@ -155,7 +155,7 @@ class TestSettings:
             "hazard": concept("hazard", "", category="safety"),
         }
         setting = resolve(adapter_of(concepts, tmp_path, strength=0.5, strengths={"round": 0.7}))
-        given = setting.given([Asked(str(n), "x", n, "doctor", turn=n, turns=4) for n in range(4)], seed=0)
+        given = setting.given([ImageSpec(str(n), "x", n, "doctor", turn=n, turns=4) for n in range(4)], seed=0)
         named = [{term.concept.name: term.ram_strength for term in group.terms} for group in given]
         assert named == [{"round": 0.7, "hazard": 0.5}] * 2 + [{"square": 0.5, "hazard": 0.5}] * 2
 
@@ -177,7 +177,7 @@ class TestSettings:
     def test_single_pictures_are_shared_within_each_group(self, tmp_path):
         """Or a profession's ratio would be that of chance."""
         setting = resolve(SettingRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
-        asked = [Asked(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
+        asked = [ImageSpec(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
         given = setting.given(asked, seed=3)
         for profession in ("doctor", "nurse"):
             own = [group.name for group, one in zip(given, asked, strict=True) if one.group == profession]

@@ -9,7 +9,7 @@ import pytest
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, setting_figures
 from respodiff.trainer.evaluation.generation import Job
-from respodiff.trainer.evaluation.image_spec import Asked
+from respodiff.trainer.evaluation.image_spec import ImageSpec
 from respodiff.trainer.evaluation.scorer import Axis, Scores
 
 GENDER = Axis("gender", ("woman", "man"), ("a woman", "a man"))
@@ -29,7 +29,7 @@ def rows(
     for number, label in enumerate(seen):
         group = groups[number] if groups else "doctor"
         scores: Scores = {GENDER.column: label, **{name: values[number] for name, values in columns.items()}}
-        job = Job("set", Asked(f"{number}", f"a photo of a {group}", number, group), FairGroup("", ()))
+        job = Job("set", ImageSpec(f"{number}", f"a photo of a {group}", number, group), FairGroup("", ()))
         made.append(Row(job, {"gender": wanted[number] if wanted else None}, scores))
     return made
 
@@ -124,7 +124,7 @@ def test_either_flag_makes_a_picture_unsafe_and_it_counts_in_each_of_its_categor
     made = rows([W] * 4, nudity=[1, 0, 0, 0], q16=[0, 1, 0, 0])
     categories = [("sexual", "hate"), ("hate",), ("hate",), ("sexual",)]
     made = [
-        Row(Job("set", Asked(row.job.asked.id, "x", 0, categories=own), row.job.given), {}, row.scores)
+        Row(Job("set", ImageSpec(row.job.asked.id, "x", 0, categories=own), row.job.given), {}, row.scores)
         for row, own in zip(made, categories, strict=True)
     ]
     found = overall(made)

@@ -17,7 +17,7 @@ from respodiff.respodiff_core.learning.diffusion import Schedule
 from respodiff.respodiff_core.learning.learner import Learner, Update, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
 from respodiff.respodiff_core.learning.sampling import at_strengths, sample
-from respodiff.respodiff_core.learning.trajectories import Course, Pool
+from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
 from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.run.progress import REPORT_EVERY, Progress
@@ -80,8 +80,8 @@ class Training:
         denoiser = UNetDenoiser(tiny_unet(family).to(NOWHERE), ALPHAS, prediction="v" if family == "sd2" else "epsilon")
         prompts = Prompts(random_condition(3, family).to(NOWHERE), empty=0, neutrals=(1,), positive=2, negative=0)
         self.objective = ScoreMatching(denoiser, prompts, guidance=4.0, rollout_guidance=3.0)
-        course = Course(Schedule.of(ALPHAS, STATES + 1), STATES, BATCH, LATENT, seed=0, device=NOWHERE)
-        self.pool = Pool(self.objective, course, BATCH)
+        config = RolloutConfig(Schedule.of(ALPHAS, STATES + 1), STATES, BATCH, LATENT, seed=0, device=NOWHERE)
+        self.pool = Pool(self.objective, config, BATCH)
         self.learner = Learner(kind, H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, update=update, hidden=8, device=NOWHERE)
         self.steps = 0
 
@@ -114,12 +114,12 @@ def test_modules_of_every_kind_are_trained_without_waiting(kind):
 
 def test_the_log_reads_the_losses_at_its_interval_and_never_between():
     training = Training()
-    look, result = training.step()
+    frozen, result = training.step()
     with Progress("x", 1000, 0, Evaluations(), lambda tensor: tensor, logs=None, shown=False) as progress:
         for step in range(1, REPORT_EVERY):
-            progress.step(step, result, look, training.learner)
+            progress.step(step, result, frozen, training.learner)
         with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-            progress.step(REPORT_EVERY, result, look, training.learner)
+            progress.step(REPORT_EVERY, result, frozen, training.learner)
 
 
 def uploads_of(steps: int, steer: Any) -> int:

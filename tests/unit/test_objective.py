@@ -60,9 +60,9 @@ def test_gradients_are_those_of_the_plain_computation(family, roles):
     objective = ScoreMatching(tiny_denoiser(family), asked, guidance=4.0, rollout_guidance=3.0)
     ram, sam = (Transform.of({"": m.tensors[""].clone().requires_grad_()}) for m in map(random_module, (1, 2)))
     z, t, neutral = states()
-    look = objective.look(z, t, neutral)
-    (objective.steered(look, ram) - look.target).square().mean().backward()
-    (objective.steered(look, ram.detach(), sam) - look.plain).square().mean().backward()
+    frozen = objective.predict_frozen(z, t, neutral)
+    (objective.steered(frozen, ram) - frozen.target).square().mean().backward()
+    (objective.steered(frozen, ram.detach(), sam) - frozen.plain).square().mean().backward()
 
     whole = WholeUNet(family, asked.table)
     a, b = (m.tensors[""].detach().clone().requires_grad_() for m in (ram, sam))
@@ -88,7 +88,7 @@ def test_the_reference_makes_more_passes_to_the_same_predictions(roles):
     looks = {}
     for objective in (ours, reference):
         with counting(denoiser.unet) as evaluations:
-            looks[objective] = objective.look(*states())
+            looks[objective] = objective.predict_frozen(*states())
             steered = objective.steered(looks[objective], random_module(1))
         cost[objective] = evaluations.total / ROWS
         looks[objective] = (looks[objective].plain, looks[objective].target, steered)
@@ -105,7 +105,7 @@ def test_a_step_costs_five_evaluations_a_sample():
         for update in ("sequential", "joint"):
             learner = Learner("constant", H_SHAPE, ram_rate=0.1, sam_rate=0.1, update=update)
             with counting(denoiser.unet) as evaluations:
-                learner.step(objective, objective.look(*states()))
+                learner.step(objective, objective.predict_frozen(*states()))
             assert evaluations.total / ROWS == 5
 
 
@@ -115,15 +115,15 @@ def test_ram_moves_by_its_own_loss_and_then_sam_by_its_own():
     learner = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3)
     ram, sam = (torch.zeros(H_SHAPE, requires_grad=True) for _ in range(2))
     adams = [torch.optim.Adam([p], lr=rate) for p, rate in ((ram, 1e-2), (sam, 1e-3))]
-    look = objective.look(*states())
+    frozen = objective.predict_frozen(*states())
     for _ in range(3):
-        learner.step(objective, look)
+        learner.step(objective, frozen)
         for adam, modules, wanted in (
-            (adams[0], lambda: (ram,), look.target),
-            (adams[1], lambda: (ram.detach(), sam), look.plain),
+            (adams[0], lambda: (ram,), frozen.target),
+            (adams[1], lambda: (ram.detach(), sam), frozen.plain),
         ):
             adam.zero_grad()
-            steered = objective.steered(look, *(Transform.of({"": m}) for m in modules()))
+            steered = objective.steered(frozen, *(Transform.of({"": m}) for m in modules()))
             (steered - wanted).square().mean().backward()
             adam.step()
     for module, expected in zip(learner.finished(), (ram, sam), strict=True):
@@ -137,12 +137,12 @@ def test_one_shared_module_learns_from_both_losses():
     learner = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, update="shared")
     shared = torch.zeros(H_SHAPE, requires_grad=True)
     adams = [torch.optim.Adam([shared], lr=rate) for rate in (1e-2, 1e-3)]
-    look = objective.look(*states())
+    frozen = objective.predict_frozen(*states())
     for _ in range(3):
-        learner.step(objective, look)
-        for adam, wanted in zip(adams, (look.target, look.plain), strict=True):
+        learner.step(objective, frozen)
+        for adam, wanted in zip(adams, (frozen.target, frozen.plain), strict=True):
             adam.zero_grad()
-            (objective.steered(look, Transform.of({"": shared})) - wanted).square().mean().backward()
+            (objective.steered(frozen, Transform.of({"": shared})) - wanted).square().mean().backward()
             adam.step()
     ram, sam = learner.finished()
     torch.testing.assert_close(ram.tensors[""], shared.detach(), rtol=1e-4, atol=1e-7)
@@ -150,24 +150,24 @@ def test_one_shared_module_learns_from_both_losses():
 
     resumed = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, update="shared")
     resumed.load_state({name: value.clone() for name, value in learner.state().items()})
-    learner.step(objective, look)
-    resumed.step(objective, look)
+    learner.step(objective, frozen)
+    resumed.step(objective, frozen)
     assert torch.equal(resumed.ram.tensors[""], learner.ram.tensors[""])
 
 
 def test_the_joint_update_takes_both_gradients_at_the_same_ram():
     objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
-    look = objective.look(*states())
+    frozen = objective.predict_frozen(*states())
 
     def leaves() -> list[Transform]:
         return [Transform.of({"": random_module(seed).tensors[""].requires_grad_()}) for seed in (1, 2)]
 
     ram, sam = leaves()
-    alone, both = objective.steered_both(look, ram, sam)
-    ((alone - look.target).square().mean() + (both - look.plain).square().mean()).backward()
+    alone, both = objective.steered_both(frozen, ram, sam)
+    ((alone - frozen.target).square().mean() + (both - frozen.plain).square().mean()).backward()
     ram_apart, sam_apart = leaves()
-    (objective.steered(look, ram_apart) - look.target).square().mean().backward()
-    (objective.steered(look, ram_apart.detach(), sam_apart) - look.plain).square().mean().backward()
+    (objective.steered(frozen, ram_apart) - frozen.target).square().mean().backward()
+    (objective.steered(frozen, ram_apart.detach(), sam_apart) - frozen.plain).square().mean().backward()
     for module, apart in ((ram, ram_apart), (sam, sam_apart)):
         torch.testing.assert_close(module.tensors[""].grad, apart.tensors[""].grad, rtol=1e-4, atol=1e-7)
 
@@ -176,11 +176,11 @@ def test_the_joint_update_takes_both_gradients_at_the_same_ram():
 def test_every_kind_starts_by_adding_nothing_and_learns(kind):
     objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
     learner = Learner(kind, H_SHAPE, ram_rate=1e-2, sam_rate=1e-3, hidden=16)
-    look = objective.look(*states())
-    assert all(not module(look.h).any() for module in learner.modules)
-    losses = [learner.step(objective, look).ram_loss.item() for _ in range(40)]
+    frozen = objective.predict_frozen(*states())
+    assert all(not module(frozen.h).any() for module in learner.modules)
+    losses = [learner.step(objective, frozen).ram_loss.item() for _ in range(40)]
     assert losses[-1] < 0.9 * losses[0]
-    assert all(module(look.h).any() for module in learner.modules)
+    assert all(module(frozen.h).any() for module in learner.modules)
     assert [module.kind for module in learner.finished()] == [kind, kind]
 
 
@@ -192,8 +192,8 @@ def test_a_half_precision_model_teaches_full_precision_vectors():
     exact = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3)
     exact_objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
     for _ in range(5):
-        result = learner.step(objective, objective.look(*states()))
-        exact.step(exact_objective, exact_objective.look(*states()))
+        result = learner.step(objective, objective.predict_frozen(*states()))
+        exact.step(exact_objective, exact_objective.predict_frozen(*states()))
     assert result.steered.dtype == torch.float32
     ram, exactly = learner.finished()[0].tensors[""], exact.finished()[0].tensors[""]
     assert ram.dtype == torch.float32
@@ -204,7 +204,7 @@ def test_without_sam_ram_is_trained_alone():
     objective = ScoreMatching(tiny_denoiser(), prompts(), guidance=4.0, rollout_guidance=3.0)
     for update in ("sequential", "joint"):
         learner = Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=0.0, update=update)
-        learner.step(objective, objective.look(*states()))
+        learner.step(objective, objective.predict_frozen(*states()))
         ram, sam = learner.finished()
         assert ram.tensors[""].any()
         assert not sam.tensors[""].any()

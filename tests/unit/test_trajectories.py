@@ -10,7 +10,13 @@ from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.learning.diffusion import Schedule
 from respodiff.respodiff_core.learning.learner import Learner
 from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.learning.trajectories import Course, FreshRollouts, Pool, Share, steps_before_training
+from respodiff.respodiff_core.learning.trajectories import (
+    FreshRollouts,
+    Pool,
+    ProcessShard,
+    RolloutConfig,
+    steps_before_training,
+)
 from respodiff.trainer.run.unet_evaluations import counting
 from tiny_unets import ALPHAS, H_SHAPE, LATENT, random_condition, tiny_denoiser
 
@@ -24,12 +30,12 @@ def objective(kind=ScoreMatching) -> ScoreMatching:
     return kind(tiny_denoiser(), prompts, guidance=4.0, rollout_guidance=3.0)
 
 
-def course(batch: int, share: Share | None = None) -> Course:
-    return Course(SCHEDULE, states=STATES, batch=batch, latent=LATENT, seed=5, share=share or Share())
+def config(batch: int, share: ProcessShard | None = None) -> RolloutConfig:
+    return RolloutConfig(SCHEDULE, states=STATES, batch=batch, latent=LATENT, seed=5, share=share or ProcessShard())
 
 
-def pool(of: ScoreMatching, size: int = 6, batch: int = 2, share: Share | None = None) -> Pool:
-    return Pool(of, course(batch, share), size)
+def pool(of: ScoreMatching, size: int = 6, batch: int = 2, share: ProcessShard | None = None) -> Pool:
+    return Pool(of, config(batch, share), size)
 
 
 def learner() -> Learner:
@@ -40,8 +46,8 @@ def run(source, of: ScoreMatching, learning: Learner, steps: int, first: int = 1
     batches = []
     for step in range(first, first + steps):
         batch = source.next(step, learning.modules)
-        look = of.look(batch.z, batch.t, batch.neutral)
-        source.advance(look, learning.step(of, look).steered)
+        frozen = of.predict_frozen(batch.z, batch.t, batch.neutral)
+        source.advance(frozen, learning.step(of, frozen).steered)
         batches.append(batch)
     return batches
 
@@ -94,7 +100,7 @@ def test_each_trajectory_of_a_pool_begins_from_noise_of_its_own():
 
 def test_the_first_trajectories_are_led_to_their_states_in_long_steps():
     of, size = objective(), 6
-    long = Course(Schedule.of(ALPHAS, 50), states=49, batch=3, latent=LATENT, seed=5)
+    long = RolloutConfig(Schedule.of(ALPHAS, 50), states=49, batch=3, latent=LATENT, seed=5)
     with counting(of.denoiser.unet) as evaluations:
         batch = Pool(of, long, size).next(1, learner().modules)
     assert batch.t.tolist() == long.schedule.timesteps[[8, 24, 40]].tolist()
@@ -116,7 +122,7 @@ def test_a_step_of_any_length_leads_to_the_same_picture():
 def test_two_processes_share_the_trajectories_of_one():
     of = objective()
     (whole,) = run(pool(of, size=8, batch=4), of, learner(), steps=1)
-    halves = [run(pool(of, 4, 2, Share(index, 2)), of, learner(), steps=1)[0] for index in range(2)]
+    halves = [run(pool(of, 4, 2, ProcessShard(index, 2)), of, learner(), steps=1)[0] for index in range(2)]
     torch.testing.assert_close(torch.cat([half.z for half in halves]), whole.z, rtol=1e-4, atol=1e-4)
     assert [*halves[0].t.tolist(), *halves[1].t.tolist()] == whole.t.tolist()
 
@@ -134,7 +140,7 @@ def test_a_pool_goes_on_from_its_state_exactly():
 
 def test_the_reference_rolls_out_anew_and_throws_away():
     of = objective(ReferenceScoreMatching)
-    source = FreshRollouts(of, course(batch=1))
+    source = FreshRollouts(of, config(batch=1))
     costs, steps = [], []
     for step in range(1, 13):
         with counting(of.denoiser.unet) as evaluations:

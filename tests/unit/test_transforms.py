@@ -35,7 +35,7 @@ def torch_modules(kind, tensors):
 def test_modules_that_look_at_h_are_what_their_names_say(kind):
     transform = random_transform(kind)
     h = torch.randn(2, C, 5, 7)
-    assert transform.looks_at_h
+    assert transform.depends_on_h
     torch.testing.assert_close(transform(h), torch_modules(kind, transform.tensors)(h))
 
 

@@ -13,8 +13,8 @@ from ..support.interrupts import stopping_says
 from ..support.output_file import refuse_to_replace
 from .eval import eval_, report
 from .experiments import ablate, calibrate, reproduce
-from .explained import explained, quieten_libraries
 from .options import DType, Force, Output
+from .report_errors import quieten_libraries, report_errors
 from .share import pull, push
 from .train import train
 
@@ -54,7 +54,7 @@ def info(file: Annotated[Path, typer.Argument(help="An adapter (.safetensors).")
     from ...respodiff_core.adapter.adapter import read
     from ...respodiff_core.adapter.summary import summarise
 
-    with explained():
+    with report_errors():
         typer.echo(summarise(read(file)))
 
 
@@ -68,7 +68,7 @@ def import_(
     """Turn a pickle of the reference code into an adapter; nothing in it is run."""
     from ...respodiff_core.adapter.importers import import_pickle
 
-    with explained():
+    with report_errors():
         _write(import_pickle(file, concept), output, force)
 
 
@@ -82,7 +82,7 @@ def merge(
     from ...respodiff_core.adapter.adapter import merge as merged
     from ...respodiff_core.adapter.adapter import read
 
-    with explained():
+    with report_errors():
         _write(merged(map(read, files)), output, force)
 
 
@@ -99,7 +99,7 @@ def convert(
 
     from ...respodiff_core.adapter.adapter import read
 
-    with explained():
+    with report_errors():
         adapter = read(file)
         if channel:
             concepts = {
@@ -126,7 +126,7 @@ def demo(
     comfyui: Annotated[str, typer.Option(help="ComfyUI version to fetch; COMFYUI_PATH, your own, wins.")] = "0.30.0",
 ) -> None:
     """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
-    with explained():
+    with report_errors():
         from .demo import run
 
         quieten_libraries()

@@ -21,7 +21,7 @@ from ..base.spec import TOYWORLD, TOYWORLD_FOLDER
 from ..comfyui.source import fetch, users_own
 from ..evaluation.figures import ACCURACY, DEVIATION, SettingFigures
 from ..evaluation.image_folder import PictureFolder
-from ..evaluation.image_spec import Asked
+from ..evaluation.image_spec import ImageSpec
 from ..evaluation.in_memory import figures_of
 from ..evaluation.output_folder import EvaluationFolder
 from ..evaluation.run import asked_of, evaluate
@@ -103,7 +103,7 @@ def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
     )
 
 
-def before_after(asked: Sequence[Asked], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
+def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
     """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
     rows = []
     for name in _SHOWN:
@@ -123,7 +123,7 @@ def before_after(asked: Sequence[Asked], given: Sequence[FairGroup], pictures: P
 
 
 def _in_comfyui(
-    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[Asked], steered: Setting, adapter: Path
+    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Setting, adapter: Path
 ) -> dict[str, SettingFigures]:
     """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
     figures = {}

@@ -13,8 +13,8 @@ import typer
 from ..recipes.strict import RecipeError, check_tables, given
 from ..support.output_file import refuse_to_replace
 from ..support.processes import is_main_process
-from .explained import explained, quieten_libraries
 from .options import Force
+from .report_errors import quieten_libraries, report_errors
 
 _What = "What to measure"
 _How = "How pictures are made"
@@ -120,7 +120,7 @@ def eval_(
 
     The same command goes on where it was stopped. Several GPUs: accelerate launch -m respodiff.trainer eval ...
     """
-    with explained():
+    with report_errors():
         from ...respodiff_core.adapter.adapter import peek
         from ..base.spec import locate
         from ..recipes.evaluation import EvalRecipe, read_recipe
@@ -191,7 +191,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Compare evaluations side by side, in one page that holds everything."""
-    with explained():
+    with report_errors():
         from ..evaluation.image_folder import PictureFolder
         from ..evaluation.report import write_report
         from ..evaluation.results import Results

@@ -15,8 +15,8 @@ from ..recipes.strict import given
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from ..support.terminal import wrapped
-from .explained import explained, quieten_libraries
 from .options import Force, Output
+from .report_errors import quieten_libraries, report_errors
 
 _KEPT = "what is done is kept in {}. The same command goes on."
 
@@ -44,7 +44,7 @@ def ablate(
     Trains every variant with every seed, measures all side by side, and writes a table and a plot. The same command
     goes on where it was stopped.
     """
-    with explained(), stopping_says(f"Stopped; {_KEPT.format(output)}"):
+    with report_errors(), stopping_says(f"Stopped; {_KEPT.format(output)}"):
         from ..base.spec import locate
 
         locate(base)
@@ -99,7 +99,7 @@ def calibrate(
     The nodes' strength 1 then means the recommended one. Nothing is drawn twice: the same command goes on.
     """
     state = output.with_suffix(".calibration.jsonl")
-    with explained(), stopping_says(f"Stopped; {_KEPT.format(state)}"):
+    with report_errors(), stopping_says(f"Stopped; {_KEPT.format(state)}"):
         from ...respodiff_core.adapter.adapter import read, write
         from ..base.spec import TOYWORLD, locate
 
@@ -163,7 +163,7 @@ def reproduce(
 
     Full size takes a GPU and some hours. The same command goes on where it was stopped.
     """
-    with explained(), stopping_says("Stopped; what is done is kept. The same command goes on."):
+    with report_errors(), stopping_says("Stopped; what is done is kept. The same command goes on."):
         from ..base.spec import locate
 
         if base and sdxl:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .explained import explained
 from .options import Force
+from .report_errors import report_errors
 
 _HUB_ID = "owner/name on the Hugging Face Hub"
 
@@ -43,7 +43,7 @@ def pull(
     from ..sharing.pull import record_of
     from ..support.untrusted_text import one_line
 
-    with explained():
+    with report_errors():
         from huggingface_hub import HfApi
 
         wanted = HubId.parse(hub_id)
@@ -101,7 +101,7 @@ def push(
     from ..sharing.push import CARD, package
     from ..sharing.push import push as publish
 
-    with explained():
+    with report_errors():
         from huggingface_hub import HfApi
 
         if output and not dry_run:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..support.processes import is_main_process
-from .explained import explained, quieten_libraries
 from .options import DType
+from .report_errors import quieten_libraries, report_errors
 
 _Recipe = "What to do"
 _Concept = "A concept (for all concepts of the run)"
@@ -138,7 +138,7 @@ def train(
 
     Ctrl-C stops and keeps everything; --resume goes on. Several GPUs: accelerate launch -m respodiff.trainer train ...
     """
-    with explained():
+    with report_errors():
         from ..base.spec import TOYWORLD, locate
         from ..recipes.plan import assemble
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from ...respodiff_core.errors import RespoDiffError, reason_of
 
 
-def need(module: str) -> ModuleType:
+def import_optional(module: str) -> ModuleType:
     """An optional package's module. Raises RespoDiffError where it cannot be imported."""
     try:
         return import_module(module)

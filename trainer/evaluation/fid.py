@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from .extras import need
+from .extras import import_optional
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _INCEPTION = "inception-2015-12-05.pt"
@@ -54,11 +54,11 @@ class FrechetDistance:
                 f"The statistics in {self._reference} are of {len(self._real.mu)} features, those of the pictures of "
                 f"{len(drawn.mu)}: they were made with another network. Name the folder of real pictures instead."
             )
-        return float(need("cleanfid.fid").frechet_distance(*drawn, *self._real))
+        return float(import_optional("cleanfid.fid").frechet_distance(*drawn, *self._real))
 
 
 def _extractor(file: Path | None, device: torch.device) -> Extractor:
-    inception, features = need("cleanfid.inception_torchscript"), need("cleanfid.features")
+    inception, features = import_optional("cleanfid.inception_torchscript"), import_optional("cleanfid.features")
     network: Extractor
     try:
         if file is None:
@@ -70,7 +70,7 @@ def _extractor(file: Path | None, device: torch.device) -> Extractor:
     except (OSError, RuntimeError, ValueError) as error:
         raise RespoDiffError(
             f"{file or 'The Inception network that FID needs'} could not be loaded ({reason_of(error)}). Download "
-            f"{need('cleanfid.downloads_helper').inception_url} and name the file with --inception."
+            f"{import_optional('cleanfid.downloads_helper').inception_url} and name the file with --inception."
         ) from error
     return network
 
@@ -87,7 +87,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _statistics(files: Sequence[Path], network: Extractor, device: torch.device) -> _Statistics:
     try:
-        features = need("cleanfid.fid").get_files_features(
+        features = import_optional("cleanfid.fid").get_files_features(
             [str(file) for file in files],
             network,
             num_workers=0,

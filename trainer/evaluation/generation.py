@@ -23,7 +23,7 @@ from ...respodiff_core.steering.fair_groups import FairGroup, plan
 from ..base.model import BaseModel
 from ..support.contact_sheet import pixels
 from .image_folder import PictureFolder
-from .image_spec import Asked
+from .image_spec import ImageSpec
 
 _CACHED_PROMPTS = 64  # pictures of one prompt stand together
 _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture
@@ -34,11 +34,11 @@ class Job:
     """One picture to make: in which setting, for what, and what steers it."""
 
     setting: str
-    asked: Asked
+    asked: ImageSpec
     given: FairGroup
 
 
-class Painter:
+class ImageGenerator:
     """Draws with a base model, DDIM without noise, as the trainer's own previews."""
 
     def __init__(self, base: BaseModel, steps: int = 50, guidance: float = 7.5) -> None:
@@ -49,7 +49,7 @@ class Painter:
         # would keep the model in memory.
         self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
-    def draw(self, asked: Sequence[Asked], given: Sequence[FairGroup]) -> torch.Tensor:
+    def draw(self, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
         """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""
         empty = self._encode("")
         device = empty.context.device
@@ -78,7 +78,9 @@ def all_drawn(jobs: Sequence[Job], folder: PictureFolder) -> bool:
     return all(folder.has(job.setting, job.asked.id) for job in jobs)
 
 
-def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: PictureFolder) -> Generator[int]:
+def draw_missing(
+    image_generator: ImageGenerator, batches: Sequence[Sequence[Job]], folder: PictureFolder
+) -> Generator[int]:
     """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
 
     A batch of which any is missing is made as a whole. Pictures are written while the next batch is sampled, and those
@@ -87,7 +89,7 @@ def draw_missing(painter: Painter, batches: Sequence[Sequence[Job]], folder: Pic
     with _writer() as write:
         for batch in batches:
             if not all_drawn(batch, folder):
-                pictures = painter.draw([job.asked for job in batch], [job.given for job in batch])
+                pictures = image_generator.draw([job.asked for job in batch], [job.given for job in batch])
                 write(folder, batch, [Image.fromarray(pixels(picture)) for picture in pictures])
             yield len(batch)
 

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from .image_spec import Asked
+from .image_spec import ImageSpec
 
 
 class DamagedPicture(RespoDiffError):
@@ -44,7 +44,7 @@ class PictureFolder:
             reason = reason_of(error).replace(str(path), path.name)
             raise DamagedPicture(f"{setting}/{path.name} cannot be read ({reason})") from None
 
-    def write(self, pictures: Sequence[tuple[str, Asked, Image.Image]]) -> None:
+    def write(self, pictures: Sequence[tuple[str, ImageSpec, Image.Image]]) -> None:
         """Write these pictures; all get their names at the end, one right after the other."""
         with ExitStack() as renames:
             for setting, asked, image in pictures:
@@ -54,7 +54,7 @@ class PictureFolder:
                 image.save(partial, format="PNG", pnginfo=_metadata(setting, asked), compress_level=4)
 
 
-def _metadata(setting: str, asked: Asked) -> PngInfo:
+def _metadata(setting: str, asked: ImageSpec) -> PngInfo:
     text = PngInfo()
     facts = {"setting": setting, "id": asked.id, "prompt": asked.prompt, "seed": asked.seed}
     text.add_text("respodiff", json.dumps(facts))

@@ -9,7 +9,7 @@ _SHOWN_GROUPS, _SHOWN_EACH = 8, 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class ImageSpec:
     """One picture to make.
 
     `id` names it in files and tables, `group` what it is averaged within (a profession), `categories` what it counts
@@ -26,7 +26,7 @@ class Asked:
     turns: int = 0
 
 
-def samples_of(asked: Sequence[Asked]) -> dict[str, list[str]]:
+def samples_of(asked: Sequence[ImageSpec]) -> dict[str, list[str]]:
     """Some groups, spread over all, and a few of each one's pictures, by id: what the report shows. Prompts without
     groups make rows of their own, by number.
     """

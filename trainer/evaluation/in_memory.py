@@ -10,33 +10,33 @@ from PIL import Image
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ..support.contact_sheet import pixels
 from .figures import Resampling, Row, SettingFigures, setting_figures, wanted_of
-from .generation import Job, Painter
-from .image_spec import Asked
-from .scorer import Axis, Scorer, Scores, Shown
+from .generation import ImageGenerator, Job
+from .image_spec import ImageSpec
+from .scorer import Axis, ScoredImage, Scorer, Scores
 
 _AT_ONCE = 48
 
 
-def draw(painter: Painter, asked: Sequence[Asked], given: Sequence[FairGroup]) -> torch.Tensor:
+def draw(image_generator: ImageGenerator, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
     """Pictures (count, 3, height, width) in [0, 1], on the CPU; picture i steered by group i."""
     parts = [
-        painter.draw(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
+        image_generator.draw(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
         for start in range(0, len(asked), _AT_ONCE)
     ]
     return torch.cat(parts)
 
 
-def scores_of(pictures: torch.Tensor, asked: Sequence[Asked], scorers: Sequence[Scorer]) -> list[Scores]:
+def scores_of(pictures: torch.Tensor, asked: Sequence[ImageSpec], scorers: Sequence[Scorer]) -> list[Scores]:
     """What the scorers say of pictures (count, 3, height, width) in [0, 1], rounded to bytes as files have them."""
     images = [Image.fromarray(pixels(picture)) for picture in pictures]
-    shown = [Shown(one, image) for one, image in zip(asked, images, strict=True)]
+    shown = [ScoredImage(one, image) for one, image in zip(asked, images, strict=True)]
     judged = [scorer.score(shown) for scorer in scorers]
     return [{name: value for scores in each for name, value in scores.items()} for each in zip(*judged, strict=True)]
 
 
 def figures_of(
     pictures: torch.Tensor,
-    asked: Sequence[Asked],
+    asked: Sequence[ImageSpec],
     given: Sequence[FairGroup],
     scorers: Sequence[Scorer],
     axes: Sequence[Axis],

@@ -10,12 +10,12 @@ from typing import Any
 
 from ..base.model import BaseModel
 from ..recipes.evaluation import EvalRecipe, SettingRecipe
-from .image_spec import Asked
+from .image_spec import ImageSpec
 from .variants import Setting
 
 
 def manifest_of(
-    recipe: EvalRecipe, base: BaseModel, settings: Sequence[Setting], asked: Sequence[Asked]
+    recipe: EvalRecipe, base: BaseModel, settings: Sequence[Setting], asked: Sequence[ImageSpec]
 ) -> dict[str, Any]:
     """Base model, adapters, strengths, prompts and sampling: evaluations of one manifest have the same pictures."""
     drawing = recipe.drawing

@@ -1,8 +1,8 @@
 """The field's protocols: which prompts, seeds and groups are measured (paper, section 5 and appendix; SDisc's
 and I2P's methods).
 
-Each is a list of `Asked`. A seed is a picture's number, as in the paper's code, but its noise is made on the CPU, so
-that a picture does not depend on the device.
+Each is a list of `ImageSpec`. A seed is a picture's number, as in the paper's code, but its noise is made on the CPU,
+so that a picture does not depend on the device.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..toyworld import world
-from .extras import need
-from .image_spec import Asked
+from .extras import import_optional
+from .image_spec import ImageSpec
 
 PROFESSIONS = (
     "attendant", "cashier", "teacher", "nurse", "assistant", "secretary", "cleaner", "receptionist", "clerk",
@@ -37,7 +37,7 @@ I2P_DATA, COCO_DATA = "AIML-TUDA/i2p", "sayakpaul/coco-30-val-2014"
 PER_I2P_PROMPT = 5
 
 
-def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended: bool = False) -> list[Asked]:
+def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended: bool = False) -> list[ImageSpec]:
     """Every profession in every template; `extended` asks for "a successful <profession>" (the paper's Gender+, Race+).
 
     A profession's pictures are numbered template by template, and the number is the seed. Raises RespoDiffError where
@@ -53,7 +53,7 @@ def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended
 
 def toyworld(
     per_profession: int = PER_TOYWORLD_PROFESSION, first_seed: int = 0, places: Sequence[str] = ("",)
-) -> list[Asked]:
+) -> list[ImageSpec]:
     """ToyWorld's sixteen professions in its five templates at each of the places, which are their categories; no two
     pictures share a seed, since there are few of them.
     """
@@ -68,13 +68,13 @@ def toyworld(
     return _each_group(prompts, per_profession, lambda group, number: first_seed + group * per_profession + number)
 
 
-def toyworld_captions(count: int, first_seed: int = 0) -> list[Asked]:
+def toyworld_captions(count: int, first_seed: int = 0) -> list[ImageSpec]:
     """Captions as ToyWorld's training set has them: its COCO."""
     _, texts = world.sample(count, np.random.default_rng(first_seed))
     return captions([{"caption": text} for text in texts], first_seed)
 
 
-def i2p(rows: Iterable[dict[str, Any]], per_prompt: int = PER_I2P_PROMPT, first_seed: int = 0) -> list[Asked]:
+def i2p(rows: Iterable[dict[str, Any]], per_prompt: int = PER_I2P_PROMPT, first_seed: int = 0) -> list[ImageSpec]:
     """I2P's prompts, `per_prompt` pictures each; a prompt of several categories counts in each of them."""
     asked = []
     for number, row in enumerate(rows):
@@ -82,18 +82,19 @@ def i2p(rows: Iterable[dict[str, Any]], per_prompt: int = PER_I2P_PROMPT, first_
         categories = _categories(row)
         for turn in range(per_prompt):
             seed = first_seed + number * per_prompt + turn
-            asked.append(Asked(f"{number:05d}-{turn}", prompt, seed, categories=categories))
+            asked.append(ImageSpec(f"{number:05d}-{turn}", prompt, seed, categories=categories))
     return asked
 
 
-def captions(rows: Iterable[dict[str, Any]], first_seed: int = 0) -> list[Asked]:
+def captions(rows: Iterable[dict[str, Any]], first_seed: int = 0) -> list[ImageSpec]:
     """One picture for each caption (COCO-30K)."""
     return [
-        Asked(f"{number:05d}", _text(row, "caption", number), first_seed + number) for number, row in enumerate(rows)
+        ImageSpec(f"{number:05d}", _text(row, "caption", number), first_seed + number)
+        for number, row in enumerate(rows)
     ]
 
 
-def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int = 0) -> list[Asked]:
+def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int = 0) -> list[ImageSpec]:
     """Prompts of one's own, `per_prompt` pictures each. A row may have a `group`, within which ratios are taken,
     `categories` parted by commas, and a `seed` of its own first picture. Without groups the ratio is taken within each
     prompt, or over all where a prompt has one picture only.
@@ -105,7 +106,7 @@ def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int
         first = _seed(row, number, first_seed + number * per_prompt)
         for turn in range(per_prompt):
             group = str(row.get("group") or (prompt if per_prompt > 1 else ""))
-            asked.append(Asked(f"{number:05d}-{turn}", prompt, first + turn, group, categories, turn, per_prompt))
+            asked.append(ImageSpec(f"{number:05d}-{turn}", prompt, first + turn, group, categories, turn, per_prompt))
     return asked
 
 
@@ -145,7 +146,7 @@ def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[s
 
     `name` is a Hub id or a local folder. Raises RespoDiffError where it cannot be had.
     """
-    datasets = need("datasets")
+    datasets = import_optional("datasets")
     try:
         data = datasets.load_dataset(name, split=split)
         rows: list[dict[str, Any]] = data.select_columns(list(columns)).to_list()
@@ -159,7 +160,7 @@ def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[s
 
 def _each_group(
     prompts: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]], each: int, seed: Callable[[int, int], int]
-) -> list[Asked]:
+) -> list[ImageSpec]:
     """`each` pictures of each group, in blocks of one prompt (with its categories); `seed` of (group, number)."""
     asked = []
     for group, (name, variants) in enumerate(prompts.items()):
@@ -172,7 +173,7 @@ def _each_group(
         for number in range(each):
             prompt, categories = variants[number // share]
             id_ = f"{_slug(name)}-{number:03d}"
-            asked.append(Asked(id_, prompt, seed(group, number), name, categories, number % share, share))
+            asked.append(ImageSpec(id_, prompt, seed(group, number), name, categories, number % share, share))
     return asked
 
 

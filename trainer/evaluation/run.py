@@ -26,8 +26,8 @@ from ..support.threads import fitting_threads
 from ..toyworld import world
 from . import protocols
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
-from .generation import Job, Painter, all_drawn, batches, draw_missing
-from .image_spec import Asked, samples_of
+from .generation import ImageGenerator, Job, all_drawn, batches, draw_missing
+from .image_spec import ImageSpec, samples_of
 from .manifest import manifest_of
 from .output_folder import EvaluationFolder
 from .results import Results
@@ -79,15 +79,15 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     if not all_drawn(jobs, folder.pictures):
         check_judges(recipe, axes)
     with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
-        painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
+        image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
-        with _advised(folder, _SMALLER_DRAWING):
-            _work(draw_missing(painter, todo, folder.pictures), todo, "drawing", stop, main and shown)
-        del painter, base  # their memory is for those who judge
+        with _with_recovery_hints(folder, _SMALLER_DRAWING):
+            _work(draw_missing(image_generator, todo, folder.pictures), todo, "drawing", stop, main and shown)
+        del image_generator, base  # their memory is for those who judge
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
         accelerator.wait_for_everyone()
-        with _advised(folder, _SMALLER_JUDGING):
+        with _with_recovery_hints(folder, _SMALLER_JUDGING):
             scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
             # All settings of one thing asked together: what compares them is scored anew when one is drawn anew.
@@ -104,7 +104,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
         _write(folder, results, rows)
         if "fid" in metrics:
-            with _advised(folder, _SMALLER_JUDGING):
+            with _with_recovery_hints(folder, _SMALLER_JUDGING):
                 results = _with_fid(results, rows, recipe, folder, accelerator.device)
             _write(folder, results, rows)
         if not recipe.keep_pictures:
@@ -130,7 +130,7 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     check_judges(recipe, axes_of([], axes, recipe.judging.classes, recipe.base == TOYWORLD))
 
 
-def asked_of(recipe: EvalRecipe) -> list[Asked]:
+def asked_of(recipe: EvalRecipe) -> list[ImageSpec]:
     """What the protocol asks for. Raises RespoDiffError."""
     toyworld = recipe.base == TOYWORLD
     asked = _asked_in_toyworld(recipe) if toyworld and recipe.prompts is None else _asked(recipe)
@@ -141,7 +141,7 @@ def asked_of(recipe: EvalRecipe) -> list[Asked]:
     return asked
 
 
-def _asked_in_toyworld(recipe: EvalRecipe) -> list[Asked]:
+def _asked_in_toyworld(recipe: EvalRecipe) -> list[ImageSpec]:
     if recipe.protocol == "i2p":
         places = [world.PLACES[place] for place in world.BAD_PLACES]
         return protocols.toyworld(recipe.images or _UNSAFE_IN_TOYWORLD, recipe.seed, places)
@@ -150,7 +150,7 @@ def _asked_in_toyworld(recipe: EvalRecipe) -> list[Asked]:
     return protocols.toyworld(recipe.images or protocols.PER_TOYWORLD_PROFESSION, recipe.seed)
 
 
-def _asked(recipe: EvalRecipe) -> list[Asked]:
+def _asked(recipe: EvalRecipe) -> list[ImageSpec]:
     def rows(data: str, split: str, columns: Sequence[str]) -> list[dict[str, Any]]:
         if recipe.prompts:
             return protocols.read_rows(recipe.prompts, columns[0])[: recipe.limit]
@@ -168,7 +168,7 @@ def _asked(recipe: EvalRecipe) -> list[Asked]:
     return protocols.prompts(found, recipe.images or 1, recipe.seed)
 
 
-def jobs_of(asked: Sequence[Asked], settings: Sequence[Setting], seed: int) -> list[Job]:
+def jobs_of(asked: Sequence[ImageSpec], settings: Sequence[Setting], seed: int) -> list[Job]:
     """Every picture in every setting; those of one thing asked stand together."""
     given = [setting.given(asked, seed) for setting in settings]
     return [
@@ -248,7 +248,7 @@ _SMALLER_JUDGING = "a smaller --judging-batch; the pictures are kept"
 
 
 @contextmanager
-def _advised(folder: EvaluationFolder, smaller: str) -> Iterator[None]:
+def _with_recovery_hints(folder: EvaluationFolder, smaller: str) -> Iterator[None]:
     """Turn a full device and a full disk into RespoDiffErrors that say how to go on."""
     try:
         yield

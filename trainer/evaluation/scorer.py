@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from .image_spec import Asked
+from .image_spec import ImageSpec
 
 Scores = dict[str, float | int | None]
 """Columns of one picture. None: the scorer cannot tell; it is counted, and left out of the figure."""
@@ -35,12 +35,12 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ScoredImage:
     """One picture (RGB) to judge: what was asked for, and the picture of the same prompt and seed without any adapter,
     where there is one (for the unsteered picture itself: None).
     """
 
-    asked: Asked
+    asked: ImageSpec
     picture: Image.Image
     unsteered: Image.Image | None = None
 
@@ -53,7 +53,7 @@ class Scorer(Protocol):
     fingerprint: str
     """Of its weights and settings, in words: scores of another are never taken for this one's."""
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """The columns of each picture, always the same ones."""
         ...
 

@@ -13,7 +13,7 @@ from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric, Protocol
 from .generation import Job
 from .image_folder import DamagedPicture, PictureFolder
 from .output_folder import ScoreFile
-from .scorer import Axis, Scorer, Scores, Shown
+from .scorer import Axis, ScoredImage, Scorer, Scores
 
 if TYPE_CHECKING:
     from .fid import FrechetDistance
@@ -151,7 +151,7 @@ def collect(
     return scores, damaged
 
 
-def _read(batch: Sequence[Job], pictures: PictureFolder) -> dict[str, Shown]:
+def _read(batch: Sequence[Job], pictures: PictureFolder) -> dict[str, ScoredImage]:
     opened: dict[str, Image.Image | None] = {}
 
     def read(setting: str, picture: str) -> Image.Image | None:
@@ -168,5 +168,5 @@ def _read(batch: Sequence[Job], pictures: PictureFolder) -> dict[str, Shown]:
         picture = read(job.setting, job.asked.id)
         compared = job.setting != UNSTEERED and pictures.has(UNSTEERED, job.asked.id)
         if picture is not None:
-            shown[key_of(job)] = Shown(job.asked, picture, read(UNSTEERED, job.asked.id) if compared else None)
+            shown[key_of(job)] = ScoredImage(job.asked, picture, read(UNSTEERED, job.asked.id) if compared else None)
     return shown

@@ -18,7 +18,7 @@ from ..recipes.evaluation import SettingRecipe
 from ..recipes.training import presets
 from ..support.hashes import sha256_of
 from ..toyworld.world import HUES, SHAPES
-from .image_spec import Asked
+from .image_spec import ImageSpec
 from .scorer import Axis
 
 TOYWORLD_AXES = (Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES))
@@ -37,7 +37,7 @@ class Setting:
     always: tuple[Term, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
-    def given(self, asked: Sequence[Asked], seed: int) -> list[FairGroup]:
+    def given(self, asked: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
         """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
         in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
 
@@ -54,7 +54,7 @@ class Setting:
         return [groups[number] for number in numbers]
 
 
-def check_shares(asked: Sequence[Asked], groups: int, which: str) -> None:
+def check_shares(asked: Sequence[ImageSpec], groups: int, which: str) -> None:
     """Raise RespoDiffError where the several pictures of a prompt cannot be shared evenly among so many groups."""
     fewest = min(one.turns for one in asked)
     if fewest > 1 and any(one.turns % groups for one in asked):
@@ -64,7 +64,7 @@ def check_shares(asked: Sequence[Asked], groups: int, which: str) -> None:
         )
 
 
-def _shared_within_groups(asked: Sequence[Asked], groups: int, seed: int) -> list[int]:
+def _shared_within_groups(asked: Sequence[ImageSpec], groups: int, seed: int) -> list[int]:
     """For each picture a number below `groups`, each as often as can be among the pictures that a ratio is taken of."""
     places: dict[str, list[int]] = {}
     for place, one in enumerate(asked):

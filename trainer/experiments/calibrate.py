@@ -20,8 +20,8 @@ from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
 from ..base.spec import TOYWORLD
 from ..evaluation.figures import FLAGGED, value_of
-from ..evaluation.generation import Painter
-from ..evaluation.image_spec import Asked
+from ..evaluation.generation import ImageGenerator
+from ..evaluation.image_spec import ImageSpec
 from ..evaluation.in_memory import scores_of
 from ..evaluation.run import asked_of, check_models
 from ..evaluation.scorer import Axis, Scorer
@@ -95,10 +95,10 @@ class Calibrated:
 class Judged:
     """Draws pictures and says of each whether it shows what was asked: the class of an axis, else nothing unsafe."""
 
-    painter: Painter
+    image_generator: ImageGenerator
     scorers: Sequence[Scorer]
     axes: tuple[Axis, ...]
-    asked: Sequence[Asked]
+    asked: Sequence[ImageSpec]
     batch: int
     new_seeds: bool = True
 
@@ -109,8 +109,8 @@ class Judged:
         hits = []
         for start in range(0, len(rows), self.batch):
             part, groups = rows[start : start + self.batch], given[start : start + self.batch]
-            with fitting_threads(self.painter.base.weight_bytes):
-                judged = scores_of(self.painter.draw(part, groups), part, self.scorers)
+            with fitting_threads(self.image_generator.base.weight_bytes):
+                judged = scores_of(self.image_generator.draw(part, groups), part, self.scorers)
             for scores, group in zip(judged, groups, strict=True):
                 if wanted:
                     hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])
@@ -119,7 +119,7 @@ class Judged:
                     hits.append([unsafe == 0])
         return np.array(hits, dtype=bool)
 
-    def _asked(self, number: int) -> Asked:
+    def _asked(self, number: int) -> ImageSpec:
         """Of the list; when it is through, the same with other seeds if they may be other ones."""
         rounds, place = divmod(number, len(self.asked))
         one = self.asked[place]
@@ -161,7 +161,7 @@ def calibrate(
         raise RespoDiffError(
             f"{adapter.source} holds nothing to calibrate: no group of an axis, and nothing for safety."
         )
-    painter = Painter(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
+    image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
 
     content = hashlib.sha256(to_bytes(adapter)).hexdigest()
 
@@ -175,13 +175,13 @@ def calibrate(
     if fair:
         axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, toyworld)
         scorers = make_scorers(recipe, ("labels",), axes, toyworld, accelerator.device)
-        hits = hits_of(Judged(painter, scorers, axes, _shuffled(asked_of(recipe)), recipe.drawing.batch))
+        hits = hits_of(Judged(image_generator, scorers, axes, _shuffled(asked_of(recipe)), recipe.drawing.batch))
         for concept in fair:
             strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
     for concept in safe:
         scorers = make_scorers(unsafe, _safety_metrics(concept, unsafe, toyworld), (), toyworld, accelerator.device)
         asked = _of_category(_shuffled(asked_of(unsafe)), concept)
-        everything = Judged(painter, scorers, (), asked, recipe.drawing.batch)
+        everything = Judged(image_generator, scorers, (), asked, recipe.drawing.batch)
         # Of other prompts nothing unsafe is drawn anyway: any strength would be enough.
         tempted = _tempted(hits_of(everything), asked, search, concept)
         hits_unsafe = hits_of(replace(everything, asked=tempted, new_seeds=False))
@@ -204,7 +204,7 @@ def calibrate(
     return Calibrated(with_scales(adapter, recommended), strengths, scales)
 
 
-def _shuffled(asked: list[Asked]) -> list[Asked]:
+def _shuffled(asked: list[ImageSpec]) -> list[ImageSpec]:
     """In an order in which a few pictures are of many prompts; always the same."""
     random.Random(0).shuffle(asked)
     return asked
@@ -225,18 +225,18 @@ def _safety_metrics(concept: Concept, unsafe: EvalRecipe, toyworld: bool) -> tup
     return ("q16",)
 
 
-def _of_category(asked: list[Asked], concept: Concept) -> list[Asked]:
+def _of_category(asked: list[ImageSpec], concept: Concept) -> list[ImageSpec]:
     """The prompts of the category that the concept is named after, where there are any."""
     own = [one for one in asked if {concept.name, concept.info.negative} & set(one.categories)]
     return own or asked
 
 
-def _tempted(hits: KeptHits, asked: Sequence[Asked], search: Search, concept: Concept) -> list[Asked]:
+def _tempted(hits: KeptHits, asked: Sequence[ImageSpec], search: Search, concept: Concept) -> list[ImageSpec]:
     """Things asked of which the model by itself draws something unsafe, enough for a search and its check.
 
     Raises RespoDiffError where there are too few.
     """
-    found: list[Asked] = []
+    found: list[ImageSpec] = []
     nobody = FairGroup("", ())
     most = min(len(asked), _LOOKED_THROUGH * search.pictures)
     for first in range(0, most, search.chunk):

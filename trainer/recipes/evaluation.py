@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .strict import Strict, as_list, at_home, checked, load_toml
+from .strict import Strict, as_list, checked, expand_user, load_toml
 from .training import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
@@ -44,8 +44,8 @@ class SettingRecipe(Strict):
 
     @field_validator("adapters")
     @classmethod
-    def _at_home(cls, adapters: list[Path]) -> list[Path]:
-        return [at_home(path) for path in adapters]
+    def _expand_user(cls, adapters: list[Path]) -> list[Path]:
+        return [expand_user(path) for path in adapters]
 
 
 class DrawingRecipe(ModelRecipe):
@@ -77,8 +77,8 @@ class JudgingRecipe(Strict):
 
     @field_validator("q16_prompts", "reference", "inception")
     @classmethod
-    def _at_home(cls, path: Path | None) -> Path | None:
-        return path and at_home(path)
+    def _expand_user(cls, path: Path | None) -> Path | None:
+        return path and expand_user(path)
 
 
 class EvalRecipe(Strict):
@@ -103,8 +103,8 @@ class EvalRecipe(Strict):
 
     @field_validator("output", "prompts")
     @classmethod
-    def _at_home(cls, path: Path | None) -> Path | None:
-        return path and at_home(path)
+    def _expand_user(cls, path: Path | None) -> Path | None:
+        return path and expand_user(path)
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvalRecipe:

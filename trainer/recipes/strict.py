@@ -78,7 +78,7 @@ def as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def at_home(path: Path) -> Path:
+def expand_user(path: Path) -> Path:
     """A path in which ~ is the home folder."""
     return path.expanduser()
 
@@ -89,14 +89,14 @@ def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str,
         place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
         said = one["msg"].removeprefix("Value error, ")
         if one["type"] == "extra_forbidden":
-            said = f"there is no such setting{_meant(one['loc'], model, sections)}"
+            said = f"there is no such setting{_did_you_mean(one['loc'], model, sections)}"
         elif one["type"] == "missing":
             said = "is missing"
         lines.append(f"{place}: {said}" if place else said)
     return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _meant(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
+def _did_you_mean(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
     """The setting that stands next to a misspelt one."""
     known = (sections.get(str(location[0]), model) if len(location) > 1 else model).model_fields
     close = difflib.get_close_matches(str(location[-1]), known, n=1)

@@ -15,7 +15,7 @@ from ...respodiff_core.adapter.concept import Category, check_axis, check_name
 from ...respodiff_core.adapter.families import pixels_per_latent
 from ...respodiff_core.adapter.transforms import Kind
 from ...respodiff_core.learning.learner import Update
-from .strict import Strict, as_list, at_home, check_tables, checked, load_toml, parse_toml
+from .strict import Strict, as_list, check_tables, checked, expand_user, load_toml, parse_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
@@ -184,7 +184,7 @@ class Recipe(Strict):
             values["concepts"] = concepts
         return checked(cls, values, _SECTIONS)
 
-    _at_home = field_validator("output")(at_home)
+    _expand_user = field_validator("output")(expand_user)
 
     def resolved(self) -> dict[str, Any]:
         """Every value, defaults and presets filled in, as plain data."""

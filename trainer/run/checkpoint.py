@@ -11,7 +11,7 @@ import torch
 from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.adapter.transforms import Transform
 from ...respodiff_core.learning.learner import ROLES
-from ...respodiff_core.learning.trajectories import Share
+from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.model import BaseModel
 from ..recipes.training import Recipe
 from .provenance import concept_info
@@ -74,7 +74,7 @@ class RunState:
             _below("trajectories/", tensors),
         )
 
-    def trajectories_of(self, share: Share) -> dict[str, torch.Tensor]:
+    def trajectories_of(self, share: ProcessShard) -> dict[str, torch.Tensor]:
         """The part of one process."""
         return {name: tensor.chunk(share.count)[share.index] for name, tensor in self.trajectories.items()}
 

@@ -14,7 +14,7 @@ import torch
 
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.learner import Learner, StepResult
-from ...respodiff_core.learning.objective import Look
+from ...respodiff_core.learning.objective import FrozenPredictions
 from ..support.progress_bars import progress_bar
 from .unet_evaluations import Evaluations
 
@@ -68,18 +68,18 @@ class Progress:
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
                 self._writer.close()
 
-    def step(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
+    def step(self, step: int, result: StepResult, frozen: FrozenPredictions, learner: Learner) -> None:
         """Count a step; now and then read its losses. Raises TrainingDiverged, in all processes alike."""
         if step % REPORT_EVERY == 0 or step == self._bar.total:
-            self._report(step, result, look, learner)  # first, or a log's line for this step would lack them
+            self._report(step, result, frozen, learner)  # first, or a log's line for this step would lack them
         self._bar.update()
 
-    def _report(self, step: int, result: StepResult, look: Look, learner: Learner) -> None:
+    def _report(self, step: int, result: StepResult, frozen: FrozenPredictions, learner: Learner) -> None:
         ram_loss, sam_loss = self._losses(step, result)
         now, total = time.monotonic(), self._evaluations.total
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
-        share = _steering_share(look, learner)
+        share = _steering_share(frozen, learner)
         said = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
             said["of h"] = f"{share:.1%}"
@@ -102,9 +102,9 @@ class Progress:
 
 
 @torch.no_grad()
-def _steering_share(look: Look, learner: Learner) -> float | None:
+def _steering_share(frozen: FrozenPredictions, learner: Learner) -> float | None:
     """How long RAM + SAM are beside h: the hint whether training has any effect."""
-    if look.h is None:
+    if frozen.h is None:
         return None
-    ram, sam = (module.to(dtype=look.h.dtype)(look.h) for module in learner.modules)
-    return float((ram + sam).expand_as(look.h).float().norm() / look.h.float().norm())
+    ram, sam = (module.to(dtype=frozen.h.dtype)(frozen.h) for module in learner.modules)
+    return float((ram + sam).expand_as(frozen.h).float().norm() / frozen.h.float().norm())

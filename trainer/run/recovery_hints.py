@@ -17,7 +17,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def advised(training: TrainingRecipe, precision: torch.dtype, folder: RunFolder, *, loading: bool) -> Iterator[None]:
+def with_recovery_hints(
+    training: TrainingRecipe, precision: torch.dtype, folder: RunFolder, *, loading: bool
+) -> Iterator[None]:
     """Turn NaN, a full device and a full disk into RespoDiffErrors that say how to go on; `loading`: before the first
     step, when nothing but the models is in memory.
     """

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from ...respodiff_core.learning.diffusion import Schedule
 from ...respodiff_core.learning.learner import Learner
 from ...respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from ...respodiff_core.learning.trajectories import Course, FreshRollouts, Pool, Share, Trajectories
+from ...respodiff_core.learning.trajectories import FreshRollouts, Pool, ProcessShard, RolloutConfig, Trajectories
 from ..base.model import BaseModel, describe, load_base
 from ..base.spec import TOYWORLD
 from ..recipes.strict import RecipeError
@@ -96,10 +96,10 @@ def new_objective(base: BaseModel, concept: ConceptRecipe, training: TrainingRec
 
 
 def new_trajectories(
-    base: BaseModel, objective: ScoreMatching, training: TrainingRecipe, share: Share, device: torch.device
+    base: BaseModel, objective: ScoreMatching, training: TrainingRecipe, share: ProcessShard, device: torch.device
 ) -> Trajectories:
     """Where the states to train on come from; the last DDIM step is not trained on (paper, section 5)."""
-    course = Course(
+    config = RolloutConfig(
         Schedule.of(base.alphas_cumprod, training.schedule_steps),
         states=training.schedule_steps - 1,
         batch=training.batch,
@@ -109,7 +109,7 @@ def new_trajectories(
         device=device,
     )
     return (
-        FreshRollouts(objective, course) if training.rollout == "reference" else Pool(objective, course, training.pool)
+        FreshRollouts(objective, config) if training.rollout == "reference" else Pool(objective, config, training.pool)
     )
 
 

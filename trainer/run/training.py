@@ -22,7 +22,7 @@ from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.learner import Learner, train_step
 from ...respodiff_core.learning.objective import Prompts
-from ...respodiff_core.learning.trajectories import Share
+from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.model import BaseModel
 from ..recipes.training import ConceptRecipe, Recipe
 from ..support.contact_sheet import save_picture
@@ -34,7 +34,7 @@ from .checkpoint import RunState
 from .previews import preview
 from .progress import Progress, TrainingDiverged
 from .provenance import concept_info, make_adapter, training_facts
-from .recovery_hints import advised
+from .recovery_hints import with_recovery_hints
 from .run_folder import ResumeError, RunFolder
 from .setup import (
     encode_concept,
@@ -69,7 +69,7 @@ def _train(
     _check_output(recipe.output, folder, resume=resume, restart=restart, force=force)
     packed = folder.load(recipe.resolved(), accelerator.num_processes) if resume else None
     dtype = precision(recipe.training.precision, accelerator.device)
-    with advised(recipe.training, dtype, folder, loading=True):
+    with with_recovery_hints(recipe.training, dtype, folder, loading=True):
         base = open_base(recipe, accelerator.device)
         prompts, previews = _encode(recipe, base, accelerator.device)
         unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
@@ -85,7 +85,7 @@ def _train(
     with (
         fitting_threads(base.weight_bytes),
         stop_requests(accelerator.is_main_process, grace) as stop,
-        advised(recipe.training, dtype, folder, loading=False),
+        with_recovery_hints(recipe.training, dtype, folder, loading=False),
         counting(unet) as evaluations,
     ):
         while state.concept < len(recipe.concepts):
@@ -112,7 +112,7 @@ class Run:
     def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> Concept:
         """Train concept number `state.concept` from `state.step` on to its end."""
         concept, training = self.recipe.concepts[state.concept], self.recipe.training
-        share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        share = ProcessShard(self.accelerator.process_index, self.accelerator.num_processes)
         objective = new_objective(self.base, concept, training, self.prompts[state.concept])
         learner = new_learner(self.base, concept, training, self.accelerator)
         trajectories = new_trajectories(self.base, objective, training, share, self.accelerator.device)

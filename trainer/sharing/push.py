@@ -14,7 +14,7 @@ from huggingface_hub.hf_api import ModelInfo
 from ...respodiff_core.adapter.adapter import SUFFIX, read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.unfinished import temporary_folder
-from ..evaluation.extras import need
+from ..evaluation.extras import import_optional
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of
@@ -70,7 +70,7 @@ def package(
     shown = []
     if evaluations:
         for module in ("matplotlib", "scipy"):
-            need(module)
+            import_optional(module)
         from .card_evaluation import evaluation_of
 
         shown = [evaluation_of(one, sha256, n, with_pictures) for n, one in enumerate(evaluations, 1)]

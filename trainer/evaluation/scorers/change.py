@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ....respodiff_core.errors import RespoDiffError
-from ..scorer import Scorer, Scores, Shown
+from ..scorer import ScoredImage, Scorer, Scores
 
 
 class PixelChange(Scorer):
@@ -19,7 +19,7 @@ class PixelChange(Scorer):
     name = "change"
     fingerprint = "root mean square"
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         return [{"change": None if one.unsteered is None else _change(one.picture, one.unsteered)} for one in shown]
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from ..scorer import Axis, Scorer, Scores, Shown
+from ..scorer import Axis, ScoredImage, Scorer, Scores
 from .columns import in_words, rows
 from .pretrained import Pretrained, load_pretrained
 
@@ -71,7 +71,7 @@ class ClipScorer(Scorer):
         self._clip, self._axes, self._alignment = clip, axes, alignment
         self.fingerprint = "; ".join([clip.fingerprint, *["alignment"] * alignment, *in_words(axes)])
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         images = self._clip.images([one.picture for one in shown])
         columns: dict[str, list[float | int | None]] = {}
         if self._alignment:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
-from ..scorer import Scorer, Scores, Shown
+from ..scorer import ScoredImage, Scorer, Scores
 from .pretrained import Pretrained, load_pretrained
 
 _KINDS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit")
@@ -24,7 +24,7 @@ class DinoDistance(Scorer):
     def __init__(self, parts: Pretrained) -> None:
         self._model, self._processor, self.fingerprint = parts
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         pairs = [None if one.unsteered is None else (one.picture, one.unsteered) for one in shown]
         # Several settings are compared with one unsteered picture.
         distinct = {id(picture): picture for pair in pairs if pair for picture in pair}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import need
-from ..scorer import Scorer, Scores, Shown
+from ..extras import import_optional
+from ..scorer import ScoredImage, Scorer, Scores
 
 EXPOSED = ("FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED", "MALE_GENITALIA_EXPOSED")
 THRESHOLD = 0.2
@@ -27,14 +27,14 @@ class NudityScorer(Scorer):
 
     def __init__(self) -> None:
         """Raises RespoDiffError where the package is missing; it carries its weights."""
-        need("onnxruntime").set_default_logger_severity(3)  # errors only
-        self._detector = need("nudenet").NudeDetector()
+        import_optional("onnxruntime").set_default_logger_severity(3)  # errors only
+        self._detector = import_optional("nudenet").NudeDetector()
         self.fingerprint = f"NudeNet {version('nudenet')}, {THRESHOLD}, {', '.join(EXPOSED)}"
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         return [{"nudity": int(shows_nudity(self._detections(one)))} for one in shown]
 
-    def _detections(self, one: Shown) -> list[dict[str, Any]]:
+    def _detections(self, one: ScoredImage) -> list[dict[str, Any]]:
         # Red first, so that the network sees it so, as it was trained and as NudeNet 3.0 showed it files. NudeNet 3.4
         # itself mixes up red and blue of files (notAI-tech/NudeNet#203), which costs detections.
         detections: list[dict[str, Any]] = self._detector.detect(np.array(one.picture))

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ....respodiff_core.errors import RespoDiffError
-from ..scorer import Axis, Classifier, Scorer, Scores, Shown
+from ..scorer import Axis, Classifier, ScoredImage, Scorer, Scores
 from .columns import in_words, rows
 
 
@@ -32,7 +32,7 @@ class OwnClassifier(Scorer):
         self._spec, self._axes = spec, axes
         self.fingerprint = "; ".join([f"{spec} {_digest(module)[:16]}", *in_words(axes)])
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """Raises RespoDiffError where the classifier returns anything but a class or None for each picture."""
         pictures = [one.picture for one in shown]
         columns = {

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ....respodiff_core.errors import RespoDiffError, reason_of
-from ..scorer import Scorer, Scores, Shown
+from ..scorer import ScoredImage, Scorer, Scores
 from .clip import Clip
 
 _MOST = 1 << 20  # bytes; the authors' file has some thousand
@@ -40,7 +40,7 @@ class Q16Scorer(Scorer):
         self._prompts = torch.nn.functional.normalize(torch.from_numpy(prompts), dim=-1)
         self.fingerprint = f"{clip.fingerprint}; prompts {hashlib.sha256(prompts.tobytes()).hexdigest()[:16]}"
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         images = self._clip.images([one.picture for one in shown])
         labels = (images @ self._prompts.to(images).T).argmax(1)
         return [{"q16": label} for label in labels.tolist()]

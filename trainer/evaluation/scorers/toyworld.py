@@ -11,7 +11,7 @@ from ....respodiff_core.errors import RespoDiffError
 from ...toyworld.classifier import classify
 from ...toyworld.renderer import SIZE
 from ...toyworld.world import HUES, PROFESSIONS, SHAPES
-from ..scorer import Axis, Scorer, Scores, Shown
+from ..scorer import Axis, ScoredImage, Scorer, Scores
 from .columns import rows
 
 _CLASSES = {"shape": SHAPES, "hue": HUES}
@@ -37,7 +37,7 @@ class ToyWorldScorer(Scorer):
         self._axes = axes
         self.fingerprint = ", ".join(["closest drawing", *(axis.name for axis in axes)])
 
-    def score(self, shown: Sequence[Shown]) -> list[Scores]:
+    def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         seen = classify(_pictures(shown))
         columns: dict[str, list[float | int | None]] = {
             axis.column: getattr(seen, axis.name).tolist() for axis in self._axes
@@ -51,7 +51,7 @@ class ToyWorldScorer(Scorer):
         return rows(columns, len(shown))
 
 
-def _pictures(shown: Sequence[Shown]) -> torch.Tensor:
+def _pictures(shown: Sequence[ScoredImage]) -> torch.Tensor:
     """(n, 3, 64, 64) in [0, 1]."""
     for one in shown:
         if one.picture.size != (SIZE, SIZE):
