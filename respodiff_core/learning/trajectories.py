@@ -208,9 +208,9 @@ class FreshRollouts:
         # The same k in all processes, so that none waits for another.
         k = int(torch.randint(config.states, (), generator=_generator(config.seed, step, _STOP)))
         rows = range(config.share.index * config.batch, (config.share.index + 1) * config.batch)
-        start = [_Start.of((config.seed, step, row), self._objective.prompts, config.latent) for row in rows]
-        z = _upload(torch.stack([one.z for one in start]), self._device)
-        neutral = _upload(torch.tensor([one.neutral for one in start]), self._device)
+        starts = [_Start.of((config.seed, step, row), self._objective.prompts, config.latent) for row in rows]
+        z = _upload(torch.stack([one.z for one in starts]), self._device)
+        neutral = _upload(torch.tensor([one.neutral for one in starts]), self._device)
         for stage in range(k):
             stages = torch.full_like(neutral, stage)
             noise = self._objective.rollout_noise(z, self._schedule.timesteps[stages], neutral, modules)

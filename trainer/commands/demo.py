@@ -33,6 +33,7 @@ from ..run.training import train
 from ..support.contact_sheet import draw as draw_sheet
 from ..support.contact_sheet import save_picture
 from ..support.progress_bars import progress_bar
+from ..support.table import Table
 from ..toyworld.host import Steered, ToyWorldInComfyUI
 from ..toyworld.world import SHAPES
 
@@ -153,14 +154,13 @@ def _report(
     figures: dict[str, SettingFigures], adapter: Path, picture: Path, report: Path, trained: float, seconds: float
 ) -> None:
     deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
-    print(f"\n{'':22} deviation ratio   {'   '.join(f'{shape} asked, shown' for shape in SHAPES)}   right profession")
+    rows = []
     for name, one in figures.items():
         shown = [one.overall.get(f"{accuracy}/{shape}") for shape in SHAPES]
-        cells = "   ".join(
-            f"{f'{figure.value:.1%}' if figure else '':>{len(shape) + 13}}"
-            for figure, shape in zip(shown, SHAPES, strict=True)
-        )
-        print(f"{name:22} {one.overall[deviation].value:15.3f}   {cells}   {one.overall['right'].value:16.1%}")
+        cells = [f"{figure.value:.1%}" if figure else "" for figure in shown]
+        rows.append([name, f"{one.overall[deviation].value:.3f}", *cells, f"{one.overall['right'].value:.1%}"])
+    head = ["", "deviation ratio", *(f"{shape} asked, shown" for shape in SHAPES), "right profession"]
+    print(f"\n{Table(head, rows).in_terminal()}")
     print(f"\nAdapter: {adapter}   (trained in {trained:.0f} s)\nPicture: {picture}\nReport:  {report}")
     before, after, host = (figures[name].overall for name in ("before", "after", "after, in ComfyUI"))
     print(
