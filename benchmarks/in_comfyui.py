@@ -11,8 +11,8 @@ import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.adapter.transforms import Transform
-from respodiff.trainer.comfyui.small_models import Family, write_checkpoint
 from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
+from small_models import Family, write_checkpoint
 
 
 def import_comfyui() -> ComfySource:

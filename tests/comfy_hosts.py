@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from respodiff.trainer.comfyui import small_models
+import small_models
 from respodiff.trainer.comfyui.server import ComfyServer
 from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
 

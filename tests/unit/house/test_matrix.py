@@ -84,9 +84,15 @@ def test_the_running_python_is_found_without_a_path(monkeypatch):
 
 def test_tests_of_the_core_are_told_by_what_they_import():
     core = selection.core_alone()
-    assert {"tests/unit/test_steering.py", "tests/unit/test_adapter_file.py"} < set(core)
+    assert {
+        "tests/unit/respodiff_core/steering/test_steering.py",
+        "tests/unit/respodiff_core/adapter/test_adapter_file.py",
+    } < set(core)
     # diffusers through a helper, and the command line's rooms
-    assert not {"tests/unit/test_objective.py", "tests/unit/test_recipe.py"} & set(core)
+    assert not {
+        "tests/unit/respodiff_core/learning/test_objective.py",
+        "tests/unit/trainer/recipes/test_recipe.py",
+    } & set(core)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not know of all packages who installed them")
@@ -95,7 +101,7 @@ def test_what_the_unit_tests_import_is_installed_in_every_cell():
     here = [one for one in asked if one.marker is None or one.marker.evaluate()]
     installed = {name for one in here for name in with_what_it_needs(one.name, frozenset(one.extras))}
     distributions = packages_distributions()
-    for file in (ROOT / "tests" / "unit").glob("test_*.py"):
+    for file in (ROOT / "tests" / "unit").rglob("test_*.py"):
         for package in selection.needs(file) - {"fuzz", "matrix", "nodes", "comfy"}:
             names = {canonicalize_name(name) for name in distributions.get(package.partition(".")[0], ())}
             assert names & {*installed, "respodiff"}, f"{file.name} imports {package}, which no cell has"

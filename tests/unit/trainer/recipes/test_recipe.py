@@ -113,7 +113,7 @@ def test_a_name_comes_once():
 
 
 def test_the_example_shows_every_setting_with_its_default():
-    path = Path(__file__).parents[2] / "docs" / "recipe.toml"
+    path = Path(__file__).parents[4] / "docs" / "recipe.toml"
     text = path.read_text()
     shown = Recipe.of(read_toml(path))
     for section in ("training", "saving", "previews", "about"):

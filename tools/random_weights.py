@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...respodiff_core.atomic import replacing
+from respodiff.respodiff_core.atomic import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

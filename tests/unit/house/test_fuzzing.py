@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fuzz import seeds, targets
 
-FUZZ = Path(__file__).parents[1] / "fuzz"
+FUZZ = Path(__file__).parents[2] / "fuzz"
 
 
 @pytest.mark.parametrize("target", targets.TARGETS)

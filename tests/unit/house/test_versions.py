@@ -13,7 +13,7 @@ from packaging.version import Version
 from respodiff.trainer.comfyui.source import PINNED
 from respodiff.trainer.recipes.strict import parse_toml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYPROJECT = parse_toml((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 ASKED = {one.name: one.specifier for name in EXTRAS for one in map(Requirement, extra(name))}

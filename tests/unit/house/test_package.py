@@ -10,7 +10,7 @@ from pkgutil import walk_packages
 from respodiff import respodiff_core
 from respodiff.trainer.recipes.strict import parse_toml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROJECT = parse_toml((ROOT / "pyproject.toml").read_text())
 
 

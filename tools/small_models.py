@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from ...respodiff_core.unfinished import temporary_folder
-from . import _weights
-from ._weights import DType
-from .children import run_child
-from .source import ComfySource, ComfyUnavailable
+import random_weights
+from random_weights import DType
+from respodiff.respodiff_core.unfinished import temporary_folder
+from respodiff.trainer.comfyui.children import run_child
+from respodiff.trainer.comfyui.source import ComfySource, ComfyUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ UNET_PREFIX = "model.diffusion_model."
 
 
 class Order(TypedDict):
-    """What _list_tensors is asked for."""
+    """What list_tensors is asked for."""
 
     kind: Literal["unet", "controlnet", "mmdit"]
     network: dict[str, Any]
@@ -124,10 +124,10 @@ def write_checkpoint(
         clips=kind.clips if text_encoder else {},
         vae=vae and unet,
     )
-    state = _weights.fill(_list_tensors(source, order), seed, dtype)
+    state = random_weights.fill(_list_tensors(source, order), seed, dtype)
     if unet:
-        _weights.recognise_noise(state, UNET_PREFIX)
-    _weights.save(state, path)
+        random_weights.recognise_noise(state, UNET_PREFIX)
+    random_weights.save(state, path)
     log.info("wrote %s (%s, %.0f MB)", path, family, path.stat().st_size / 1e6)
 
 
@@ -140,9 +140,9 @@ def write_controlnet(
     kind = _KINDS[family]
     network = {name: value for name, value in kind.network.items() if name != "out_channels"}
     order = Order(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
-    state = _weights.fill(_list_tensors(source, order), seed, dtype)
-    _weights.spare_noise(state, "control_model.")
-    _weights.save(state, path)
+    state = random_weights.fill(_list_tensors(source, order), seed, dtype)
+    random_weights.spare_noise(state, "control_model.")
+    random_weights.save(state, path)
 
 
 def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int = 0) -> None:
@@ -159,15 +159,15 @@ def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int 
             layer = "lora_unet_" + name[len(UNET_PREFIX) : -len(".weight")].replace(".", "_")
             state[f"{layer}.alpha"] = torch.tensor(float(rank))
             for part, shape in (("lora_down", (rank, columns)), ("lora_up", (rows, rank))):
-                state[f"{layer}.{part}.weight"] = _weights.random_tensor(f"{layer}.{part}.weight", shape, seed)
+                state[f"{layer}.{part}.weight"] = random_weights.random_tensor(f"{layer}.{part}.weight", shape, seed)
     if not state:
         raise ValueError(f"{unet_checkpoint_path} has no {UNET_PREFIX}*.attn* weights: is it a UNet?")
-    _weights.save(state, path)
+    random_weights.save(state, path)
 
 
 def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
     """Ask ComfyUI, in a process of its own, for the names and shapes of a checkpoint (a few seconds)."""
-    script = Path(__file__).with_name("_list_tensors.py")
+    script = Path(__file__).with_name("list_tensors.py")
     with temporary_folder("respodiff-shapes-") as tmp:
         answer = tmp / "shapes.json"
         command = [str(source.python), str(script), str(source.path), json.dumps(order), str(answer)]

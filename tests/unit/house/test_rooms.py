@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOPS = ("nodes", "respodiff_core", "trainer")
 
 CORE = {"core", "core.adapter", "core.steering", "core.measuring", "core.learning"}
