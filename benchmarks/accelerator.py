@@ -33,10 +33,10 @@ from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
 from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
 from respodiff.respodiff_core.steering.steering import Steering, Term
+from respodiff.trainer.base.devices import precision
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.run.estimate import default_dtype
-from respodiff.trainer.run.setup import precision
 from respodiff.trainer.support.threads import one_thread
 from respodiff.trainer.toyworld.networks import scheduler
 

@@ -10,10 +10,11 @@ import torch
 import typer
 
 from ...respodiff_core.adapter.families import family_title
+from ..base.devices import precision
 from ..base.model import describe
 from ..recipes.training import Recipe
 from ..run.estimate import estimate
-from ..run.setup import check_words, precision
+from ..run.setup import check_words
 
 
 def show_plan(recipe: Recipe) -> None:

@@ -14,14 +14,14 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from ...respodiff_core.adapter.families import family_title
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError, reason_of
+from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
 from ..recipes.evaluation import EvalRecipe
-from ..run.recovery_hints import FULL, out_of_memory
-from ..run.setup import load_as
 from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..support.output_lock import sole_writer
 from ..support.progress_bars import progress_bar
+from ..support.resource_errors import is_disk_full, is_out_of_memory
 from ..support.threads import fitting_threads
 from ..toyworld import world
 from . import protocols
@@ -49,7 +49,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     """
     # The first process counts and reports while the others wait, and devices are not equally fast.
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
-    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu", kwargs_handlers=[patient])
+    accelerator = accelerator_on(recipe.drawing.device, kwargs_handlers=[patient])
     sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
     with stopping_says(f"Stopped; what is done is kept in {recipe.output}. The same command goes on."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
@@ -253,11 +253,11 @@ def _with_recovery_hints(folder: EvaluationFolder, smaller: str) -> Iterator[Non
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise RespoDiffError(f"The device ran out of memory ({reason_of(error)}). Use {smaller}.") from None
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_disk_full(error):
             raise
         raise RespoDiffError(
             f"The disk is full ({error}). What is done is kept in {folder.path}: make room and give the same command."

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 
 from ...respodiff_core.adapter.adapter import Adapter, to_bytes
 from ...respodiff_core.adapter.concept import Concept
@@ -18,6 +17,7 @@ from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
+from ..base.devices import accelerator_on, load_as
 from ..base.spec import TOYWORLD
 from ..evaluation.figures import FLAGGED, value_of
 from ..evaluation.generation import ImageGenerator
@@ -28,7 +28,6 @@ from ..evaluation.scorer import Axis, Scorer
 from ..evaluation.scoring import make_scorers
 from ..evaluation.variants import Setting, axes_of, class_wanted
 from ..recipes.evaluation import EvalRecipe, Metric
-from ..run.setup import load_as
 from ..support.table import Table
 from ..support.threads import fitting_threads
 from .calibration import (
@@ -141,7 +140,7 @@ def calibrate(
     `recipe` says on what fairness is judged, `unsafe` on what safety is; what was drawn before is taken from `kept`.
     Raises RespoDiffError.
     """
-    accelerator = Accelerator(cpu=recipe.drawing.device == "cpu")
+    accelerator = accelerator_on(recipe.drawing.device)
     if accelerator.num_processes > 1:
         raise RespoDiffError("A calibration runs in one process: each step depends on the one before.")
     toyworld = recipe.base == TOYWORLD

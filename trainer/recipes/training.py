@@ -66,7 +66,7 @@ class ModelRecipe(Strict):
     """How a base model runs, and at which size where that is not its own."""
 
     precision: Precision = "auto"
-    device: Literal["auto", "cpu"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]+)?)$")
     width: int | None = Field(default=None, ge=64, multiple_of=8)
     height: int | None = Field(default=None, ge=64, multiple_of=8)
     prediction: Literal["auto", "epsilon", "v"] = "auto"

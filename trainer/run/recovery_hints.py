@@ -10,10 +10,9 @@ import torch
 
 from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..recipes.training import TrainingRecipe
+from ..support.resource_errors import is_disk_full, is_out_of_memory
 from .progress import TrainingDiverged
 from .run_folder import RunFolder
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def with_recovery_hints(
         dtype = "" if precision == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         smaller = [] if loading else _smaller(training)
         smaller += ["--precision bfloat16"] if precision == torch.float32 else []
@@ -46,7 +45,7 @@ def with_recovery_hints(
         if error.errno == errno.EROFS:
             what = kept + ": go on with --resume" if folder.is_unfinished else "Start again"
             raise RespoDiffError(f"The disk can only be read ({error}). {what} when it can be written to.") from None
-        if error.errno not in FULL:
+        if not is_disk_full(error):
             raise
         what = kept + ": make room and go on with --resume" if folder.is_unfinished else "Make room"
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
@@ -55,10 +54,3 @@ def with_recovery_hints(
 def _smaller(training: TrainingRecipe) -> list[str]:
     fewer = [batch for batch in range(1, training.batch) if training.pool % batch == 0]
     return ([f"--batch {fewer[-1]}"] if fewer else []) + ([] if training.checkpointing else ["--checkpointing"])
-
-
-def out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether a GPU or the CPU had no memory left."""
-    # A GPU's is a class of its own; the CPU's allocator and libraries say it in words.
-    words = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)

@@ -11,10 +11,11 @@ from ...respodiff_core.learning.diffusion import Schedule
 from ...respodiff_core.learning.learner import Learner
 from ...respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from ...respodiff_core.learning.trajectories import FreshRollouts, Pool, ProcessShard, RolloutConfig, Trajectories
-from ..base.model import BaseModel, describe, load_base
+from ..base.devices import load_as
+from ..base.model import BaseModel
 from ..base.spec import TOYWORLD
 from ..recipes.strict import RecipeError
-from ..recipes.training import ConceptRecipe, ModelRecipe, Precision, Recipe, TrainingRecipe
+from ..recipes.training import ConceptRecipe, Recipe, TrainingRecipe
 from ..toyworld.world import unknown_words, words
 
 _HIDDEN_SHARE = 4
@@ -24,18 +25,6 @@ def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
     """The base model of a recipe. Raises RecipeError where ToyWorld does not know a prompt's words."""
     check_words(recipe)
     return load_as(recipe.base, recipe.training, device, checkpointing=recipe.training.checkpointing)
-
-
-def load_as(spec: str, how: ModelRecipe, device: torch.device, *, checkpointing: bool = False) -> BaseModel:
-    """The base model that `spec` names, in the precision and at the size that were chosen. Raises BaseModelError."""
-    return load_base(
-        spec,
-        device=device,
-        dtype=precision(how.precision, device),
-        prediction=None if how.prediction == "auto" else how.prediction,
-        latent_size=None if how.width is None else how.latent_size(describe(spec).family),
-        checkpointing=checkpointing,
-    )
 
 
 def check_words(recipe: Recipe) -> None:
@@ -48,17 +37,6 @@ def check_words(recipe: Recipe) -> None:
                 f"ToyWorld has never seen {', '.join(map(repr, unknown))} (concept {concept.name!r}). Its own presets "
                 f"start with toyworld/, and its words are: {', '.join(words())}."
             )
-
-
-def precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """The UNet's dtype: as the recipe says, or the fastest that is safe on the device."""
-    if wanted != "auto":
-        dtype: torch.dtype = getattr(torch, wanted)
-        return dtype
-    if device.type != "cuda":
-        return torch.float32
-    # Older GPUs emulate bfloat16, slowly.
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def hidden_width(training: TrainingRecipe, channels: int) -> int:

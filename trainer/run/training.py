@@ -23,6 +23,7 @@ from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.learner import Learner, train_step
 from ...respodiff_core.learning.objective import Prompts
 from ...respodiff_core.learning.trajectories import ProcessShard
+from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
 from ..recipes.training import ConceptRecipe, Recipe
 from ..support.contact_sheet import save_picture
@@ -43,7 +44,6 @@ from .setup import (
     new_objective,
     new_trajectories,
     open_base,
-    precision,
 )
 from .unet_evaluations import Evaluations, counting
 
@@ -56,7 +56,7 @@ def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force:
     Raises RespoDiffError (a bad base, NaN, nothing to resume), Interrupted after a signal, and OSError as the file
     system does. Whatever happens, the state of the last save stays in the run folder.
     """
-    accelerator = Accelerator(cpu=recipe.training.device == "cpu")
+    accelerator = accelerator_on(recipe.training.device)
     folder = RunFolder(recipe.output)
     with sole_writer(folder.path, "training") if accelerator.is_main_process else nullcontext():
         _train(recipe, accelerator, folder, resume=resume, restart=restart, force=force)

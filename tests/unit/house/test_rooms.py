@@ -29,12 +29,10 @@ MAY_IMPORT = {
     "trainer.support": {"core", "core.adapter"},
     "trainer.recipes": CORE,
     "trainer.comfyui": {*CORE, "trainer.support"},
-    "trainer.base": {*CORE, "trainer.support"},
+    "trainer.base": {*CORE, "trainer.support", "trainer.recipes"},
     "trainer.toyworld": {*CORE, "trainer.support", "trainer.base", "trainer.comfyui"},
     "trainer.run": {*CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.toyworld"},
-    "trainer.evaluation": {
-        *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.toyworld", "trainer.run",
-    },
+    "trainer.evaluation": {*CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.toyworld"},
     "trainer.experiments": {
         *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.run", "trainer.evaluation",
     },
