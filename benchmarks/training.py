@@ -26,10 +26,10 @@ from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.learning.denoiser import Condition
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
-from respodiff.respodiff_core.learning.trajectories import FreshRollouts, Pool, ProcessShard, RolloutConfig
+from respodiff.respodiff_core.learning.trajectories import FreshRollouts, Pool, RolloutConfig
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.recipes.training import Recipe
-from respodiff.trainer.run.setup import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.run.setup import encode_concept, new_fit
 from respodiff.trainer.run.unet_evaluations import counting
 
 CONCEPT = "square"
@@ -57,27 +57,23 @@ class Side:
         training, (one,) = recipe.training, recipe.concepts
         accelerator = Accelerator(cpu=True)
         self.batch = training.batch
-        self.objective = new_objective(base, one, training, encode_concept(base, one, accelerator.device))
-        self.learner = new_learner(base, one, training, accelerator)
-        self.trajectories = new_trajectories(base, self.objective, training, ProcessShard(), accelerator.device)
-        self.steps = 0
+        self.fit = new_fit(base, one, training, encode_concept(base, one, accelerator.device), accelerator)
         self.seconds = 0.0
 
     def train(self, samples: int) -> None:
         """Train on so many more samples."""
         began = time.perf_counter()
         for _ in range(-(-samples // self.batch)):
-            self.steps += 1
-            train_step(self.steps, self.trajectories, self.objective, self.learner)
+            self.fit.step()
         self.seconds += time.perf_counter() - began
 
     @property
     def samples(self) -> int:
-        return self.steps * self.batch
+        return self.fit.number * self.batch
 
     def concept(self) -> Concept:
         """As it is now."""
-        return Concept(ConceptInfo(CONCEPT, "fairness"), *self.learner.finished())
+        return Concept(ConceptInfo(CONCEPT, "fairness"), *self.fit.learner.finished())
 
 
 def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]:

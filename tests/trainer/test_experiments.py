@@ -10,6 +10,7 @@ import pytest
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
 from toyworld_adapters import concept, shape_adapter
@@ -101,8 +102,8 @@ def test_an_ablation_of_nothing_known_is_refused(tmp_path, arguments, said):
 def test_a_table_of_the_paper_is_trained_measured_and_set_beside_the_published_rows(
     tmp_path, table, column, images, monkeypatch
 ):
-    short = {name: {**one, "steps": 2} for name, one in _presets().items()}
-    monkeypatch.setattr("respodiff.trainer.recipes.training.presets", lambda: short)
+    short = {name: {**one, "steps": 2} for name, one in PRESETS.items()}
+    monkeypatch.setattr("respodiff.respodiff_core.learning.presets.PRESETS", short)
     done = run("reproduce", table, "--base", "toyworld", "-o", tmp_path / "out", "--images", images, *QUICK)
     found = figures(done)
     assert column in found["base, ours"]
@@ -158,9 +159,3 @@ def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
     assert done.exit_code == 1
     assert "holds nothing to calibrate" in done.output
     assert not (tmp_path / "out.safetensors").exists()
-
-
-def _presets() -> dict:
-    from respodiff.trainer.recipes.training import presets
-
-    return presets()

@@ -13,14 +13,12 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import peek, read
-from respodiff.respodiff_core.learning.learner import train_step
-from respodiff.respodiff_core.learning.trajectories import ProcessShard
 from respodiff.trainer.base.model import describe, load_base
 from respodiff.trainer.recipes.strict import parse_toml
 from respodiff.trainer.recipes.training import Recipe
 from respodiff.trainer.run.estimate import estimate
 from respodiff.trainer.run.run_folder import RunFolder
-from respodiff.trainer.run.setup import encode_concept, new_learner, new_objective, new_trajectories
+from respodiff.trainer.run.setup import encode_concept, new_fit
 from respodiff.trainer.run.unet_evaluations import counting
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -138,11 +136,8 @@ def test_the_estimate_of_evaluations_is_what_training_takes():
         (concept,) = recipe.concepts
         planned = estimate(recipe, describe("toyworld").unet_config, base.latent_size, torch.float32, pooled=False)
         with counting(base.denoiser.unet) as counted:
-            objective = new_objective(base, concept, recipe.training, encode_concept(base, concept, cpu.device))
-            learner = new_learner(base, concept, recipe.training, cpu)
-            source = new_trajectories(base, objective, recipe.training, ProcessShard(), cpu.device)
-            for step in range(1, 31):
-                train_step(step, source, objective, learner)
+            prompts = encode_concept(base, concept, cpu.device)
+            assert len(list(new_fit(base, concept, recipe.training, prompts, cpu))) == 30
         if recipe.training.rollout == "pool":
             assert counted.total == planned.evaluations
         else:  # where a rollout stops is drawn

@@ -10,12 +10,12 @@ from pathlib import Path
 from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
 from ...respodiff_core.adapter.concept import Concept, ConceptInfo
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
+from ...respodiff_core.learning.presets import PRESETS
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
 from ..recipes.evaluation import SettingRecipe
-from ..recipes.training import presets
 from ..support.hashes import sha256_of
 from ..toyworld.world import HUES, SHAPES
 from .image_spec import ImageSpec
@@ -183,7 +183,7 @@ def _term(concept: Concept, recipe: SettingRecipe) -> Term:
 def _known_axes(infos: Sequence[ConceptInfo]) -> dict[str, Axis]:
     """The presets' axes, with the classes that the adapters have beyond them."""
     classes: dict[str, dict[str, str]] = {}
-    for name, preset in presets().items():
+    for name, preset in PRESETS.items():
         if preset.get("axis") and not name.startswith("toyworld/"):
             classes.setdefault(preset["axis"], {})[preset["name"]] = preset["target"]
     for info in infos:

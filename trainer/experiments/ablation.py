@@ -16,13 +16,14 @@ from scipy.stats import t as student
 
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learning.presets import PRESETS
 from ..base.spec import TOYWORLD
 from ..evaluation.figures import ACCURACY, DEVIATION
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipes.evaluation import UNSTEERED, EvalRecipe
 from ..recipes.strict import Strict, checked, load_toml, parse_toml
-from ..recipes.training import Recipe, expand_group, presets
+from ..recipes.training import Recipe, expand_group
 from ..support import charts
 from ..support.table import Table
 from .trained_adapters import trained
@@ -59,7 +60,7 @@ class Ablation:
         variant = self.variants[name]
         concepts = []
         for preset in self.presets:
-            one = presets()[preset]
+            one = PRESETS[preset]
             rates = {key: one[key] * getattr(variant, key) for key in ("ram_rate", "sam_rate")}
             concepts.append({"preset": preset, **rates, **({"steps": self.steps} if self.steps else {})})
         return Recipe.of(
@@ -115,7 +116,7 @@ def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
     """The presets that these names stand for; none: gender, and on ToyWorld the head shape. Raises RespoDiffError."""
     names = names or (("toyworld/round", "toyworld/square") if base == TOYWORLD else ("gender",))
     chosen = tuple(str(one["preset"]) for name in names for one in expand_group({"preset": name}))
-    known = presets()
+    known = PRESETS
     for name in chosen:
         if name not in known:
             raise RespoDiffError(f"There is no preset {name!r}; known are: {', '.join(known)}.")
@@ -138,7 +139,7 @@ def ablate(ablation: Ablation) -> Means | None:
 
     What is done already is kept. Writes ablation.csv, .md and .svg. Raises as training and evaluation do.
     """
-    axis = presets()[ablation.presets[0]]["axis"]
+    axis = PRESETS[ablation.presets[0]]["axis"]
     rehearse(
         ablation.evaluation(0, dict.fromkeys(ablation.variants, Path("adapter.safetensors"))),
         [axis],

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +166,7 @@ def calibrate(
 
     def hits_of(judged: Judged) -> KeptHits:
         fingerprints = [scorer.fingerprint for scorer in judged.scorers]
-        made_of = [base.sha256, content, recipe.drawing.model_dump(), fingerprints, judged.asked]
+        made_of = [base.sha256, content, asdict(recipe.drawing), fingerprints, judged.asked]
         return KeptHits(kept, hashlib.sha256(repr(made_of).encode()).hexdigest()[:16], judged)
 
     strengths: dict[str, Found] = {}

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
 
-from .strict import Strict, as_list, checked, expand_user, load_toml
+from ...respodiff_core.learning.settings import setting
+from .strict import STRICT, Strict, as_list, checked, expand_user, load_toml
 from .training import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
@@ -48,12 +50,13 @@ class SettingRecipe(Strict):
         return [expand_user(path) for path in adapters]
 
 
+@dataclass(frozen=True, config=STRICT)
 class DrawingRecipe(ModelRecipe):
-    """How pictures are made: as the paper, DDIM with 50 steps and guidance 7.5. `batch` are the rows of a pass."""
+    """How images are sampled: by DDIM, with the paper's steps and guidance scale."""
 
-    schedule_steps: int = Field(default=50, ge=2, le=500)
-    guidance: float = 7.5
-    batch: int = Field(default=8, ge=1)
+    schedule_steps: int = setting(50, "DDIM steps.", ge=2, le=500, notes={"flag": "--steps"})
+    guidance: float = setting(7.5, "Guidance scale.")
+    batch: int = setting(8, "Images sampled at once.", ge=1)
 
 
 class JudgingRecipe(Strict):
@@ -135,7 +138,7 @@ class EvalRecipe(Strict):
         return checked(cls, values, _SECTIONS)
 
 
-_SECTIONS: dict[str, type[Strict]] = {"settings": SettingRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
+_SECTIONS: dict[str, type] = {"settings": SettingRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -150,9 +153,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
             values[key] = beside(values[key])
     if isinstance(values.get("base"), str) and (found := path.parent / values["base"]).exists():
         values["base"] = str(found)
-    for setting in values.get("settings", ()):
-        if isinstance(setting, dict) and isinstance(setting.get("adapters"), list):
-            setting["adapters"] = [beside(one) for one in setting["adapters"]]
+    for variant in values.get("settings", ()):
+        if isinstance(variant, dict) and isinstance(variant.get("adapters"), list):
+            variant["adapters"] = [beside(one) for one in variant["adapters"]]
     judging = values.get("judging")
     if isinstance(judging, dict):
         values["judging"] = {

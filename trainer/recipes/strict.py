@@ -6,9 +6,10 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from ...respodiff_core.errors import RespoDiffError
 
@@ -25,16 +26,20 @@ class RecipeError(RespoDiffError):
 RecipeError.__module__ = "respodiff"
 
 
-class Strict(BaseModel):
-    """Unknown keys are errors: a typo must not silently do something else."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
+"""Unknown keys are errors: a typo must not silently do something else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+class Strict(BaseModel):
+    """A table of a recipe."""
+
+    model_config = ConfigDict(**STRICT, frozen=True)
 
 
 _Model = TypeVar("_Model", bound=Strict)
 
 
-def checked(model: type[_Model], values: Mapping[str, Any], sections: Mapping[str, type[Strict]]) -> _Model:
+def checked(model: type[_Model], values: Mapping[str, Any], sections: Mapping[str, type]) -> _Model:
     """The model of plain values, whose tables are of the models in `sections`. Raises RecipeError naming every wrong
     place.
     """
@@ -64,7 +69,7 @@ def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequ
         if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
             raise RecipeError(f"The recipe's {name} are no list of tables: begin each with a line [[{name}]].")
     for name in sections:
-        if not isinstance(values.get(name, {}), (Mapping, Strict)):
+        if not isinstance(values.get(name, {}), Mapping):
             raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
 
 
@@ -78,17 +83,26 @@ def as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+
+
+def fields_of(model: type) -> dict[str, FieldInfo]:
+    """The settings of a recipe's table, by name."""
+    fields: dict[str, FieldInfo] = model.__pydantic_fields__  # type: ignore[attr-defined]  # BaseModels and dataclasses
+    return fields
+
+
 def expand_user(path: Path) -> Path:
     """A path in which ~ is the home folder."""
     return path.expanduser()
 
 
-def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
+def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str, type]) -> str:
     lines = []
     for one in error.errors():
         place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
         said = one["msg"].removeprefix("Value error, ")
-        if one["type"] == "extra_forbidden":
+        if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             said = f"there is no such setting{_did_you_mean(one['loc'], model, sections)}"
         elif one["type"] == "missing":
             said = "is missing"
@@ -96,8 +110,8 @@ def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str,
     return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _did_you_mean(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type[Strict]]) -> str:
+def _did_you_mean(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type]) -> str:
     """The setting that stands next to a misspelt one."""
-    known = (sections.get(str(location[0]), model) if len(location) > 1 else model).model_fields
+    known = fields_of(sections.get(str(location[0]), model) if len(location) > 1 else model)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"

@@ -2,74 +2,59 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
 
 from ...respodiff_core.adapter.adapter import SUFFIX
-from ...respodiff_core.adapter.concept import Category, check_axis, check_name
 from ...respodiff_core.adapter.families import pixels_per_latent
-from ...respodiff_core.adapter.transforms import Kind
-from ...respodiff_core.learning.learner import Update
-from .strict import Strict, as_list, check_tables, checked, expand_user, load_toml, parse_toml
+from ...respodiff_core.learning.presets import preset_values, presets_of
+from ...respodiff_core.learning.settings import ConceptSettings, TrainingSettings, setting
+from .strict import STRICT, Strict, Texts, check_tables, checked, expand_user, load_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
+FileDType = Literal["float32", "float16", "bfloat16"]
 
 
-class ConceptRecipe(Strict):
+@dataclass(frozen=True, config=STRICT)
+class ConceptRecipe(ConceptSettings):
     """One concept: what to steer towards (`target`), or away from (`negative`), against which neutral prompts."""
-
-    name: str
-    target: str = ""
-    neutral: Annotated[list[str], BeforeValidator(as_list)] = Field(default=["a person"], min_length=1)
-    negative: str = ""
-    category: Category
-    axis: str = ""
-    synonyms: list[str] = Field(default=[])
-    guidance: float = Field(gt=0)
-    ram_rate: float = Field(default=1e-2, gt=0)
-    sam_rate: float = Field(default=1e-3, ge=0)
-    sam_weight: float = Field(default=1.0, gt=0)
-    steps: int = Field(default=1200, ge=1)
 
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, given: Any) -> Any:
-        """Fill in the preset's values and what follows from the prompts."""
+        """Fill in the preset's values; one text stands for a list of it."""
         if not isinstance(given, Mapping):
             return given
         given = dict(given)
         if preset := given.pop("preset", None):
-            given = {**_one_preset(str(preset)), **given}
-        safety = not given.get("target") and bool(given.get("negative"))
-        given.setdefault("category", "safety" if safety else "fairness")
-        given.setdefault("guidance", SAFETY_GUIDANCE if safety else FAIRNESS_GUIDANCE)
-        return given
-
-    @model_validator(mode="after")
-    def _has_a_direction(self) -> ConceptRecipe:
-        check_name(self.name)
-        check_axis(self.axis)
-        if not self.target and not self.negative:
-            raise ValueError("it is empty: give it a target to steer towards, or a negative to steer away from")
-        if any(not neutral for neutral in self.neutral):
-            raise ValueError("a neutral prompt is empty; describe an ordinary picture, such as 'a person'")
-        return self
+            given = {**preset_values(str(preset)), **given}
+        return {key: [value] if key in _LISTS and isinstance(value, str) else value for key, value in given.items()}
 
 
-class ModelRecipe(Strict):
+_LISTS = ("neutral", "synonyms")
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class ModelRecipe:
     """How a base model runs, and at which size where that is not its own."""
 
-    precision: Precision = "auto"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]+)?)$")
-    width: int | None = Field(default=None, ge=64, multiple_of=8)
-    height: int | None = Field(default=None, ge=64, multiple_of=8)
-    prediction: Literal["auto", "epsilon", "v"] = "auto"
+    precision: Precision = setting("auto", "Precision of the frozen model; auto is bfloat16 on a GPU that has it.")
+    device: str = setting(
+        "auto",
+        "Device by PyTorch's name: auto (a GPU where there is one), cpu, cuda:1, mps ...",
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]+)?)$",
+    )
+    prediction: Literal["auto", "epsilon", "v"] = setting(
+        "auto", "What the model predicts, where its files do not say it."
+    )
+    width: int | None = setting(
+        None, "Width of images in pixels; both or neither (the model's own size if left out).", ge=64, multiple_of=8
+    )
+    height: int | None = setting(None, "Height of images in pixels.", ge=64, multiple_of=8)
 
     def latent_size(self, family: str) -> tuple[int, int] | None:
         """(height, width) of latents where the recipe chooses another size than the base model's own."""
@@ -85,66 +70,51 @@ class ModelRecipe(Strict):
         return self
 
 
-class TrainingRecipe(ModelRecipe):
+@dataclass(frozen=True, config=STRICT)
+class TrainingRecipe(ModelRecipe, TrainingSettings):
     """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
 
-    batch: int = Field(default=4, ge=1)
-    pool: int = Field(default=16, ge=1)
-    kind: Kind = "constant"
-    hidden: int | None = Field(default=None, ge=1)
-    update: Update = "sequential"
-    rollout: Literal["pool", "reference"] = "pool"
-    rollout_guidance: float = 3.0
-    schedule_steps: int = Field(default=50, ge=2, le=500)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    checkpointing: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pool_for_the_batch(cls, given: Any) -> Any:
-        """Unless a pool is given: the multiple of the batch that is nearest to 16."""
-        batch = given.get("batch", 4) if isinstance(given, Mapping) else None
-        if isinstance(batch, int) and batch > 0:
-            return {"pool": batch * max(round(16 / batch), 1), **given}
-        return given
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> TrainingRecipe:
-        if self.pool % self.batch:
-            raise ValueError(f"the pool ({self.pool}) must be a multiple of the batch ({self.batch})")
-        if self.rollout == "reference" and self.update == "joint":
-            raise ValueError("the reference rollout keeps the paper's order of updates: use update = 'sequential'")
-        return self
+    checkpointing: bool = setting(False, "Gradient checkpointing: a third slower, far less memory.")
 
 
-class SavingRecipe(Strict):
-    """What is kept on the way: a state to resume from every so many steps, and with it the newest `keep` adapters to
-    try; `dtype` is the files'."""
+@dataclass(frozen=True, config=STRICT)
+class SavingRecipe:
+    """What is kept on the way."""
 
-    every: int = Field(default=100, ge=1)
-    keep: int = Field(default=0, ge=0)
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    tensorboard: bool = True
-
-
-class PreviewRecipe(Strict):
-    """Preview pictures every so many steps (0: none): each prompt at each strength, from one seed."""
-
-    every: int = Field(default=0, ge=0)
-    prompts: Annotated[list[str], BeforeValidator(as_list)] = Field(default=["a photo of a doctor"], min_length=1)
-    strengths: list[float] = Field(default=[0.0, 0.5, 1.0], min_length=1)
-    guidance: float = 7.5
-    schedule_steps: int = Field(default=20, ge=2, le=500)
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    every: int = setting(
+        100, "Steps between saved states, from which --resume goes on.", ge=1, notes={"flag": "--save-every"}
+    )
+    keep: int = setting(0, "Adapters to keep of those written with saved states: the newest ones.", ge=0)
+    dtype: FileDType = setting("float32", "Number format of the adapter file.")
+    tensorboard: bool = setting(True, "Write logs for TensorBoard beside the adapter.")
 
 
-class AboutRecipe(Strict):
+@dataclass(frozen=True, config=STRICT)
+class PreviewRecipe:
+    """Preview images while training: each prompt at each strength, from one seed."""
+
+    every: int = setting(0, "Steps between preview images; 0 makes none.", ge=0, notes={"flag": "--preview-every"})
+    prompts: Texts = setting(
+        ("a photo of a doctor",), "Prompt of the preview images.", min_length=1, notes={"flag": "--preview-prompt"}
+    )
+    strengths: tuple[float, ...] = setting(
+        (0.0, 0.5, 1.0), "Strength of the preview images.", min_length=1, notes={"flag": "--preview-strength"}
+    )
+    guidance: float = setting(7.5, "Guidance scale of the preview images.", notes={"flag": "--preview-guidance"})
+    schedule_steps: int = setting(
+        20, "DDIM steps of the preview images.", ge=2, le=500, notes={"flag": "--preview-steps"}
+    )
+    seed: int = setting(0, "Seed of the preview images.", ge=0, lt=2**63, notes={"flag": "--preview-seed"})
+
+
+@dataclass(frozen=True, config=STRICT)
+class AboutRecipe:
     """What model managers show of the file (ModelSpec)."""
 
-    title: str = ""
-    author: str = ""
-    license: str = ""
-    description: str = ""
+    title: str = setting("", "Title of the adapter, for model managers.")
+    author: str = setting("", "Author of the adapter, for model managers.")
+    license: str = setting("", "License of the adapter, for model managers.")
+    description: str = setting("", "Description of the adapter, for model managers.")
 
 
 class Recipe(Strict):
@@ -171,7 +141,7 @@ class Recipe(Strict):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
         """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
-        check_tables(values, [name for name in _SECTIONS if name != "concepts"], ["concepts"])
+        check_tables(values, [name for name in SECTIONS if name != "concepts"], ["concepts"])
         values = dict(values)
         concepts = [one for concept in values.get("concepts", ()) for one in expand_group(concept)]
         training = dict(values.get("training", {}))
@@ -182,7 +152,7 @@ class Recipe(Strict):
             values["training"] = training
         if "concepts" in values:
             values["concepts"] = concepts
-        return checked(cls, values, _SECTIONS)
+        return checked(cls, values, SECTIONS)
 
     _expand_user = field_validator("output")(expand_user)
 
@@ -191,19 +161,20 @@ class Recipe(Strict):
         return self.model_dump(mode="json")
 
 
-_SECTIONS: dict[str, type[Strict]] = {
+SECTIONS: dict[str, type] = {
     "concepts": ConceptRecipe,
     "training": TrainingRecipe,
     "saving": SavingRecipe,
     "previews": PreviewRecipe,
     "about": AboutRecipe,
 }
+"""The tables of a recipe."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a recipe file; a relative base or output is meant from the file's folder. Raises RecipeError."""
     values = load_toml(path)
-    check_tables(values, [name for name in _SECTIONS if name != "concepts"], ["concepts"])
+    check_tables(values, [name for name in SECTIONS if name != "concepts"], ["concepts"])
     for key in ("base", "output"):
         if isinstance(values.get(key), str):
             beside = path.parent / Path(values[key]).expanduser()
@@ -212,23 +183,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def presets() -> dict[str, dict[str, Any]]:
-    """The built-in concepts, by `group/name`."""
-    groups = parse_toml(files(__package__).joinpath("presets.toml").read_text("utf-8")).items()
-    return {f"{group}/{name}": {"name": name, **values} for group, named in groups for name, values in named.items()}
-
-
-def _one_preset(name: str) -> dict[str, Any]:
-    known = presets()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"there is no preset {name!r}; {meant}known are: {', '.join(known)}")
-    return known[name]
-
-
 def expand_group(concept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """`preset = "gender"` stands for each of its concepts."""
-    preset = concept.get("preset")
-    members = [name for name in presets() if name.startswith(f"{preset}/")]
+    members = presets_of(str(concept.get("preset")))
     return [{**concept, "preset": name} for name in members] or [concept]

@@ -14,7 +14,6 @@ from ...respodiff_core.learning.learner import ROLES
 from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.model import BaseModel
 from ..recipes.training import Recipe
-from .provenance import concept_info
 from .run_folder import ResumeError
 
 Tensors = Mapping[str, torch.Tensor]
@@ -63,7 +62,7 @@ class RunState:
         finished = []
         for index, facts in enumerate(progress["finished"]):
             ram, sam = (Transform.of(_below(f"finished/{index}/{role}/", tensors)) for role in ROLES)
-            finished.append(Concept(concept_info(base, recipe.concepts[index], facts), ram, sam))
+            finished.append(Concept(recipe.concepts[index].info(base.latent_size, facts), ram, sam))
         return cls(
             progress["begun"],
             progress["processes"],

@@ -17,7 +17,6 @@ from ...respodiff_core.learning.trajectories import steps_before_training
 from ..base.unet_denoiser import UNetDenoiser
 from ..recipes.training import ConceptRecipe, Recipe
 from ..support.interrupts import shielded
-from .setup import hidden_width
 
 _ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet
 _TOKENS = 77
@@ -50,7 +49,7 @@ def estimate(
         with default_dtype(dtype):  # such a network cannot be cast afterwards
             unet = UNet2DConditionModel(**unet_config)
         activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
-        module = initial(training.kind, h_shape, hidden_width(training, h_shape[0]), torch.Generator())
+        module = initial(training.kind, h_shape, training.hidden_width(h_shape[0]), torch.Generator())
     # RAM and SAM, each with its gradient and Adam's two moments, in fp32.
     modules = 2 * 4 * 4 * sum(tensor.numel() for tensor in module.values())
     return Estimate(
@@ -76,7 +75,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
     training = recipe.training
     samples = concept.steps * training.batch
-    states = training.schedule_steps - 1
+    states = training.states
     if training.rollout == "reference":
         return samples * (2 * (states - 1) / 2 + 10)
     rollout = 2 * steps_before_training(training.pool, states)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learning.fit import FitStep
 from ...respodiff_core.learning.learner import Learner, StepResult
 from ...respodiff_core.learning.objective import FrozenPredictions
 from ..support.progress_bars import progress_bar
@@ -68,18 +69,18 @@ class Progress:
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
                 self._writer.close()
 
-    def step(self, step: int, result: StepResult, frozen: FrozenPredictions, learner: Learner) -> None:
+    def step(self, step: FitStep, learner: Learner) -> None:
         """Count a step; now and then read its losses. Raises TrainingDiverged, in all processes alike."""
-        if step % REPORT_EVERY == 0 or step == self._bar.total:
-            self._report(step, result, frozen, learner)  # first, or a log's line for this step would lack them
+        if step.number % REPORT_EVERY == 0 or step.number == self._bar.total:
+            self._report(step, learner)  # first, or a log's line for this step would lack them
         self._bar.update()
 
-    def _report(self, step: int, result: StepResult, frozen: FrozenPredictions, learner: Learner) -> None:
-        ram_loss, sam_loss = self._losses(step, result)
+    def _report(self, step: FitStep, learner: Learner) -> None:
+        ram_loss, sam_loss = self._losses(step.number, step.losses)
         now, total = time.monotonic(), self._evaluations.total
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
-        share = _steering_share(frozen, learner)
+        share = _steering_share(step.frozen, learner)
         said = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
             said["of h"] = f"{share:.1%}"
@@ -87,7 +88,7 @@ class Progress:
         if self._writer is not None:
             scalars = {"loss/ram": ram_loss, "loss/sam": sam_loss, "speed/unet_evaluations_per_second": rate}
             for tag, value in (scalars | ({} if share is None else {"steering/share_of_h": share})).items():
-                self._writer.add_scalar(tag, value, step)
+                self._writer.add_scalar(tag, value, step.number)
 
     def _losses(self, step: int, result: StepResult) -> tuple[float, float]:
         ram_loss, sam_loss = self._mean(torch.stack([result.ram_loss, result.sam_loss])).tolist()

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from safetensors.torch import save
 from ...respodiff_core.adapter.adapter import SUFFIX
 from ...respodiff_core.atomic import remove_partials, remove_partials_in, replacing
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learning.settings import ConceptSettings
 
 _STATE = "state.safetensors"
 _MAY_CHANGE = frozenset({"base", "output", "saving", "previews", "about"})  # the base is known by its hash
-_MAY_CHANGE_IN_A_CONCEPT = frozenset({"ram_rate", "sam_rate", "steps"})
+_MAY_CHANGE_IN_A_CONCEPT = frozenset(
+    one.name for one in fields(ConceptSettings) if one.metadata["json_schema_extra"].get("may_change")
+)
 
 
 class ResumeError(RespoDiffError):

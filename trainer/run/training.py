@@ -20,9 +20,8 @@ from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.atomic import remove_partials
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
-from ...respodiff_core.learning.learner import Learner, train_step
+from ...respodiff_core.learning.fit import Fit
 from ...respodiff_core.learning.objective import Prompts
-from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
 from ..recipes.training import ConceptRecipe, Recipe
@@ -34,15 +33,13 @@ from ..support.threads import fitting_threads
 from .checkpoint import RunState
 from .previews import preview
 from .progress import Progress, TrainingDiverged
-from .provenance import concept_info, make_adapter, training_facts
+from .provenance import make_adapter, training_facts
 from .recovery_hints import with_recovery_hints
 from .run_folder import ResumeError, RunFolder
 from .setup import (
     encode_concept,
     mean_over_processes,
-    new_learner,
-    new_objective,
-    new_trajectories,
+    new_fit,
     open_base,
 )
 from .unet_evaluations import Evaluations, counting
@@ -111,42 +108,36 @@ class Run:
 
     def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> Concept:
         """Train concept number `state.concept` from `state.step` on to its end."""
-        concept, training = self.recipe.concepts[state.concept], self.recipe.training
-        share = ProcessShard(self.accelerator.process_index, self.accelerator.num_processes)
-        objective = new_objective(self.base, concept, training, self.prompts[state.concept])
-        learner = new_learner(self.base, concept, training, self.accelerator)
-        trajectories = new_trajectories(self.base, objective, training, share, self.accelerator.device)
+        concept = self.recipe.concepts[state.concept]
+        fit = new_fit(self.base, concept, self.recipe.training, self.prompts[state.concept], self.accelerator)
         if state.step:
-            learner.load_state(state.learner)
-            trajectories.load_state(state.trajectories_of(share))
+            fit.resume(state.step, state.learner, state.trajectories_of(fit.shard))
         logs = self.folder.logs if self.recipe.saving.tensorboard else None
         shown = self.accelerator.is_main_process
         mean = partial(mean_over_processes, self.accelerator)
         stopping, saved = 0, state.step
         with Progress(concept.name, concept.steps, state.step, evaluations, mean, logs=logs, shown=shown) as progress:
             try:
-                for step in range(state.step + 1, concept.steps + 1):
-                    look, result = train_step(step, trajectories, objective, learner)
-                    state = replace(
-                        state, step=step, learner=_copies(learner.state()), trajectories=_copies(trajectories.state())
-                    )
-                    progress.step(step, result, look, learner)
+                for step in fit:
+                    learner, trajectories = _copies(fit.learner.state()), _copies(fit.trajectories.state())
+                    state = replace(state, step=step.number, learner=learner, trajectories=trajectories)
+                    progress.step(step, fit.learner)
                     stopping = self._asked_to_stop(stop)
-                    if stopping or step % self.recipe.saving.every == 0 or step == concept.steps:
-                        self._save(state, concept, learner)
-                        saved = step
+                    if stopping or step.number % self.recipe.saving.every == 0 or step.number == concept.steps:
+                        self._save(state, fit, keep_adapter=True)
+                        saved = step.number
                     if stopping:
                         break
-                    if shown and self.recipe.previews.every and step % self.recipe.previews.every == 0:
-                        self._preview(step, self._concept(concept, learner, step), progress)
+                    if shown and self.recipe.previews.every and step.number % self.recipe.previews.every == 0:
+                        self._preview(step.number, self._concept(fit, step.number), progress)
             except Interrupted as late:  # the step under way is given up
                 stopping = late.signal
                 if state.step > saved and self.accelerator.num_processes == 1:
-                    self._save(state, concept)
+                    self._save(state, fit)
                     saved = state.step
         if stopping:
             raise Interrupted(self._stopped(concept, saved), stopping)
-        return self._concept(concept, learner, max(concept.steps, state.step))
+        return self._concept(fit, max(concept.steps, state.step))
 
     def _stopped(self, concept: ConceptRecipe, step: int) -> str:
         if not self.folder.is_unfinished:
@@ -159,24 +150,25 @@ class Run:
         adapter = make_adapter(self.base, self.recipe, concepts, begun)
         write(adapter, path, getattr(torch, self.recipe.saving.dtype))
 
-    def _save(self, state: RunState, concept: ConceptRecipe, learner: Learner | None = None) -> None:
-        """Keep the state to resume from, whose trajectories are this process's; and, where `learner` has just come
-        there, the newest adapters of the way if any are wanted.
+    def _save(self, state: RunState, fit: Fit, *, keep_adapter: bool = False) -> None:
+        """Keep the state to resume from, whose trajectories are this process's; and, where the modules are those of
+        this state, the newest adapters of the way if any are wanted.
         """
+        name = fit.concept.name
         # On the device, where the processes can exchange them.
         everyones = {
             name: self.accelerator.gather(tensor.to(self.accelerator.device))
             for name, tensor in state.trajectories.items()
         }
         if not all(bool(tensor.isfinite().all()) for tensor in (*state.learner.values(), *everyones.values())):
-            raise TrainingDiverged(f"Training of {concept.name!r} diverged: there was NaN at step {state.step}.")
+            raise TrainingDiverged(f"Training of {name!r} diverged: there was NaN at step {state.step}.")
         if self.accelerator.is_main_process:
             state = replace(state, trajectories=everyones)
             self.folder.save(*state.pack(self.base), self.recipe.resolved())
-            if learner and (keep := self.recipe.saving.keep):
-                so_far = self._concept(concept, learner, state.step)
+            if keep_adapter and (keep := self.recipe.saving.keep):
+                so_far = self._concept(fit, state.step)
                 write_it = partial(self.write, concepts=[so_far], begun=state.begun)
-                self.folder.add_adapter(concept.name, state.step, keep, write_it)
+                self.folder.add_adapter(name, state.step, keep, write_it)
         self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
 
     def _asked_to_stop(self, stop: StopRequest) -> int:
@@ -194,9 +186,9 @@ class Run:
         save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
         progress.picture(step, torch.from_numpy(np.array(picture)))
 
-    def _concept(self, concept: ConceptRecipe, learner: Learner, steps: int) -> Concept:
-        facts = training_facts(self.base, self.recipe, concept, steps, self.accelerator.num_processes)
-        return Concept(concept_info(self.base, concept, facts), *learner.finished())
+    def _concept(self, fit: Fit, steps: int) -> Concept:
+        facts = training_facts(self.base, self.recipe, fit.concept, steps, self.accelerator.num_processes)
+        return Concept(fit.concept.info(self.base.latent_size, facts), *fit.learner.finished())
 
 
 def _copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.recipes.plan import assemble
 from respodiff.trainer.recipes.strict import RecipeError
-from respodiff.trainer.recipes.training import Recipe, presets, read_toml
+from respodiff.trainer.recipes.training import Recipe, read_toml
 
 BASE = {"base": "toyworld", "output": "a.safetensors"}
 
@@ -26,14 +27,14 @@ def test_presets_hold_the_papers_values():
     woman, man, violence = recipe(
         {"preset": "gender/woman"}, {"preset": "gender/man"}, {"preset": "safety/violence"}
     ).concepts
-    assert (woman.target, woman.neutral, woman.negative, woman.guidance) == ("a woman", ["a person"], "", 4)
+    assert (woman.target, woman.neutral, woman.negative, woman.guidance) == ("a woman", ("a person",), "", 4)
     assert (woman.ram_rate, woman.sam_rate, man.sam_rate) == (1e-2, 1e-3, 1e-4)
-    assert (violence.target, violence.negative, violence.neutral) == ("", "violence", ["a scene"])
+    assert (violence.target, violence.negative, violence.neutral) == ("", "violence", ("a scene",))
     assert (violence.category, violence.guidance) == ("safety", 12)
 
 
 def test_every_preset_is_a_recipe():
-    for name in presets():
+    for name in PRESETS:
         assert recipe({"preset": name}).concepts[0].name == name.partition("/")[2]
 
 
@@ -45,7 +46,7 @@ def test_values_of_ones_own_go_before_a_presets():
     (concept,) = recipe(
         {"preset": "gender/woman", "name": "she", "neutral": ["a doctor", "a nurse"], "steps": 7}
     ).concepts
-    assert (concept.name, concept.neutral, concept.steps) == ("she", ["a doctor", "a nurse"], 7)
+    assert (concept.name, concept.neutral, concept.steps) == ("she", ("a doctor", "a nurse"), 7)
     assert concept.target == "a woman"
 
 
@@ -118,11 +119,11 @@ def test_the_example_shows_every_setting_with_its_default():
     shown = Recipe.of(read_toml(path))
     for section in ("training", "saving", "previews", "about"):
         assert getattr(shown, section) == Recipe.model_fields[section].default
-        for setting in type(getattr(shown, section)).model_fields:
+        for setting in type(getattr(shown, section)).__pydantic_fields__:
             assert f"\n{setting} = " in text or f"\n# {setting} = " in text, setting
     own, plain = shown.concepts[1], recipe({"name": "elderly", "target": "an old person"}).concepts[0]
     assert own == plain
-    assert all(f"\n{setting} = " in text for setting in type(own).model_fields)
+    assert all(f"\n{setting} = " in text for setting in type(own).__pydantic_fields__)
 
 
 def test_flags_go_before_the_file(tmp_path: Path):
@@ -166,7 +167,7 @@ def test_prompts_as_flags_make_a_concept_called_like_its_file():
         sections={},
     )
     (concept,) = plan.concepts
-    assert (concept.name, concept.target, concept.neutral) == ("old", "an old person", ["a person", "people"])
+    assert (concept.name, concept.target, concept.neutral) == ("old", "an old person", ("a person", "people"))
 
 
 def test_a_name_taken_from_the_file_is_one_that_may_be():
