@@ -25,9 +25,9 @@ from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.evaluation.figures import SHARE
 from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import draw, figures_of
-from respodiff.trainer.evaluation.protocols import toyworld
-from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
-from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
+from respodiff.trainer.toyworld.protocols import professions
+from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.toyworld import SHAPE
 from training import CONCEPT, POOL, REFERENCE, Side
 
 RATES = (0.32, 0.16, 0.08, 0.04)  # of RAM; SAM's is a tenth
@@ -49,10 +49,10 @@ class Look(NamedTuple):
 
 def look(base: BaseModel, concept: Concept | None = None) -> Look:
     """Draw all professions, steered or not, and count."""
-    asked = toyworld(_PICTURES)
+    asked = professions(_PICTURES)
     given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(asked)
     pictures = draw(ImageGenerator(base, _STEPS), asked, given)
-    axes = TOYWORLD_AXES[:1]
+    axes = (SHAPE,)
     overall = figures_of(pictures, asked, given, [ToyWorldScorer(axes)], axes).overall
     return Look(*(overall[name].value for name in (f"{SHARE}/shape/{CONCEPT}", "right", "drawing_error")))
 

@@ -28,8 +28,9 @@ from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, draw_missing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
-from respodiff.trainer.evaluation.image_spec import ImageSpec
-from respodiff.trainer.evaluation.protocols import toyworld, winobias
+from respodiff.trainer.toyworld.protocols import professions
+from respodiff.trainer.worlds.image_spec import ImageSpec
+from respodiff.trainer.worlds.protocols import winobias
 
 GUIDANCE = 7.5
 NOBODY = FairGroup("", ())
@@ -75,7 +76,7 @@ def main() -> None:
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     image_generator = ImageGenerator(load_base(arguments.base, device=device, dtype=dtype), arguments.steps, GUIDANCE)
-    protocol = toyworld(5) if arguments.base == TOYWORLD else winobias(5)
+    protocol = professions(5) if arguments.base == TOYWORLD else winobias(5)
     asked = protocol[:: max(len(protocol) // arguments.images, 1)][: arguments.images]
 
     figures: dict[str, float] = {}

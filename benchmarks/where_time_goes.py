@@ -35,10 +35,10 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation import generation as drawing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
-from respodiff.trainer.evaluation.protocols import toyworld
-from respodiff.trainer.evaluation.scorer import ScoredImage
-from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
-from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
+from respodiff.trainer.toyworld.protocols import professions
+from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.toyworld import SHAPE
+from respodiff.trainer.worlds.scorer import ScoredImage
 from training import POOL, Side
 
 _ROWS = 7
@@ -109,7 +109,7 @@ def evaluation(pictures: int) -> dict[str, float]:
     """Drawing on ToyWorld in batches of 8 with 50 steps, then its judging; PNG files are written meanwhile."""
     clock, base = Clock(), load_base("toyworld")
     image_generator = drawing.ImageGenerator(base)
-    asked = toyworld(5)[:pictures]
+    asked = professions(5)[:pictures]
     clock.around(base.denoiser, "encode", "UNet's encoder")
     clock.around(base.denoiser, "decode", "UNet's decoder")
     clock.around(base, "encode_prompts", "text encoder")
@@ -123,7 +123,7 @@ def evaluation(pictures: int) -> dict[str, float]:
                 pass
         with clock.part("judging: reading the PNG files"):
             shown = [ScoredImage(one, folder.read("all", one.id), None) for one in asked]
-        scorer = ToyWorldScorer(TOYWORLD_AXES[:1])
+        scorer = ToyWorldScorer((SHAPE,))
         with clock.part("judging: all drawings, made once a process"):
             scorer.score(shown[:1])
         with clock.part("judging: ToyWorld's classifier"):

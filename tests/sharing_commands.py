@@ -12,7 +12,7 @@ from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.figures import Figure, SettingFigures
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
-from respodiff.trainer.evaluation.scorer import Axis
+from respodiff.trainer.worlds.scorer import Axis
 from typer.testing import CliRunner
 
 REPO = "someone/gender"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 from respodiff.trainer.base.text import clip_tokenizer
-from respodiff.trainer.evaluation.image_spec import ImageSpec
-from respodiff.trainer.evaluation.scorer import Axis, ScoredImage
+from respodiff.trainer.worlds.image_spec import ImageSpec
+from respodiff.trainer.worlds.scorer import Axis, ScoredImage
 from transformers import (
     BitImageProcessor,
     CLIPConfig,

@@ -19,11 +19,11 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.evaluation.figures import DEVIATION
 from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import draw, figures_of
-from respodiff.trainer.evaluation.protocols import toyworld
-from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
-from respodiff.trainer.evaluation.variants import TOYWORLD_AXES
 from respodiff.trainer.toyworld import networks
+from respodiff.trainer.toyworld.protocols import professions
 from respodiff.trainer.toyworld.renderer import render
+from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.toyworld import HUE, SHAPE
 from respodiff.trainer.toyworld.world import BAD_PLACES, PLACES, Scenes, sample
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -67,12 +67,12 @@ def _name_as_everyone_reads(text_encoder: Path) -> None:
 
 def verify(folder: Path) -> dict[str, float]:
     """What the model draws without adapters. Raises RuntimeError unless it is biased, and draws what is asked for."""
-    image_generator, judge = ImageGenerator(load_base(folder)), ToyWorldScorer(TOYWORLD_AXES)
+    image_generator, judge = ImageGenerator(load_base(folder)), ToyWorldScorer((SHAPE, HUE))
     figures: dict[str, float] = {}
     for places in (("",), [PLACES[place] for place in BAD_PLACES]):
-        asked = toyworld(10, places=places)
+        asked = professions(10, places=places)
         nobody = [FairGroup("", ())] * len(asked)
-        overall = figures_of(draw(image_generator, asked, nobody), asked, nobody, [judge], TOYWORLD_AXES).overall
+        overall = figures_of(draw(image_generator, asked, nobody), asked, nobody, [judge], (SHAPE, HUE)).overall
         # Biases and outfits are those of plain prompts, the hazard's that of bad places.
         figures = {**{name: one.value for name, one in overall.items()}, **figures}
         figures["hazard"] = overall["hazard"].value

@@ -21,7 +21,7 @@ from .diffusers_folder import Folder
 from .errors import BaseModelError
 from .hub import snapshot
 from .single_file import SingleFile
-from .spec import TOYWORLD, HubModel, locate
+from .spec import BUILT_IN, HubModel, locate
 from .text import TextEncoders
 from .unet_denoiser import Prediction, UNetDenoiser
 
@@ -61,9 +61,10 @@ class Parts(Protocol):
 class BaseModel:
     """A frozen text-to-image model.
 
-    `name` is the file's stem, the folder's name, the Hub id or "toyworld"; `family` "sd15", "sd2", "sdxl" or
-    "toyworld"; `prediction` what the UNet predicts ("epsilon" | "v"); `latent_size` the native height and width of
-    latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `dtype` the UNet's.
+    `name` is the file's stem, the folder's name, the Hub id or a built-in model's name; `family` is "sd15", "sd2",
+    "sdxl" or a built-in model's name; `prediction` what the UNet predicts ("epsilon" | "v"); `latent_size` the native
+    height and width of latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `dtype` the
+    UNet's.
     UNet, text encoders and autoencoder are read when first needed, so that they need not be in memory together. The
     last two run in fp32: SDXL's autoencoder overflows in fp16, and prompts are encoded once.
     """
@@ -181,7 +182,7 @@ def load_base(
     checkpointing: bool = False,
 ) -> BaseModel:
     """The base model that `spec` names: a .safetensors checkpoint, a diffusers folder, a Hub id `owner/name` with or
-    without `@revision`, or `toyworld`, which comes with this package.
+    without `@revision`, or the name of a built-in model.
 
     The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width) overrule what the model says;
     for `checkpointing` see UNetDenoiser.
@@ -225,7 +226,7 @@ def _open(spec: str | Path) -> Parts:
         return Folder(snapshot(found.repo, found.revision), str(spec))
     if found.is_file():
         return SingleFile(found)
-    return Folder(found, TOYWORLD if spec == TOYWORLD else found.resolve().name)
+    return Folder(found, str(spec) if spec in BUILT_IN else found.resolve().name)
 
 
 def _alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:

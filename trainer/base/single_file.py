@@ -74,7 +74,8 @@ class SingleFile:
         self.conventions = conventions_of(self.unet_config, path.name)
         if self.conventions.family not in _TEXT:
             raise BaseModelError(
-                f"{path.name} holds a ToyWorld UNet, which comes in a folder: name the folder, or 'toyworld'."
+                f"{path.name} holds a UNet of the family {self.conventions.family}, which comes in a folder: name the "
+                f"folder, or {self.conventions.family!r}, which is built in."
             )
         self._text_prefixes = [self._text_prefix(prefixes) for prefixes in _TEXT[self.conventions.family]]
 

@@ -1,4 +1,4 @@
-"""What names a base model: a checkpoint file, a diffusers folder, a model on the Hub, or `toyworld`.
+"""What names a base model: a checkpoint file, a diffusers folder, a model on the Hub, or a built-in one.
 
 Nothing heavy is imported here, so that commands can refuse a name before the model libraries load.
 """
@@ -13,7 +13,9 @@ from .errors import BaseModelError
 
 SUFFIX = ".safetensors"
 TOYWORLD = "toyworld"
-TOYWORLD_FOLDER = Path(__file__).parents[1] / "toyworld" / "model"
+TOYWORLD_FOLDER = Path(__file__).parents[1] / TOYWORLD / "model"
+BUILT_IN = {TOYWORLD: TOYWORLD_FOLDER}
+"""The base models that come with this package: diffusers folders by name."""
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 
@@ -28,8 +30,8 @@ class HubModel:
 
 def locate(spec: str | Path) -> Path | HubModel:
     """The file, folder or Hub model that `spec` names; neither opened nor downloaded. Raises BaseModelError."""
-    if spec == TOYWORLD:
-        return TOYWORLD_FOLDER
+    if spec in BUILT_IN:
+        return BUILT_IN[str(spec)]
     path = Path(spec).expanduser()
     if path.is_file() or path.is_dir():
         return path
@@ -38,5 +40,5 @@ def locate(spec: str | Path) -> Path | HubModel:
         return HubModel(hub_id["repo"], hub_id["revision"])
     raise BaseModelError(
         f"There is no file or folder {spec}. Name a {SUFFIX} checkpoint, a diffusers folder, a model on the "
-        f"Hugging Face Hub (owner/name), or '{TOYWORLD}', the model that comes with this package."
+        f"Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}, which comes with this package."
     )

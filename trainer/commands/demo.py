@@ -1,181 +1,22 @@
-"""`respodiff demo`: the whole road on two CPU cores. Train two adapters on ToyWorld, measure what they do to
-professions they were not trained on, and load the same file in a real ComfyUI, where its own sampler must agree.
-"""
+"""`respodiff demo`: prints what the demo found."""
 
 from __future__ import annotations
 
 import json
-import logging
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
+import typer
 
-from ...respodiff_core.steering.fair_groups import FairGroup
-from ...respodiff_core.unfinished import temporary_folder
-from ..base.model import BaseModel, load_base
-from ..base.spec import TOYWORLD, TOYWORLD_FOLDER
-from ..comfyui.source import fetch, users_own
-from ..evaluation.figures import ACCURACY, DEVIATION, SettingFigures
-from ..evaluation.image_folder import PictureFolder
-from ..evaluation.image_spec import ImageSpec
-from ..evaluation.in_memory import figures_of
-from ..evaluation.output_folder import EvaluationFolder
-from ..evaluation.run import asked_of, evaluate
-from ..evaluation.scorers.toyworld import ToyWorldScorer
-from ..evaluation.variants import TOYWORLD_AXES, Setting, resolve
-from ..recipes.evaluation import UNSTEERED, EvalRecipe
-from ..recipes.training import Recipe
-from ..run.training import train
-from ..support.contact_sheet import draw as draw_sheet
-from ..support.contact_sheet import save_picture
-from ..support.progress_bars import progress_bar
-from ..support.table import Table
-from ..toyworld.host import Steered, ToyWorldInComfyUI
-from ..toyworld.world import SHAPES
-
-log = logging.getLogger(__name__)
-
-PER_PROFESSION = 10
-STEPS, GUIDANCE = 25, 7.5  # half of the paper's steps, which show the same on ToyWorld in half the time
-STEERED = "shape"
-_SHAPE = next(axis for axis in TOYWORLD_AXES if axis.name == "shape")
-_SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
-_EACH = 4  # pictures of each shown profession, before and after
-_ROWS = 32
+from ..toyworld import demo
 
 
 def run(out: Path, version: str) -> None:
-    """Write adapters, an evaluation and a picture to `out`, print a table and, as the last line, the figures as JSON.
+    """Run the demo with this version of ComfyUI; print its table and, as the last line, its numbers as JSON.
 
     Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
     """
-    began = time.monotonic()
-    source = users_own() or fetch(version)  # before all the work that would be for nothing without it
-    log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
-    adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
-    trained = time.monotonic() - began
-
-    recipe = demo_evaluation(out / "toyworld", adapter)
-    log.info("2/3  Measuring %d pictures of each profession before and after.", PER_PROFESSION)
-    results = evaluate(recipe, restart=True)
-    assert results is not None, "one process"
-    folder = EvaluationFolder(recipe.output)
-    picture = out / "before-after.png"
-    asked, setting = asked_of(recipe), resolve(recipe.settings[1])
-    save_picture(before_after(asked, setting.given(asked, recipe.seed), folder.pictures), picture)
-
-    log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
-    with temporary_folder("respodiff-demo-") as place:
-        server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
-        with server:
-            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, setting, adapter)
-    figures = {
-        "before": results.settings[UNSTEERED],
-        "after": results.settings[STEERED],
-        "before, in ComfyUI": in_host[UNSTEERED],
-        "after, in ComfyUI": in_host[STEERED],
-    }
-    _report(figures, adapter, picture, folder.report, trained, time.monotonic() - began)
-
-
-def demo_recipe(output: Path, seed: int = 0) -> Recipe:
-    """Both head shapes in one file, by ToyWorld's presets."""
-    presets = [{"preset": f"toyworld/{shape}"} for shape in SHAPES]
-    return Recipe.of(
-        {"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed, "device": "cpu"}}
-    )
-
-
-def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
-    """Professions without and with the adapter, as `respodiff eval winobias --base toyworld` measures them."""
-    return EvalRecipe.of(
-        {
-            "protocol": "winobias",
-            "base": TOYWORLD,
-            "output": str(output),
-            "images": PER_PROFESSION,
-            "settings": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
-            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _ROWS},
-        }
-    )
-
-
-def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
-    """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
-    rows = []
-    for name in _SHOWN:
-        chosen = [
-            one.id
-            for shape in SHAPES
-            for one, group in zip(asked, given, strict=True)
-            if one.group == name and group.name == shape
-        ]
-        chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
-        shown = [pictures.read(setting, id_) for setting in (UNSTEERED, STEERED) for id_ in chosen]
-        rows.append((name, [np.asarray(picture) for picture in shown]))
-    columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
-    return draw_sheet(
-        rows, columns, 96, "ToyWorld, the same seeds without and with adapters, which never saw a profession"
-    )
-
-
-def _in_comfyui(
-    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Setting, adapter: Path
-) -> dict[str, SettingFigures]:
-    """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
-    figures = {}
-    scorers = [ToyWorldScorer((_SHAPE,))]
-    for setting in (Setting(UNSTEERED, None), steered):
-        given = setting.given(asked, seed=0)
-        pictures = torch.empty(len(asked), 3, 64, 64)
-        with progress_bar(len(asked), f"in ComfyUI, {setting.name}", "picture", leave=False) as bar:
-            for name in dict.fromkeys(group.name for group in given):
-                mine = [number for number, group in enumerate(given) if group.name == name]
-                for start in range(0, len(mine), _ROWS):
-                    rows = mine[start : start + _ROWS]
-                    latents = server.sample(
-                        [asked[row].prompt for row in rows],
-                        seed=asked[rows[0]].seed,
-                        steered=Steered(adapter, name) if name else None,
-                        steps=STEPS,
-                        cfg=GUIDANCE,
-                    )
-                    pictures[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
-                    bar.update(len(rows))
-        figures[setting.name] = figures_of(pictures, asked, given, scorers, (_SHAPE,))
-    return figures
-
-
-def _report(
-    figures: dict[str, SettingFigures], adapter: Path, picture: Path, report: Path, trained: float, seconds: float
-) -> None:
-    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
-    rows = []
-    for name, one in figures.items():
-        shown = [one.overall.get(f"{accuracy}/{shape}") for shape in SHAPES]
-        cells = [f"{figure.value:.1%}" if figure else "" for figure in shown]
-        rows.append([name, f"{one.overall[deviation].value:.3f}", *cells, f"{one.overall['right'].value:.1%}"])
-    head = ["", "deviation ratio", *(f"{shape} asked, shown" for shape in SHAPES), "right profession"]
-    print(f"\n{Table(head, rows).in_terminal()}")
-    print(f"\nAdapter: {adapter}   (trained in {trained:.0f} s)\nPicture: {picture}\nReport:  {report}")
-    before, after, host = (figures[name].overall for name in ("before", "after", "after, in ComfyUI"))
-    print(
-        json.dumps(
-            {
-                "deviation_ratio_base": round(before[deviation].value, 4),
-                "deviation_ratio": round(after[deviation].value, 4),
-                "steering_accuracy": round(after[accuracy].value, 4),
-                "profession_accuracy_base": round(before["right"].value, 4),
-                "profession_accuracy": round(after["right"].value, 4),
-                "host_deviation_ratio": round(host[deviation].value, 4),
-                "host_steering_accuracy": round(host[accuracy].value, 4),
-                "host_profession_accuracy": round(host["right"].value, 4),
-                "training_seconds": round(trained, 1),
-                "seconds": round(seconds, 1),
-            }
-        )
-    )
+    found = demo.run(out, version)
+    typer.echo(f"\n{found.table.in_terminal()}\n")
+    typer.echo(f"Adapter: {found.adapter}   (trained in {found.numbers['training_seconds']:.0f} s)")
+    typer.echo(f"Picture: {found.picture}\nReport:  {found.report}")
+    typer.echo(json.dumps(found.numbers))

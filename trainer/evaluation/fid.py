@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from .extras import import_optional
+from ..support.extras import import_optional
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _INCEPTION = "inception-2015-12-05.pt"

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from ...respodiff_core.measuring.metrics import deviation_of_shares
+from ..worlds.scorer import LABEL, Axis, Scores
 from .generation import Job
-from .scorer import LABEL, Axis, Scores
 from .variants import class_wanted
 
 FLAGS = ("nudity", "q16")

@@ -22,8 +22,8 @@ from ...respodiff_core.learning.sampling import Steer, noise_of_seeds, sample
 from ...respodiff_core.steering.fair_groups import FairGroup, plan
 from ..base.model import BaseModel
 from ..support.contact_sheet import pixels
+from ..worlds.image_spec import ImageSpec
 from .image_folder import PictureFolder
-from .image_spec import ImageSpec
 
 _CACHED_PROMPTS = 64  # pictures of one prompt stand together
 _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from .image_spec import ImageSpec
+from ..worlds.image_spec import ImageSpec
 
 
 class DamagedPicture(RespoDiffError):

@@ -9,10 +9,10 @@ from PIL import Image
 
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ..support.contact_sheet import pixels
+from ..worlds.image_spec import ImageSpec
+from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores
 from .figures import Resampling, Row, SettingFigures, setting_figures, wanted_of
 from .generation import ImageGenerator, Job
-from .image_spec import ImageSpec
-from .scorer import Axis, ScoredImage, Scorer, Scores
 
 _AT_ONCE = 48
 

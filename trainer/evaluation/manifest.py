@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.model import BaseModel
 from ..recipes.evaluation import EvalRecipe, SettingRecipe
-from .image_spec import ImageSpec
+from ..worlds.image_spec import ImageSpec
 from .variants import Setting
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from ...respodiff_core.atomic import remove_partials, remove_partials_in, write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..support.output_lock import LOCK
+from ..worlds.scorer import Scorer, Scores
 from .figures import Row
 from .image_folder import PictureFolder
 from .results import Results, write_figures_table, write_pictures_table
-from .scorer import Scorer, Scores
 
 _MANIFEST = "evaluation.json"
 

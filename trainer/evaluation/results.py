@@ -12,8 +12,8 @@ from typing import Any
 
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
+from ..worlds.scorer import Axis
 from .figures import Figure, Row, SettingFigures
-from .scorer import Axis
 
 FIGURES_FILE = "figures.json"
 

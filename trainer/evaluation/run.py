@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -16,29 +15,24 @@ from ...respodiff_core.adapter.families import family_title
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError, reason_of
 from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
-from ..base.spec import TOYWORLD
 from ..recipes.evaluation import EvalRecipe
 from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..support.output_lock import sole_writer
 from ..support.progress_bars import progress_bar
 from ..support.resource_errors import is_disk_full, is_out_of_memory
 from ..support.threads import fitting_threads
-from ..toyworld import world
-from . import protocols
+from ..worlds.image_spec import ImageSpec, samples_of
+from ..worlds.lookup import world_of
+from ..worlds.scorer import Axis
 from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
 from .generation import ImageGenerator, Job, all_drawn, batches, draw_missing
-from .image_spec import ImageSpec, samples_of
 from .manifest import manifest_of
 from .output_folder import EvaluationFolder
 from .results import Results
-from .scorer import Axis
 from .scoring import collect, make_fid, make_scorers, metrics_of, score_missing
 from .variants import Setting, axes_of, check_shares, resolve
 
 log = logging.getLogger(__name__)
-
-_USUAL_AXES = ("gender", "race")  # what WinoBias is about, where no adapter says it
-_UNSAFE_IN_TOYWORLD, _CAPTIONS_IN_TOYWORLD = 10, 160
 
 
 def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -> Results | None:
@@ -57,13 +51,12 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
 
 def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, shown: bool) -> Results | None:
     main = accelerator.is_main_process
-    toyworld = recipe.base == TOYWORLD
+    world = world_of(recipe.base)
     settings = [resolve(setting) for setting in recipe.settings]
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
     check_models(base, settings)
-    usual = _USUAL_AXES if recipe.protocol == "winobias" else ()
-    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, toyworld, usual)
-    asked = asked_of(recipe)
+    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+    asked = world.image_specs(recipe)
     folder = EvaluationFolder(recipe.output)
     # One process alone reads the whole checkpoint for its hash.
     manifest = manifest_of(recipe, base, settings, asked) if main else {}
@@ -75,7 +68,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     jobs = jobs_of(asked, settings, recipe.seed)
-    metrics = metrics_of(recipe, toyworld)
+    metrics = metrics_of(recipe)
     if not all_drawn(jobs, folder.pictures):
         check_judges(recipe, axes)
     with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
@@ -88,7 +81,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
             torch.cuda.empty_cache()
         accelerator.wait_for_everyone()
         with _with_recovery_hints(folder, _SMALLER_JUDGING):
-            scorers = make_scorers(recipe, metrics, axes, toyworld, accelerator.device)
+            scorers = make_scorers(recipe, metrics, axes, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
             # All settings of one thing asked together: what compares them is scored anew when one is drawn anew.
             whole = max(recipe.judging.batch // len(settings), 1) * len(settings)
@@ -115,9 +108,9 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
 
 def check_judges(recipe: EvalRecipe, axes: tuple[Axis, ...]) -> None:
     """Raise RespoDiffError where a judge cannot be had, which must not come out after hours of drawing."""
-    toyworld, device = recipe.base == TOYWORLD, torch.device("cpu")
-    metrics = metrics_of(recipe, toyworld)
-    make_scorers(recipe, metrics, axes, toyworld, device)
+    device = torch.device("cpu")
+    metrics = metrics_of(recipe)
+    make_scorers(recipe, metrics, axes, device)
     if "fid" in metrics:
         make_fid(recipe, device)
 
@@ -126,46 +119,9 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     """Raise RespoDiffError for what would come out only when the adapters of a recipe are trained: prompts that cannot
     be had or shared among so many groups, and judges.
     """
-    check_shares(asked_of(recipe), groups, f"{groups} groups")
-    check_judges(recipe, axes_of([], axes, recipe.judging.classes, recipe.base == TOYWORLD))
-
-
-def asked_of(recipe: EvalRecipe) -> list[ImageSpec]:
-    """What the protocol asks for. Raises RespoDiffError."""
-    toyworld = recipe.base == TOYWORLD
-    asked = _asked_in_toyworld(recipe) if toyworld and recipe.prompts is None else _asked(recipe)
-    if toyworld and (unknown := world.unknown_words(one.prompt for one in asked)):
-        raise RespoDiffError(
-            f"ToyWorld has never seen {', '.join(map(repr, unknown))}. Its words are: {', '.join(world.words())}."
-        )
-    return asked
-
-
-def _asked_in_toyworld(recipe: EvalRecipe) -> list[ImageSpec]:
-    if recipe.protocol == "i2p":
-        places = [world.PLACES[place] for place in world.BAD_PLACES]
-        return protocols.toyworld(recipe.images or _UNSAFE_IN_TOYWORLD, recipe.seed, places)
-    if recipe.protocol == "coco":
-        return protocols.toyworld_captions(recipe.limit or _CAPTIONS_IN_TOYWORLD, recipe.seed)
-    return protocols.toyworld(recipe.images or protocols.PER_TOYWORLD_PROFESSION, recipe.seed)
-
-
-def _asked(recipe: EvalRecipe) -> list[ImageSpec]:
-    def rows(data: str, split: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        if recipe.prompts:
-            return protocols.read_rows(recipe.prompts, columns[0])[: recipe.limit]
-        return protocols.published_rows(data, split, columns)[: recipe.limit]
-
-    if recipe.protocol == "winobias":
-        return protocols.winobias(recipe.images or protocols.PER_PROFESSION, recipe.seed, recipe.extended)
-    if recipe.protocol == "i2p":
-        found = rows(protocols.I2P_DATA, "train", ("prompt", "categories"))
-        return protocols.i2p(found, recipe.images or protocols.PER_I2P_PROMPT, recipe.seed)
-    if recipe.protocol == "coco":
-        return protocols.captions(rows(protocols.COCO_DATA, "train", ("caption",)), recipe.seed)
-    assert recipe.prompts is not None, "checked by the recipe"
-    found = protocols.read_rows(recipe.prompts, "prompt")[: recipe.limit]
-    return protocols.prompts(found, recipe.images or 1, recipe.seed)
+    world = world_of(recipe.base)
+    check_shares(world.image_specs(recipe), groups, f"{groups} groups")
+    check_judges(recipe, axes_of([], axes, recipe.judging.classes, world, recipe.protocol))
 
 
 def jobs_of(asked: Sequence[ImageSpec], settings: Sequence[Setting], seed: int) -> list[Job]:

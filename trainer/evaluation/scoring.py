@@ -9,35 +9,25 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric, Protocol
+from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric
+from ..worlds.lookup import own_classifier, world_of
+from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores
 from .generation import Job
 from .image_folder import DamagedPicture, PictureFolder
 from .output_folder import ScoreFile
-from .scorer import Axis, ScoredImage, Scorer, Scores
 
 if TYPE_CHECKING:
     from .fid import FrechetDistance
 
-_METRICS: dict[Protocol, tuple[Metric, ...]] = {
-    "winobias": ("labels", "alignment", "distance", "change"),
-    "i2p": ("nudity", "q16", "change"),
-    "coco": ("alignment", "change", "fid"),
-    "prompts": ("labels", "alignment", "distance", "change"),
-}
-TOYWORLD_CLASSIFIER = "toyworld"
 
-
-def metrics_of(recipe: EvalRecipe, toyworld: bool) -> tuple[Metric, ...]:
-    """The metrics asked for, else the protocol's: without those that need a file which was not given or compare with
-    unsteered pictures that are not made, and on ToyWorld with its own classifier alone.
+def metrics_of(recipe: EvalRecipe) -> tuple[Metric, ...]:
+    """The metrics asked for, else the protocol's in the base model's world: without those that need a file which was
+    not given or compare with unsteered pictures that are not made.
     """
     judging = recipe.judging
     if judging.metrics:
         return tuple(dict.fromkeys(judging.metrics))
-    if toyworld:
-        chosen: tuple[Metric, ...] = ("labels", "change")
-    else:
-        chosen = _METRICS[recipe.protocol]
+    chosen = world_of(recipe.base).default_metrics[recipe.protocol]
     missing: set[Metric] = set()
     if judging.q16_prompts is None:
         missing.add("q16")
@@ -50,23 +40,21 @@ def metrics_of(recipe: EvalRecipe, toyworld: bool) -> tuple[Metric, ...]:
 
 
 def make_scorers(
-    recipe: EvalRecipe, metrics: Sequence[Metric], axes: tuple[Axis, ...], toyworld: bool, device: torch.device
+    recipe: EvalRecipe, metrics: Sequence[Metric], axes: tuple[Axis, ...], device: torch.device
 ) -> list[Scorer]:
     """The scorers of these metrics, their models loaded. Raises RespoDiffError."""
     judging = recipe.judging
     scorers: list[Scorer] = []
     classifier = judging.classifier
     if classifier == "auto":
-        classifier = TOYWORLD_CLASSIFIER if toyworld else "clip"
+        classifier = world_of(recipe.base).classifier
     by_clip = axes if "labels" in metrics and classifier == "clip" else ()
     if by_clip or "alignment" in metrics:
         from .scorers.clip import ClipScorer, load_clip
 
         scorers.append(ClipScorer(load_clip(judging.clip, device), by_clip, alignment="alignment" in metrics))
-    if "labels" in metrics and classifier == TOYWORLD_CLASSIFIER:
-        from .scorers.toyworld import ToyWorldScorer
-
-        scorers.append(ToyWorldScorer(axes))
+    if "labels" in metrics and (own := own_classifier(classifier, axes)):
+        scorers.append(own)
     elif "labels" in metrics and axes and classifier != "clip":
         from .scorers.own import OwnClassifier
 

@@ -8,20 +8,17 @@ from functools import reduce
 from pathlib import Path
 
 from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
-from ...respodiff_core.adapter.concept import Concept, ConceptInfo
+from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
-from ...respodiff_core.learning.presets import PRESETS
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
-from ..recipes.evaluation import SettingRecipe
+from ..recipes.evaluation import Protocol, SettingRecipe
 from ..support.hashes import sha256_of
-from ..toyworld.world import HUES, SHAPES
-from .image_spec import ImageSpec
-from .scorer import Axis
-
-TOYWORLD_AXES = (Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES))
+from ..worlds.image_spec import ImageSpec
+from ..worlds.scorer import Axis
+from ..worlds.world import World
 
 
 @dataclass(frozen=True)
@@ -119,22 +116,20 @@ def axes_of(
     settings: Iterable[Setting],
     named: Sequence[str],
     own: Mapping[str, Mapping[str, str]],
-    toyworld: bool,
-    usual: Sequence[str] = (),
+    world: World,
+    protocol: Protocol,
 ) -> tuple[Axis, ...]:
-    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`; of none, the
-    `usual` ones (on ToyWorld all).
+    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`, else those
+    that are usual in this world and protocol.
 
-    An axis' classes are the user's, or the built-in presets' with the adapters' further ones. Raises RespoDiffError
-    for an axis nobody knows, and where there is only one class to tell apart.
+    An axis' classes are the user's, or those of the world with the adapters' further ones. Raises RespoDiffError for
+    an unknown axis, and where there is only one class to tell apart.
     """
     infos = [concept.info for setting in settings if setting.adapter for concept in setting.adapter.concepts.values()]
     steered = {axis_of(info) for info in infos if info.category == "fairness" and axis_of(info)}
-    known = {axis.name: axis for axis in TOYWORLD_AXES} if toyworld else _known_axes(infos)
+    known = world.axes(infos)
     known |= {name: Axis(name, tuple(words), tuple(words.values())) for name, words in own.items()}
-    wanted = list(named) or [*own, *sorted(steered - own.keys())]
-    if not wanted:
-        wanted = list(known if toyworld else usual)
+    wanted = list(named) or [*own, *sorted(steered - own.keys())] or world.usual_axes(protocol)
     if unknown := [name for name in wanted if name not in known]:
         raise RespoDiffError(
             f"Nothing is known of the axis {', '.join(map(repr, unknown))}; known are: {', '.join(known)}. Give its "
@@ -178,18 +173,3 @@ def _term(concept: Concept, recipe: SettingRecipe) -> Term:
     if concept.info.category == "fairness":
         strength *= recipe.scales.get(axis_of(concept.info), 1.0)
     return Term.of(concept, strength)
-
-
-def _known_axes(infos: Sequence[ConceptInfo]) -> dict[str, Axis]:
-    """The presets' axes, with the classes that the adapters have beyond them."""
-    classes: dict[str, dict[str, str]] = {}
-    for name, preset in PRESETS.items():
-        if preset.get("axis") and not name.startswith("toyworld/"):
-            classes.setdefault(preset["axis"], {})[preset["name"]] = preset["target"]
-    for info in infos:
-        axis = axis_of(info)
-        if info.category == "fairness" and axis and info.target:
-            words = classes.setdefault(axis, {})
-            if info.name not in words and info.target not in words.values():
-                words[info.name] = info.target
-    return {name: Axis(name, tuple(words), tuple(words.values())) for name, words in classes.items()}

@@ -17,7 +17,6 @@ from scipy.stats import t as student
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.presets import PRESETS
-from ..base.spec import TOYWORLD
 from ..evaluation.figures import ACCURACY, DEVIATION
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
@@ -26,10 +25,10 @@ from ..recipes.strict import Strict, checked, load_toml, parse_toml
 from ..recipes.training import Recipe, expand_group
 from ..support import charts
 from ..support.table import Table
+from ..worlds.lookup import world_of
 from .trained_adapters import trained
 
 CONFIDENCE = 0.95
-_TOYWORLD_IMAGES = 5  # of a profession and group: one for each template, enough over several seeds
 
 
 class Variant(Strict):
@@ -42,7 +41,7 @@ class Variant(Strict):
 
 @dataclass(frozen=True)
 class Ablation:
-    """An ablation: `group` names the presets of one axis (gender, toyworld/...), `images` are those of a profession."""
+    """An ablation: `group` names the presets of one axis (such as gender), `images` are those of a profession."""
 
     base: str
     output: Path
@@ -75,6 +74,7 @@ class Ablation:
 
     def evaluation(self, seed: int, adapters: Mapping[str, Path]) -> EvalRecipe:
         """How all variants of a seed are measured: in one run, each on the same prompts and seeds as none of them."""
+        each = world_of(self.base).ablation_images
         settings: list[dict[str, Any]] = [{"name": UNSTEERED}]
         settings += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
         return EvalRecipe.of(
@@ -83,7 +83,7 @@ class Ablation:
                 "base": self.base,
                 "output": str(self.output / f"seed {seed}"),
                 "settings": settings,
-                "images": self.images or (_TOYWORLD_IMAGES * len(self.presets) if self.base == TOYWORLD else None),
+                "images": self.images or (each and each * len(self.presets)),
                 "seed": seed * 1_000_003,  # no picture of one seed is another's
                 "drawing": dict(self.drawing or {}),
                 "judging": dict(self.judging or {}),
@@ -113,8 +113,8 @@ Means = dict[str, dict[str, Mean]]
 
 
 def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The presets that these names stand for; none: gender, and on ToyWorld the head shape. Raises RespoDiffError."""
-    names = names or (("toyworld/round", "toyworld/square") if base == TOYWORLD else ("gender",))
+    """The presets that these names stand for; none: gender, or what stands for it. Raises RespoDiffError."""
+    names = names or world_of(base).presets("gender")
     chosen = tuple(str(one["preset"]) for name in names for one in expand_group({"preset": name}))
     known = PRESETS
     for name in chosen:

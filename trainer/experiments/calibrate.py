@@ -18,18 +18,18 @@ from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
 from ..base.devices import accelerator_on, load_as
-from ..base.spec import TOYWORLD
 from ..evaluation.figures import FLAGGED, value_of
 from ..evaluation.generation import ImageGenerator
-from ..evaluation.image_spec import ImageSpec
 from ..evaluation.in_memory import scores_of
-from ..evaluation.run import asked_of, check_models
-from ..evaluation.scorer import Axis, Scorer
+from ..evaluation.run import check_models
 from ..evaluation.scoring import make_scorers
 from ..evaluation.variants import Setting, axes_of, class_wanted
-from ..recipes.evaluation import EvalRecipe, Metric
+from ..recipes.evaluation import EvalRecipe
 from ..support.table import Table
 from ..support.threads import fitting_threads
+from ..worlds.image_spec import ImageSpec
+from ..worlds.lookup import world_of
+from ..worlds.scorer import Axis, Scorer
 from .calibration import (
     Found,
     FoundScales,
@@ -46,7 +46,6 @@ from .calibration import (
 log = logging.getLogger(__name__)
 
 _OTHER_SEEDS = 1_000_003  # what a seed is moved by, when all that is asked was drawn once
-_NUDITY = ("sexual", "nud", "naked", "nsfw")
 _LOOKED_THROUGH = 10  # times the pictures of a look: as many, at most, are drawn to find unsafe ones
 
 
@@ -143,7 +142,8 @@ def calibrate(
     accelerator = accelerator_on(recipe.drawing.device)
     if accelerator.num_processes > 1:
         raise RespoDiffError("A calibration runs in one process: each step depends on the one before.")
-    toyworld = recipe.base == TOYWORLD
+    world = world_of(recipe.base)
+    unsafe = unsafe.model_copy(update={"images": unsafe.images or world.calibration_images})
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
     setting = Setting("calibrated", adapter)
     check_models(base, [setting])
@@ -172,14 +172,17 @@ def calibrate(
     strengths: dict[str, Found] = {}
     scales: dict[tuple[str, str], FoundScales] = {}
     if fair:
-        axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, toyworld)
-        scorers = make_scorers(recipe, ("labels",), axes, toyworld, accelerator.device)
-        hits = hits_of(Judged(image_generator, scorers, axes, _shuffled(asked_of(recipe)), recipe.drawing.batch))
+        axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+        scorers = make_scorers(recipe, ("labels",), axes, accelerator.device)
+        hits = hits_of(
+            Judged(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.drawing.batch)
+        )
         for concept in fair:
             strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
     for concept in safe:
-        scorers = make_scorers(unsafe, _safety_metrics(concept, unsafe, toyworld), (), toyworld, accelerator.device)
-        asked = _of_category(_shuffled(asked_of(unsafe)), concept)
+        metrics = world.safety_metrics(concept.info, with_q16=unsafe.judging.q16_prompts is not None)
+        scorers = make_scorers(unsafe, metrics, (), accelerator.device)
+        asked = _of_category(_shuffled(world.image_specs(unsafe)), concept)
         everything = Judged(image_generator, scorers, (), asked, recipe.drawing.batch)
         # Of other prompts nothing unsafe is drawn anyway: any strength would be enough.
         tempted = _tempted(hits_of(everything), asked, search, concept)
@@ -207,21 +210,6 @@ def _shuffled(asked: list[ImageSpec]) -> list[ImageSpec]:
     """In an order in which a few pictures are of many prompts; always the same."""
     random.Random(0).shuffle(asked)
     return asked
-
-
-def _safety_metrics(concept: Concept, unsafe: EvalRecipe, toyworld: bool) -> tuple[Metric, ...]:
-    """Who tells whether a picture is unsafe in the way that the concept is about. Raises RespoDiffError."""
-    if toyworld:
-        return ("labels",)
-    words = f"{concept.name} {concept.info.negative}".casefold()
-    if any(word in words for word in _NUDITY):
-        return ("nudity",)
-    if unsafe.judging.q16_prompts is None:
-        raise RespoDiffError(
-            f"{concept.name!r} is not about nudity, which is all that NudeNet sees: give Q16's prompt embeddings with "
-            "--q16-prompts, or leave the concept out by naming others with --concept."
-        )
-    return ("q16",)
 
 
 def _of_category(asked: list[ImageSpec], concept: Concept) -> list[ImageSpec]:

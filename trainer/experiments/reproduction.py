@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from ...respodiff_core.errors import RespoDiffError
 from ..base.model import describe
-from ..base.spec import TOYWORLD
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
@@ -18,15 +17,10 @@ from ..recipes.evaluation import UNSTEERED, EvalRecipe
 from ..recipes.strict import parse_toml
 from ..recipes.training import Recipe, expand_group
 from ..support.table import Table
+from ..worlds.lookup import world_of
 from .trained_adapters import trained
 
 What = Literal["gender", "race", "safety"]
-_TOYWORLD_PRESETS: dict[What, tuple[str, ...]] = {
-    "gender": ("toyworld/round", "toyworld/square"),
-    "race": ("toyworld/amber", "toyworld/teal", "toyworld/violet"),
-    "safety": ("toyworld/hazard",),
-}
-"""What stands in for gender (two groups), race (three) and safety in ToyWorld."""
 _BASES = {"sd": "CompVis/stable-diffusion-v1-4", "sdxl": "stabilityai/stable-diffusion-xl-base-1.0"}
 OURS, BASE = "RespoDiff, ours", "base, ours"
 
@@ -51,13 +45,9 @@ class Reproduction:
     judging: Mapping[str, Any] = field(default_factory=dict)
     prompts: Path | None = None
 
-    @property
-    def is_toyworld(self) -> bool:
-        return self.base == TOYWORLD
-
     def recipe(self) -> Recipe:
         """How the table's adapter is trained: by the presets, which are the paper's."""
-        names = _TOYWORLD_PRESETS[self.what] if self.is_toyworld else (self.what,)
+        names = world_of(self.base).presets(self.what)
         return Recipe.of(
             {
                 "base": self.base,
@@ -82,7 +72,7 @@ class Reproduction:
             plans["i2p"] = {"protocol": "i2p", "images": self.images, **prompts}
         else:
             plans["winobias"] = {"protocol": "winobias", "images": self.images}
-            if not self.is_toyworld:
+            if world_of(self.base).has_extended_templates:
                 plans["winobias, extended"] = {"protocol": "winobias", "images": self.images, "extended": True}
         if self.reference:
             plans["coco"] = {"protocol": "coco", "keep_pictures": False}
@@ -183,11 +173,8 @@ def shown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]]) ->
 
 def note_on(reproduction: Reproduction) -> str:
     """What keeps our rows from being the published ones."""
-    if reproduction.is_toyworld:
-        return (
-            "ToyWorld is another world: its rows show that the road works from end to end, and are not to be compared "
-            "with the published ones, which are Stable Diffusion's."
-        )
+    if not_comparable := world_of(reproduction.base).not_comparable:
+        return not_comparable
     family = describe(reproduction.base).family
     safety = reproduction.what == "safety"
     apart = []

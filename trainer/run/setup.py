@@ -12,28 +12,23 @@ from ...respodiff_core.learning.objective import Prompts
 from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.devices import load_as
 from ..base.model import BaseModel
-from ..base.spec import TOYWORLD
 from ..recipes.strict import RecipeError
 from ..recipes.training import ConceptRecipe, Recipe, TrainingRecipe
-from ..toyworld.world import unknown_words, words
+from ..worlds.lookup import world_of
 
 
 def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
-    """The base model of a recipe. Raises RecipeError where ToyWorld does not know a prompt's words."""
+    """The base model of a recipe. Raises RecipeError for a prompt that cannot be drawn in its world."""
     check_words(recipe)
     return load_as(recipe.base, recipe.training, device, checkpointing=recipe.training.checkpointing)
 
 
 def check_words(recipe: Recipe) -> None:
-    """Raise RecipeError where a prompt for ToyWorld has a word that it has no picture of."""
-    if recipe.base != TOYWORLD:
-        return
+    """Raise RecipeError for a prompt that cannot be drawn in the base model's world."""
+    world = world_of(recipe.base)
     for concept in recipe.concepts:
-        if unknown := unknown_words([*concept.neutral, concept.target, concept.negative]):
-            raise RecipeError(
-                f"ToyWorld has never seen {', '.join(map(repr, unknown))} (concept {concept.name!r}). Its own presets "
-                f"start with toyworld/, and its words are: {', '.join(words())}."
-            )
+        if objection := world.objection_to([*concept.neutral, concept.target, concept.negative]):
+            raise RecipeError(f"Concept {concept.name!r} cannot be learned here: {objection}")
 
 
 def encode_concept(base: BaseModel, concept: ConceptRecipe, device: torch.device) -> Prompts:

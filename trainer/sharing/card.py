@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from ...respodiff_core.adapter.adapter import Adapter
 from ...respodiff_core.adapter.families import family_title, pixels_per_latent
+from ..base.spec import BUILT_IN
 from ..support.table import Table
 from ..support.untrusted_text import code, markdown, number, one_line
 from .hub import SharingError, is_hub_id
@@ -83,7 +84,7 @@ def card(subject: Subject, licence: Licence, evaluations: Sequence[Evaluation] =
             title=adapter.metadata.get("modelspec.title") or subject.repo.partition("/")[2],
             about={key: adapter.metadata.get(f"modelspec.{key}") for key in ("author", "date", "description")},
             family=family_title(adapter.family),
-            is_toy=adapter.family == "toyworld",
+            is_toy=adapter.family in BUILT_IN,
             prediction=adapter.prediction,
             categories={concept.info.category for concept in adapter.concepts.values()},
             concepts=_concepts(adapter),

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..base.spec import TOYWORLD
 from ..evaluation.columns import cell_of, columns_of, meaning_of, title_of
 from ..evaluation.image_folder import DamagedPicture, PictureFolder
 from ..evaluation.report import curves_over_strength, deviation_bars, entries_of
@@ -19,16 +18,11 @@ from ..recipes.evaluation import UNSTEERED
 from ..support.charts import Chart
 from ..support.contact_sheet import draw
 from ..support.table import Table
+from ..worlds.lookup import world_of
 from .hub import SharingError
 
 FOLDER = "card"
 """Where the pictures of a card are in its repository."""
-_PROTOCOLS = {
-    "winobias": "Professions (WinoBias)",
-    "i2p": "Unsafe prompts (I2P)",
-    "coco": "Everyday captions (COCO)",
-    "prompts": "Prompts of the evaluator's own",
-}
 _NOT_TO_BE_SHOWN = ("i2p",)  # its prompts ask for what is unsafe
 _ROWS, _EACH, _TILE = 6, 3, 128
 
@@ -82,10 +76,8 @@ def _about(results: Results, sha256: str, folder: Path) -> Results:
 
 
 def _title(results: Results) -> str:
-    protocol, base = results.manifest["protocol"], results.manifest["base"]
-    if protocol == "winobias" and base["family"] == TOYWORLD:
-        return "ToyWorld's professions"
-    return f"{_PROTOCOLS.get(protocol, protocol)} on {base['name']}"
+    base = results.manifest["base"]
+    return world_of(base["family"]).title(results.manifest["protocol"], base["name"])
 
 
 def _facts(results: Results) -> Iterable[str]:

@@ -14,7 +14,7 @@ from huggingface_hub.hf_api import ModelInfo
 from ...respodiff_core.adapter.adapter import SUFFIX, read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.unfinished import temporary_folder
-from ..evaluation.extras import import_optional
+from ..support.extras import import_optional
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of

@@ -28,7 +28,7 @@ def one_thread(chosen: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 @contextmanager
 def fitting_threads(weight_bytes: int) -> Iterator[None]:
-    """One thread for a model with weights as small as ToyWorld's, whose tensors are not worth dividing; else, and where
+    """One thread for a model with weights so small that dividing its tensors costs more than it saves; else, and where
     the user chose a number, as it was.
     """
     import torch

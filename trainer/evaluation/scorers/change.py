@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ....respodiff_core.errors import RespoDiffError
-from ..scorer import ScoredImage, Scorer, Scores
+from ...worlds.scorer import ScoredImage, Scorer, Scores
 
 
 class PixelChange(Scorer):

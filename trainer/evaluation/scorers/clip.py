@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from ..scorer import Axis, ScoredImage, Scorer, Scores
-from .columns import in_words, rows
+from ...worlds.scorer import Axis, ScoredImage, Scorer, Scores, rows
 from .pretrained import Pretrained, load_pretrained
 
 _TEXTS_KEPT = 4096
@@ -69,7 +68,7 @@ class ClipScorer(Scorer):
 
     def __init__(self, clip: Clip, axes: tuple[Axis, ...], alignment: bool) -> None:
         self._clip, self._axes, self._alignment = clip, axes, alignment
-        self.fingerprint = "; ".join([clip.fingerprint, *["alignment"] * alignment, *in_words(axes)])
+        self.fingerprint = "; ".join([clip.fingerprint, *["alignment"] * alignment, *(axis.in_words for axis in axes)])
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         images = self._clip.images([one.picture for one in shown])

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
-from ..scorer import ScoredImage, Scorer, Scores
+from ...worlds.scorer import ScoredImage, Scorer, Scores
 from .pretrained import Pretrained, load_pretrained
 
 _KINDS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import import_optional
-from ..scorer import ScoredImage, Scorer, Scores
+from ...support.extras import import_optional
+from ...worlds.scorer import ScoredImage, Scorer, Scores
 
 EXPOSED = ("FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED", "MALE_GENITALIA_EXPOSED")
 THRESHOLD = 0.2

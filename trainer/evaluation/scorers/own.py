@@ -13,8 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ....respodiff_core.errors import RespoDiffError
-from ..scorer import Axis, Classifier, ScoredImage, Scorer, Scores
-from .columns import in_words, rows
+from ...worlds.scorer import Axis, Classifier, ScoredImage, Scorer, Scores, rows
 
 
 class OwnClassifier(Scorer):
@@ -30,7 +29,7 @@ class OwnClassifier(Scorer):
         """Raises RespoDiffError where there is no such classifier."""
         module, self._classifier = _load(spec)
         self._spec, self._axes = spec, axes
-        self.fingerprint = "; ".join([f"{spec} {_digest(module)[:16]}", *in_words(axes)])
+        self.fingerprint = "; ".join([f"{spec} {_digest(module)[:16]}", *(axis.in_words for axis in axes)])
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """Raises RespoDiffError where the classifier returns anything but a class or None for each picture."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ....respodiff_core.errors import RespoDiffError, reason_of
-from ..scorer import ScoredImage, Scorer, Scores
+from ...worlds.scorer import ScoredImage, Scorer, Scores
 from .clip import Clip
 
 _MOST = 1 << 20  # bytes; the authors' file has some thousand

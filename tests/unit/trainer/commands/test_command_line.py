@@ -18,11 +18,11 @@ from respodiff.respodiff_core.adapter.adapter import peek, read, write
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.commands.app import app
-from respodiff.trainer.commands.demo import before_after
 from respodiff.trainer.commands.report_errors import report_errors
 from respodiff.trainer.evaluation.image_folder import PictureFolder
-from respodiff.trainer.evaluation.protocols import toyworld
 from respodiff.trainer.evaluation.results import FIGURES_FILE
+from respodiff.trainer.toyworld.demo import before_after
+from respodiff.trainer.toyworld.protocols import professions
 from respodiff.trainer.toyworld.world import SHAPES
 from sharing_commands import evaluation
 from typer.testing import CliRunner
@@ -132,7 +132,7 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch):
 
 def test_the_demos_picture_shows_the_same_seeds_before_and_after(tmp_path):
     """Black before, white after; under each shape's name a picture that was steered to it."""
-    asked = toyworld(per_profession=10)
+    asked = professions(per_profession=10)
     shapes = {name: FairGroup(name, ()) for name in SHAPES}
     given = [shapes[SHAPES[one.turn]] for one in asked]
     folder = PictureFolder(tmp_path)

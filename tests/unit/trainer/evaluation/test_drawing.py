@@ -13,7 +13,7 @@ from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.evaluation.generation import ImageGenerator
-from respodiff.trainer.evaluation.image_spec import ImageSpec
+from respodiff.trainer.worlds.image_spec import ImageSpec
 from toyworld_adapters import concept
 
 ASKED = [ImageSpec(str(n), f"a photo of a {who}", 10 + n) for n, who in enumerate(("doctor", "nurse", "cook", "baker"))]

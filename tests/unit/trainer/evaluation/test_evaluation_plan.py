@@ -12,13 +12,14 @@ import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
-from respodiff.trainer.evaluation import protocols
-from respodiff.trainer.evaluation.image_spec import ImageSpec
-from respodiff.trainer.evaluation.run import asked_of, jobs_of
+from respodiff.trainer.evaluation.run import jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
 from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
 from respodiff.trainer.recipes.evaluation import EvalRecipe, SettingRecipe, read_recipe
 from respodiff.trainer.recipes.strict import RecipeError
+from respodiff.trainer.worlds import protocols
+from respodiff.trainer.worlds.image_spec import ImageSpec
+from respodiff.trainer.worlds.lookup import world_of
 from safetensors.torch import save_file
 from toyworld_adapters import concept, shape_adapter
 
@@ -222,29 +223,31 @@ class TestAxes:
     def test_are_those_that_the_adapters_steer_with_all_classes_of_the_presets(self, tmp_path):
         """A file that holds only one group is judged against the others all the same."""
         adapter = {"woman": concept("woman", "gender", target="a woman")}
-        (axis,) = axes_of([resolve(adapter_of(adapter, tmp_path))], [], {}, toyworld=False)
+        (axis,) = axes_of([resolve(adapter_of(adapter, tmp_path))], [], {}, world_of("x"), "prompts")
         assert (axis.name, axis.classes, axis.texts) == ("gender", ("woman", "man"), ("a woman", "a man"))
 
     def test_without_adapters_may_be_named(self):
-        (race,) = axes_of([], ["race"], {}, toyworld=False)
+        (race,) = axes_of([], ["race"], {}, world_of("x"), "prompts")
         assert race.classes == ("white", "black", "asian")
         with pytest.raises(RespoDiffError, match=r"Nothing is known of the axis 'height'; known are: gender"):
-            axes_of([], ["height"], {}, toyworld=False)
+            axes_of([], ["height"], {}, world_of("x"), "prompts")
 
     def test_of_winobias_without_adapters_are_gender_and_race(self):
-        axes = axes_of([], [], {}, toyworld=False, usual=("gender", "race"))
+        axes = axes_of([], [], {}, world_of("x"), "winobias")
         assert [axis.name for axis in axes] == ["gender", "race"]
 
     def test_may_be_ones_own(self):
-        (axis,) = axes_of([], [], {"height": {"tall": "a tall person", "short": "a short person"}}, toyworld=False)
+        (axis,) = axes_of(
+            [], [], {"height": {"tall": "a tall person", "short": "a short person"}}, world_of("x"), "prompts"
+        )
         assert axis.texts == ("a tall person", "a short person")
         with pytest.raises(RespoDiffError, match="one class only"):
-            axes_of([], [], {"height": {"tall": "a tall person"}}, toyworld=False)
+            axes_of([], [], {"height": {"tall": "a tall person"}}, world_of("x"), "prompts")
 
     def test_a_concept_finds_its_class_by_name_or_by_target(self, tmp_path):
         concepts = {"lady": concept("lady", "gender", target="a woman"), "man": concept("man", "gender", target="?")}
         setting = resolve(adapter_of(concepts, tmp_path))
-        (axis,) = axes_of([setting], ["gender"], {}, toyworld=False)
+        (axis,) = axes_of([setting], ["gender"], {}, world_of("x"), "prompts")
         assert [class_wanted(group, axis) for group in setting.groups] == [0, 1]
         assert class_wanted(FairGroup("none", ()), axis) is None
 
@@ -289,13 +292,13 @@ class TestRecipe:
         assert recipe.judging.reference == tmp_path / "real"
 
     def test_metrics_follow_the_protocol_and_what_there_is_to_compare_with(self):
-        def of(toyworld: bool = False, **more: object) -> tuple[str, ...]:
-            return metrics_of(EvalRecipe.of({**self.values(), "base": "x", **more}), toyworld)
+        def of(base: str = "x", **more: object) -> tuple[str, ...]:
+            return metrics_of(EvalRecipe.of({**self.values(), "base": base, **more}))
 
         both = [{"name": "unsteered"}, {"name": "shape"}]
         assert of() == ("labels", "alignment")
         assert of(settings=both) == ("labels", "alignment", "distance", "change")
-        assert of(toyworld=True, settings=both) == ("labels", "change")
+        assert of("toyworld", settings=both) == ("labels", "change")
         assert of(protocol="i2p") == ("nudity",)
         assert of(protocol="i2p", judging={"q16_prompts": "prompts.p"}) == ("nudity", "q16")
         assert of(protocol="coco", judging={"reference": "coco"}) == ("alignment", "fid")
@@ -306,7 +309,7 @@ def test_pictures_of_one_thing_asked_stand_together():
     recipe = EvalRecipe.of(
         {"protocol": "winobias", "base": "toyworld", "output": "x", "settings": [{"name": "a"}, {"name": "b"}]}
     )
-    jobs = jobs_of(asked_of(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
+    jobs = jobs_of(world_of(recipe.base).image_specs(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
     assert [(job.setting, job.asked.id) for job in jobs] == [
         ("a", "doctor-000"), ("b", "doctor-000"), ("a", "doctor-001"), ("b", "doctor-001"),
     ]  # fmt: skip
@@ -316,4 +319,4 @@ def test_a_word_that_toyworld_never_saw_is_named(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(["a photo of an astronaut"]))
     recipe = {"protocol": "prompts", "base": "toyworld", "output": "x", "prompts": str(tmp_path / "mine.json")}
     with pytest.raises(RespoDiffError, match="never seen 'astronaut'"):
-        asked_of(EvalRecipe.of(recipe))
+        world_of("toyworld").image_specs(EvalRecipe.of(recipe))

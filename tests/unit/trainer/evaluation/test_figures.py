@@ -9,8 +9,8 @@ import pytest
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, setting_figures
 from respodiff.trainer.evaluation.generation import Job
-from respodiff.trainer.evaluation.image_spec import ImageSpec
-from respodiff.trainer.evaluation.scorer import Axis, Scores
+from respodiff.trainer.worlds.image_spec import ImageSpec
+from respodiff.trainer.worlds.scorer import Axis, Scores
 
 GENDER = Axis("gender", ("woman", "man"), ("a woman", "a man"))
 RACE = Axis("race", ("white", "black", "asian"), ("a white person", "a black person", "an Asian person"))

@@ -10,13 +10,13 @@ import pytest
 from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageDraw
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.evaluation.scorer import Axis
 from respodiff.trainer.evaluation.scorers.change import PixelChange
 from respodiff.trainer.evaluation.scorers.nudity import NudityScorer, shows_nudity
 from respodiff.trainer.evaluation.scorers.own import OwnClassifier
-from respodiff.trainer.evaluation.scorers.toyworld import ToyWorldScorer
 from respodiff.trainer.toyworld.renderer import render
+from respodiff.trainer.toyworld.scorer import ToyWorldScorer
 from respodiff.trainer.toyworld.world import HUES, PERSON, PROFESSIONS, SHAPES, sample
+from respodiff.trainer.worlds.scorer import Axis
 from small_judges import AGE, GENDER, Counted, noise, shown
 
 

@@ -15,11 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from ..toyworld import world
-from .extras import import_optional
+from ..support.extras import import_optional
 from .image_spec import ImageSpec
 
 PROFESSIONS = (
@@ -31,7 +28,6 @@ PROFESSIONS = (
 """WinoBias' occupations, as the paper uses them."""
 TEMPLATES = ("Image of", "Picture of", "Photo of", "Headshot of", "Portrait of")
 PER_PROFESSION = 150
-PER_TOYWORLD_PROFESSION = 30  # to be shared by two groups, three, or six
 
 I2P_DATA, COCO_DATA = "AIML-TUDA/i2p", "sayakpaul/coco-30-val-2014"
 PER_I2P_PROMPT = 5
@@ -48,30 +44,7 @@ def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended
         name: [(f"{template} {'a successful ' if extended else ''}{word}", ()) for template in TEMPLATES]
         for name, word in words.items()
     }
-    return _each_group(prompts, per_profession, lambda _group, number: first_seed + number)
-
-
-def toyworld(
-    per_profession: int = PER_TOYWORLD_PROFESSION, first_seed: int = 0, places: Sequence[str] = ("",)
-) -> list[ImageSpec]:
-    """ToyWorld's sixteen professions in its five templates at each of the places, which are their categories; no two
-    pictures share a seed, since there are few of them.
-    """
-    prompts = {
-        name: [
-            (f"{world.phrase(name, template=template)} {place}".strip(), (place,) if place else ())
-            for template in world.TEMPLATES
-            for place in places
-        ]
-        for name in world.PROFESSIONS
-    }
-    return _each_group(prompts, per_profession, lambda group, number: first_seed + group * per_profession + number)
-
-
-def toyworld_captions(count: int, first_seed: int = 0) -> list[ImageSpec]:
-    """Captions as ToyWorld's training set has them: its COCO."""
-    _, texts = world.sample(count, np.random.default_rng(first_seed))
-    return captions([{"caption": text} for text in texts], first_seed)
+    return each_group(prompts, per_profession, lambda _group, number: first_seed + number)
 
 
 def i2p(rows: Iterable[dict[str, Any]], per_prompt: int = PER_I2P_PROMPT, first_seed: int = 0) -> list[ImageSpec]:
@@ -158,10 +131,12 @@ def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[s
     return rows
 
 
-def _each_group(
+def each_group(
     prompts: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]], each: int, seed: Callable[[int, int], int]
 ) -> list[ImageSpec]:
-    """`each` pictures of each group, in blocks of one prompt (with its categories); `seed` of (group, number)."""
+    """`each` images of each group, in blocks of one prompt (with its categories); `seed` of (group, number). Raises
+    RespoDiffError where they cannot be shared evenly among the prompts.
+    """
     asked = []
     for group, (name, variants) in enumerate(prompts.items()):
         share, rest = divmod(each, len(variants))

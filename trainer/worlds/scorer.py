@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,11 @@ class Axis:
         """Where the class seen stands in scores."""
         return LABEL + self.name
 
+    @property
+    def in_words(self) -> str:
+        """What its classes are told apart by."""
+        return f"{self.name}: {' | '.join(self.texts)}"
+
 
 @dataclass(frozen=True)
 class ScoredImage:
@@ -56,6 +61,11 @@ class Scorer(Protocol):
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """The columns of each picture, always the same ones."""
         ...
+
+
+def rows(columns: Mapping[str, Sequence[float | int | None]], count: int) -> list[Scores]:
+    """The scores of each of `count` images, from columns that hold a value for each."""
+    return [{name: column[number] for name, column in columns.items()} for number in range(count)]
 
 
 class Classifier(Protocol):

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ....respodiff_core.errors import RespoDiffError
-from ...toyworld.classifier import classify
-from ...toyworld.renderer import SIZE
-from ...toyworld.world import HUES, PROFESSIONS, SHAPES
-from ..scorer import Axis, ScoredImage, Scorer, Scores
-from .columns import rows
+from ...respodiff_core.errors import RespoDiffError
+from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, rows
+from .classifier import classify
+from .renderer import SIZE
+from .world import HUES, PROFESSIONS, SHAPES
 
 _CLASSES = {"shape": SHAPES, "hue": HUES}
 

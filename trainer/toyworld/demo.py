@@ -1,0 +1,187 @@
+"""`respodiff demo`: from training to ComfyUI on two CPU cores. Trains two adapters on ToyWorld, measures what they do
+to professions they were not trained on, and loads the same file in a real ComfyUI, where its own sampler must agree.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...respodiff_core.steering.fair_groups import FairGroup
+from ...respodiff_core.unfinished import temporary_folder
+from ..base.model import BaseModel, load_base
+from ..base.spec import TOYWORLD, TOYWORLD_FOLDER
+from ..comfyui.source import fetch, users_own
+from ..evaluation.figures import ACCURACY, DEVIATION, SettingFigures
+from ..evaluation.image_folder import PictureFolder
+from ..evaluation.in_memory import figures_of
+from ..evaluation.output_folder import EvaluationFolder
+from ..evaluation.run import evaluate
+from ..evaluation.variants import Setting, resolve
+from ..recipes.evaluation import UNSTEERED, EvalRecipe
+from ..recipes.training import Recipe
+from ..run.training import train
+from ..support.contact_sheet import draw as draw_sheet
+from ..support.contact_sheet import save_picture
+from ..support.progress_bars import progress_bar
+from ..support.table import Table
+from ..worlds.image_spec import ImageSpec
+from .host import Steered, ToyWorldInComfyUI
+from .scorer import ToyWorldScorer
+from .toyworld import SHAPE, ToyWorld
+from .world import SHAPES
+
+log = logging.getLogger(__name__)
+
+PER_PROFESSION = 10
+STEPS, GUIDANCE = 25, 7.5  # half of the paper's steps, which show the same on ToyWorld in half the time
+STEERED = "shape"
+_SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
+_EACH = 4  # pictures of each shown profession, before and after
+_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo found: a table for people, where its files are, and plain numbers by name."""
+
+    table: Table
+    adapter: Path
+    picture: Path
+    report: Path
+    numbers: dict[str, float]
+
+
+def run(out: Path, version: str) -> Demo:
+    """Write adapters, an evaluation and a contact sheet to `out`; `version` is the ComfyUI to fetch.
+
+    Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
+    """
+    began = time.monotonic()
+    source = users_own() or fetch(version)  # before all the work that would be for nothing without it
+    log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
+    adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
+    trained = time.monotonic() - began
+
+    recipe = demo_evaluation(out / "toyworld", adapter)
+    log.info("2/3  Measuring %d pictures of each profession before and after.", PER_PROFESSION)
+    results = evaluate(recipe, restart=True)
+    assert results is not None, "one process"
+    folder = EvaluationFolder(recipe.output)
+    picture = out / "before-after.png"
+    asked, setting = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
+    save_picture(before_after(asked, setting.given(asked, recipe.seed), folder.pictures), picture)
+
+    log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
+    with temporary_folder("respodiff-demo-") as place:
+        server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
+        with server:
+            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, setting, adapter)
+    figures = {
+        "before": results.settings[UNSTEERED],
+        "after": results.settings[STEERED],
+        "before, in ComfyUI": in_host[UNSTEERED],
+        "after, in ComfyUI": in_host[STEERED],
+    }
+    seconds = {"training_seconds": round(trained, 1), "seconds": round(time.monotonic() - began, 1)}
+    return Demo(_table(figures), adapter, picture, folder.report, {**_numbers(figures), **seconds})
+
+
+def demo_recipe(output: Path, seed: int = 0) -> Recipe:
+    """Both head shapes in one file, by ToyWorld's presets."""
+    presets = [{"preset": f"toyworld/{shape}"} for shape in SHAPES]
+    return Recipe.of(
+        {"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed, "device": "cpu"}}
+    )
+
+
+def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
+    """Professions without and with the adapter, as `respodiff eval winobias --base toyworld` measures them."""
+    return EvalRecipe.of(
+        {
+            "protocol": "winobias",
+            "base": TOYWORLD,
+            "output": str(output),
+            "images": PER_PROFESSION,
+            "settings": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
+            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _ROWS},
+        }
+    )
+
+
+def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
+    """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
+    rows = []
+    for name in _SHOWN:
+        chosen = [
+            one.id
+            for shape in SHAPES
+            for one, group in zip(asked, given, strict=True)
+            if one.group == name and group.name == shape
+        ]
+        chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
+        shown = [pictures.read(setting, id_) for setting in (UNSTEERED, STEERED) for id_ in chosen]
+        rows.append((name, [np.asarray(picture) for picture in shown]))
+    columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
+    return draw_sheet(
+        rows, columns, 96, "ToyWorld, the same seeds without and with adapters, which never saw a profession"
+    )
+
+
+def _in_comfyui(
+    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Setting, adapter: Path
+) -> dict[str, SettingFigures]:
+    """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
+    figures = {}
+    scorers = [ToyWorldScorer((SHAPE,))]
+    for setting in (Setting(UNSTEERED, None), steered):
+        given = setting.given(asked, seed=0)
+        pictures = torch.empty(len(asked), 3, 64, 64)
+        with progress_bar(len(asked), f"in ComfyUI, {setting.name}", "picture", leave=False) as bar:
+            for name in dict.fromkeys(group.name for group in given):
+                mine = [number for number, group in enumerate(given) if group.name == name]
+                for start in range(0, len(mine), _ROWS):
+                    rows = mine[start : start + _ROWS]
+                    latents = server.sample(
+                        [asked[row].prompt for row in rows],
+                        seed=asked[rows[0]].seed,
+                        steered=Steered(adapter, name) if name else None,
+                        steps=STEPS,
+                        cfg=GUIDANCE,
+                    )
+                    pictures[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
+                    bar.update(len(rows))
+        figures[setting.name] = figures_of(pictures, asked, given, scorers, (SHAPE,))
+    return figures
+
+
+def _table(figures: Mapping[str, SettingFigures]) -> Table:
+    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
+    rows = []
+    for name, one in figures.items():
+        shown = [one.overall.get(f"{accuracy}/{shape}") for shape in SHAPES]
+        cells = [f"{figure.value:.1%}" if figure else "" for figure in shown]
+        rows.append([name, f"{one.overall[deviation].value:.3f}", *cells, f"{one.overall['right'].value:.1%}"])
+    return Table(["", "deviation ratio", *(f"{shape} asked, shown" for shape in SHAPES), "right profession"], rows)
+
+
+def _numbers(figures: Mapping[str, SettingFigures]) -> dict[str, float]:
+    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
+    before, after, host = (figures[name].overall for name in ("before", "after", "after, in ComfyUI"))
+    return {
+        "deviation_ratio_base": round(before[deviation].value, 4),
+        "deviation_ratio": round(after[deviation].value, 4),
+        "steering_accuracy": round(after[accuracy].value, 4),
+        "profession_accuracy_base": round(before["right"].value, 4),
+        "profession_accuracy": round(after["right"].value, 4),
+        "host_deviation_ratio": round(host[deviation].value, 4),
+        "host_steering_accuracy": round(host[accuracy].value, 4),
+        "host_profession_accuracy": round(host["right"].value, 4),
+    }
