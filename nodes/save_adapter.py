@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..respodiff_core.adapter.adapter import SUFFIX, Adapter, to_bytes, write
+from ..respodiff_core.adapter.adapter import Adapter, to_bytes, write
 from ..respodiff_core.errors import AdapterFileError
+from ..respodiff_core.names import SUFFIX
 from .host import adapter_folder as folder
 from .inputs import CATEGORY, adapter_input
 

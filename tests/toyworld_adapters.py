@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.adapter.transforms import Kind, Transform, initial
+from respodiff.respodiff_core.adapter.transforms import Transform, initial
+from respodiff.respodiff_core.names import Kind
 
 H_SHAPE = (96, 4, 4)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from comfy_hosts import models_folder
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Category, Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.respodiff_core.names import Category
 from respodiff.trainer.comfyui.server import ComfyServer
 
 # The page shows these names; the models behind them have random weights.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ...respodiff_core.adapter.adapter import SUFFIX, AdapterHeader, peek
+from ...respodiff_core.adapter.adapter import AdapterHeader, peek
 from ...respodiff_core.errors import AdapterFileError, RespoDiffError
+from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.plain_text import quoted
 from . import file_names
 

@@ -1,5 +1,6 @@
 """The adapter file and what is in it."""
 
-from .adapter import SUFFIX, Adapter, merge, peek, read, write
+from ..names import SUFFIX
+from .adapter import Adapter, merge, peek, read, write
 
 __all__ = ["SUFFIX", "Adapter", "merge", "peek", "read", "write"]

@@ -19,14 +19,14 @@ from safetensors.torch import save as to_safetensors
 
 from ..atomic import replacing
 from ..errors import AdapterFileError, UnknownConceptError
+from ..names import check_name
 from ..plain_text import listed, quoted
-from .concept import Concept, ConceptInfo, check_name, joint_kind
+from .concept import Concept, ConceptInfo, joint_kind
 from .families import FAMILIES, family_title
 from .tensor_file import DTYPES, HEADER_LIMIT, TensorFile, TensorFileError, parse_json
 from .transforms import Transform, channels_of, is_finite, kind_of
 
 FORMAT = "1"
-SUFFIX = ".safetensors"
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _LABEL_LENGTH = 64
 MOST_CONCEPTS = 1000

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..errors import AdapterFileError, StrengthError
+from ..names import CATEGORIES, Category, Kind, check_axis, check_name
 from ..plain_text import quoted
-from .transforms import Kind, Transform, is_finite
+from .transforms import Transform, is_finite
 
-Category = Literal["fairness", "safety", "other"]
-CATEGORIES: tuple[str, ...] = get_args(Category)
-
-_NAME_LENGTH = 64
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
 _EXPECTED: dict[str, tuple[type, ...]] = {
@@ -31,28 +27,6 @@ _EXPECTED: dict[str, tuple[type, ...]] = {
     "synonyms": (list,),
     "scales": (dict,),
 }
-# A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
-NAME_FORBIDS = frozenset('./\\:*?"<>|')
-
-
-def check_name(name: object) -> str:
-    """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
-    if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
-        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {quoted(name)}.")
-    bad = sorted({c for c in name if c in NAME_FORBIDS or not (c == " " or c.isprintable())})
-    if bad:
-        raise AdapterFileError(
-            f"The concept name {quoted(name)} holds {', '.join(map(repr, bad))}, which names may not."
-        )
-    if name != name.strip() or name != unicodedata.normalize("NFC", name):
-        raise AdapterFileError(f"The concept name {quoted(name)} has spaces at its ends or is not normalised (NFC).")
-    return name
-
-
-def check_axis(axis: str) -> None:
-    """Raise AdapterFileError unless the text may name what groups have in common."""
-    if len(axis) > _NAME_LENGTH or not axis.isprintable():
-        raise AdapterFileError(f"An axis must be at most {_NAME_LENGTH} printable characters, not {quoted(axis)}.")
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
 from ..errors import AdapterFileError
+from ..names import Kind
 from ..plain_text import listed, quoted
-
-Kind = Literal["constant", "channel", "mlp", "conv"]
 
 _Shape = tuple[str | int, ...]
 PARAMETERS: dict[Kind, dict[str, _Shape]] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..adapter.concept import Concept
+from ..adapter.concept import Concept, ConceptInfo
 from .denoiser import Condition, Denoiser
 from .diffusion import Schedule
 from .learner import Learner, StepResult, train_step
@@ -102,7 +102,7 @@ class Fit:
         **more: Any,
     ) -> Fit:
         """With prompts that `encode` turns into conditions, one row a text; `more` as for the class."""
-        return cls(denoiser, alphas_cumprod, concept, concept.prompts(encode), training, **more)
+        return cls(denoiser, alphas_cumprod, concept, concept_prompts(concept, encode), training, **more)
 
     def __iter__(self) -> Iterator[FitStep]:
         while self.number < self.concept.steps:
@@ -125,7 +125,30 @@ class Fit:
         """The concept as it is now, on the CPU, apart from training; `facts` are told of beside the settings."""
         told = training_facts(self.concept, self.training, self.number, self.shard.count)
         training = {**facts, **told, "seed": self.training.seed}
-        return Concept(self.concept.info(self.latent, training), *self.learner.finished())
+        return Concept(concept_info(self.concept, self.latent, training), *self.learner.finished())
+
+
+def concept_prompts(concept: ConceptSettings, encode: Callable[[list[str]], Condition]) -> Prompts:
+    """The concept's prompts as the denoiser reads them, each distinct text encoded once, one row a text."""
+    return Prompts.of(encode, neutrals=concept.neutral, positive=concept.target or None, negative=concept.negative)
+
+
+def concept_info(concept: ConceptSettings, latent: tuple[int, int], training: Mapping[str, Any]) -> ConceptInfo:
+    """What an adapter's metadata says of a concept; several neutral prompts stand beside each other. `latent` is
+    (height, width), `training` says how it was trained.
+    """
+    return ConceptInfo(
+        concept.name,
+        concept.category,
+        target=concept.target,
+        neutral=" | ".join(concept.neutral),
+        negative=concept.negative,
+        latent_height=latent[0],
+        latent_width=latent[1],
+        training=training,
+        axis=concept.axis,
+        synonyms=tuple(concept.synonyms),
+    )
 
 
 def _h_shape(

@@ -9,11 +9,11 @@ from typing import Literal
 
 import torch
 
-from ..adapter.transforms import Kind, Transform, initial
+from ..adapter.transforms import Transform, initial
+from ..names import Kind, Update
 from .objective import FrozenPredictions, ScoreMatching
 from .trajectories import Trajectories
 
-Update = Literal["sequential", "joint", "shared"]
 Role = Literal["ram", "sam"]
 ROLES: tuple[Role, ...] = ("ram", "sam")
 _BETAS, _EPS = (0.9, 0.999), 1e-8

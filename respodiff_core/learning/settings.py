@@ -1,4 +1,4 @@
-"""All that shapes a training, each setting declared once: its default, its limits and what it means.
+"""All that shapes a training, each setting declared once: its default, its limits and what it means. Loads no torch.
 
 Defaults are the paper's (arXiv 2509.15257, appendix) where it gives them; docs/training.md says which are not.
 """
@@ -6,17 +6,12 @@ Defaults are the paper's (arXiv 2509.15257, appendix) where it gives them; docs/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ..adapter.concept import Category, ConceptInfo, check_axis, check_name
-from ..adapter.transforms import Kind
-from .denoiser import Condition
-from .learner import Update
-from .objective import Prompts
-from .trajectories import Rollout
+from ..names import Category, Kind, Rollout, Update, check_axis, check_name
 
 FAIRNESS_GUIDANCE, SAFETY_GUIDANCE = 4.0, 12.0
 _HIDDEN_SHARE = 4
@@ -93,27 +88,6 @@ class ConceptSettings:
     def texts(self) -> list[str]:
         """All of its prompts that are not empty."""
         return [text for text in (*self.neutral, self.target, self.negative) if text]
-
-    def prompts(self, encode: Callable[[list[str]], Condition]) -> Prompts:
-        """Its prompts as the denoiser reads them, each distinct text encoded once."""
-        return Prompts.of(encode, neutrals=self.neutral, positive=self.target or None, negative=self.negative)
-
-    def info(self, latent: tuple[int, int], training: Mapping[str, Any]) -> ConceptInfo:
-        """What an adapter's metadata says of it; several neutral prompts stand beside each other. `latent` is (height,
-        width), `training` says how it was trained.
-        """
-        return ConceptInfo(
-            self.name,
-            self.category,
-            target=self.target,
-            neutral=" | ".join(self.neutral),
-            negative=self.negative,
-            latent_height=latent[0],
-            latent_width=latent[1],
-            training=training,
-            axis=self.axis,
-            synonyms=tuple(self.synonyms),
-        )
 
 
 @dataclass(frozen=True)

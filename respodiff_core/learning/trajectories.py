@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ import torch
 from ..adapter.transforms import Transform
 from .diffusion import Schedule
 from .objective import FrozenPredictions, Prompts, ScoreMatching
-
-Rollout = Literal["pool", "reference"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ TOYWORLD = "toyworld"
 TOYWORLD_FOLDER = Path(__file__).parents[1] / TOYWORLD / "model"
 BUILT_IN = {TOYWORLD: TOYWORLD_FOLDER}
 """The base models that come with this package: diffusers folders by name."""
+BASES = (
+    f"a {SUFFIX} checkpoint, a diffusers folder, a model on the Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}"
+)
+"""What a base model may be named by, in words."""
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 
@@ -38,7 +42,4 @@ def locate(spec: str | Path) -> Path | HubModel:
     hub_id = _HUB_ID.fullmatch(str(spec))
     if hub_id and path.suffix not in _FILES:
         return HubModel(hub_id["repo"], hub_id["revision"])
-    raise BaseModelError(
-        f"There is no file or folder {spec}. Name a {SUFFIX} checkpoint, a diffusers folder, a model on the "
-        f"Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}, which comes with this package."
-    )
+    raise BaseModelError(f"There is no file or folder {spec}. Name {BASES}, the model that comes with this package.")

@@ -1,22 +1,30 @@
-"""`respodiff demo`: prints what the demo found."""
+"""`respodiff demo`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from ..toyworld import demo
+from ..support.interrupts import stopping_says
+from .report_errors import quieten_libraries, report_errors
 
 
-def run(out: Path, version: str) -> None:
-    """Run the demo with this version of ComfyUI; print its table and, as the last line, its numbers as JSON.
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for adapters and image.")] = Path("out/demo"),
+    comfyui: Annotated[
+        str, typer.Option(help="Version of ComfyUI to download; your own, in COMFYUI_PATH, comes first.")
+    ] = "0.30.0",
+) -> None:
+    """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
+    with report_errors(), stopping_says("The demo was stopped; the same command starts it again."):
+        from ..toyworld.demo import run
 
-    Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
-    """
-    found = demo.run(out, version)
-    typer.echo(f"\n{found.table.in_terminal()}\n")
-    typer.echo(f"Adapter: {found.adapter}   (trained in {found.numbers['training_seconds']:.0f} s)")
-    typer.echo(f"Picture: {found.picture}\nReport:  {found.report}")
-    typer.echo(json.dumps(found.numbers))
+        quieten_libraries()
+        found = run(out, comfyui)
+        typer.echo(f"\n{found.table.in_terminal()}\n")
+        typer.echo(f"Adapter: {found.adapter}   (trained in {found.numbers['training_seconds']:.0f} s)")
+        typer.echo(f"Picture: {found.picture}\nReport:  {found.report}")
+        typer.echo(json.dumps(found.numbers))

@@ -1,21 +1,21 @@
-"""Options that several commands share."""
+"""Options and words that several commands share."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..base.spec import BASES
+from .flags import Settings
 
-class DType(str, Enum):
-    """How numbers are stored in a file."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
+Base = Annotated[str, typer.Option(help=f"Base model: {BASES}.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+RESUMES = "Stopped; what is done is kept in {}. The same command goes on."
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="The adapter to write (.safetensors).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it is there.")]
+def training_device(settings: Settings) -> dict[str, Any]:
+    """Settings of a training on the device that is sampled on."""
+    return {name: value for name, value in settings["drawing"].items() if name == "device"}

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ...respodiff_core.errors import RespoDiffError
 from ..base.model import describe
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipes.evaluation import UNSTEERED, EvalRecipe
+from ..recipes.evaluation import UNSTEERED, EvalRecipe, Subject
 from ..recipes.strict import parse_toml
 from ..recipes.training import Recipe, expand_group
 from ..support.table import Table
 from ..worlds.lookup import world_of
 from .trained_adapters import trained
 
-What = Literal["gender", "race", "safety"]
 _BASES = {"sd": "CompVis/stable-diffusion-v1-4", "sdxl": "stabilityai/stable-diffusion-xl-base-1.0"}
 OURS, BASE = "RespoDiff, ours", "base, ours"
 
@@ -33,7 +31,7 @@ class Reproduction:
     and the CLIP score takes 30 000 pictures of each row. `judging` and `drawing` are settings of an evaluation.
     """
 
-    what: What
+    what: Subject
     base: str
     output: Path
     seed: int = 0
@@ -141,7 +139,7 @@ def _row(found: Mapping[str, Results], setting: str) -> Row:
     return row
 
 
-def published(what: What, family: str) -> dict[str, dict[str, float]]:
+def published(what: Subject, family: str) -> dict[str, dict[str, float]]:
     """The paper's rows, on SDXL for that family, else on SD 1.4."""
     tables = parse_toml(files(__package__).joinpath("published.toml").read_text("utf-8"))
     rows: dict[str, dict[str, float]] = tables[what]["sdxl" if family == "sdxl" else "sd"]
@@ -189,12 +187,3 @@ def note_on(reproduction: Reproduction) -> str:
         apart.append("no FID and CLIP score on COCO-30K (--reference)")
     apart.append("training by the staggered pool, at the right timesteps, from zero (docs/training.md)")
     return f"What differs from the paper: {'; '.join(apart)}."
-
-
-def check(what: str) -> What:
-    """The name of a table, or RespoDiffError."""
-    known: Sequence[What] = ("gender", "race", "safety")
-    for one in known:
-        if what == one:
-            return one
-    raise RespoDiffError(f"There is no table {what!r} to reproduce: choose {', '.join(known)}.")

@@ -16,6 +16,8 @@ from .training import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
 Metric = Literal["labels", "alignment", "distance", "change", "nudity", "q16", "fid"]
+Subject = Literal["gender", "race", "safety"]
+"""What the paper's tables are about."""
 UNSTEERED = "unsteered"
 """The setting without any adapter, which the others are compared with."""
 

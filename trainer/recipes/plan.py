@@ -1,13 +1,16 @@
-"""`respodiff train`: a recipe file and flags become one recipe; flags win."""
+"""A recipe file and flags become one recipe; flags win."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...respodiff_core.adapter.concept import NAME_FORBIDS
-from .strict import RecipeError, given
+from ...respodiff_core.names import NAME_FORBIDS
+from .evaluation import UNSTEERED, EvalRecipe
+from .evaluation import read_recipe as read_evaluation_toml
+from .strict import RecipeError, check_tables, given
 from .training import Recipe, expand_group, read_toml
 
 Flags = Mapping[str, Any]
@@ -46,3 +49,48 @@ def _name_of(values: Mapping[str, Any]) -> str:
     """A concept without a name is called like its file, as far as a name may."""
     stem = Path(str(values.get("output", "concept"))).stem
     return "".join("_" if character in NAME_FORBIDS else character for character in stem).strip()
+
+
+def assemble_evaluation(
+    file: Path | None,
+    *,
+    top: Flags,
+    variant: Flags,
+    strengths: Sequence[float],
+    baseline: bool,
+    sections: Mapping[str, Flags],
+) -> EvalRecipe:
+    """One checked recipe. `variant` holds what flags say of one way of steering, which is measured at each of the
+    `strengths`, and with `baseline` beside the model alone. Raises RecipeError.
+    """
+    values = read_evaluation_toml(file) if file else {}
+    own = _variants(given(variant), strengths, baseline)
+    if own and "settings" in values:
+        raise RecipeError("The recipe has settings: give --adapter and --strength, or the recipe's, not both.")
+    values |= given(top) | ({"settings": own} if own else {})
+    check_tables(values, tuple(sections), ("settings",))
+    for name, flags in sections.items():
+        values[name] = {**values.get(name, {}), **given(flags)}
+    values.setdefault("output", f"out/eval/{_run_name(values)}")
+    return EvalRecipe.of(values)
+
+
+def _variants(variant: dict[str, Any], strengths: Sequence[float], baseline: bool) -> list[dict[str, Any]]:
+    adapters: list[Path] = variant.get("adapters", [])
+    if not adapters:
+        if strengths or variant:
+            raise RecipeError("--strength and other flags of steering are about adapters: name one with --adapter.")
+        return []
+    name = variant.get("name") or " + ".join(path.stem for path in adapters)[:40].strip(" .")
+    variants: list[dict[str, Any]] = [{"name": UNSTEERED}] if baseline else []
+    for strength in strengths or [1.0]:
+        label = name if len(strengths) < 2 else f"{name} at {strength:g}"
+        variants.append({**variant, "name": label, "strength": strength})
+    return variants
+
+
+def _run_name(values: Mapping[str, Any]) -> str:
+    """What a run is called if nobody says: what is measured, of what."""
+    variants = [str(one.get("name", "")) for one in values.get("settings", []) if one.get("adapters")]
+    parts = [str(values["protocol"]), Path(str(values.get("base", "model"))).stem, *variants[:1]]
+    return re.sub(r"[/ ]", "-", "-".join(parts))

@@ -9,10 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from ...respodiff_core.adapter.adapter import SUFFIX
-from ...respodiff_core.adapter.families import pixels_per_latent
 from ...respodiff_core.learning.presets import preset_values, presets_of
 from ...respodiff_core.learning.settings import ConceptSettings, TrainingSettings, setting
+from ...respodiff_core.names import SUFFIX
 from .strict import STRICT, Strict, Texts, check_tables, checked, expand_user, load_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -60,6 +59,8 @@ class ModelRecipe:
         """(height, width) of latents where the recipe chooses another size than the base model's own."""
         if self.height is None or self.width is None:
             return None
+        from ...respodiff_core.adapter.families import pixels_per_latent
+
         pixels = pixels_per_latent(family)
         return self.height // pixels, self.width // pixels
 

@@ -10,6 +10,7 @@ import torch
 
 from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.adapter.transforms import Transform
+from ...respodiff_core.learning.fit import concept_info
 from ...respodiff_core.learning.learner import ROLES
 from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.model import BaseModel
@@ -62,7 +63,7 @@ class RunState:
         finished = []
         for index, facts in enumerate(progress["finished"]):
             ram, sam = (Transform.of(_below(f"finished/{index}/{role}/", tensors)) for role in ROLES)
-            finished.append(Concept(recipe.concepts[index].info(base.latent_size, facts), ram, sam))
+            finished.append(Concept(concept_info(recipe.concepts[index], base.latent_size, facts), ram, sam))
         return cls(
             progress["begun"],
             progress["processes"],

@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ...respodiff_core.adapter.adapter import SUFFIX
 from ...respodiff_core.atomic import remove_partials, remove_partials_in, replacing
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.settings import ConceptSettings
+from ...respodiff_core.names import SUFFIX
 
 _STATE = "state.safetensors"
 _MAY_CHANGE = frozenset({"base", "output", "saving", "previews", "about"})  # the base is known by its hash

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 
-from ...respodiff_core.learning.fit import Fit
+from ...respodiff_core.learning.fit import Fit, concept_prompts
 from ...respodiff_core.learning.objective import Prompts
 from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.devices import load_as
@@ -33,7 +33,7 @@ def check_words(recipe: Recipe) -> None:
 
 def encode_concept(base: BaseModel, concept: ConceptRecipe, device: torch.device) -> Prompts:
     """The concept's prompts as the UNet reads them."""
-    return concept.prompts(lambda texts: base.encode_prompts(texts).to(device))
+    return concept_prompts(concept, lambda texts: base.encode_prompts(texts).to(device))
 
 
 def new_fit(

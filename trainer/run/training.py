@@ -20,7 +20,7 @@ from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.atomic import remove_partials
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
-from ...respodiff_core.learning.fit import Fit
+from ...respodiff_core.learning.fit import Fit, concept_info
 from ...respodiff_core.learning.objective import Prompts
 from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
@@ -188,7 +188,7 @@ class Run:
 
     def _concept(self, fit: Fit, steps: int) -> Concept:
         facts = training_facts(self.base, self.recipe, fit.concept, steps, self.accelerator.num_processes)
-        return Concept(fit.concept.info(self.base.latent_size, facts), *fit.learner.finished())
+        return Concept(concept_info(fit.concept, self.base.latent_size, facts), *fit.learner.finished())
 
 
 def _copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...respodiff_core.adapter.adapter import SUFFIX
+from ...respodiff_core.names import SUFFIX
 from ..comfyui.source import users_folder
 from .hub import SharingError
 

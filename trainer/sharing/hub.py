@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ...respodiff_core.adapter.concept import NAME_FORBIDS
 from ...respodiff_core.errors import RespoDiffError, reason_of
+from ...respodiff_core.names import NAME_FORBIDS
 from ..support.untrusted_text import one_line
 
 TIMEOUT = 30.0

@@ -14,8 +14,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.hf_api import RepoSibling
 
-from ...respodiff_core.adapter.adapter import SUFFIX, Adapter, read
+from ...respodiff_core.adapter.adapter import Adapter, read
 from ...respodiff_core.atomic import replacing
+from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
 from ..support.hashes import sha256_of
 from ..support.interrupts import shielded

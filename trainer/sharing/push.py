@@ -11,8 +11,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
-from ...respodiff_core.adapter.adapter import SUFFIX, read
+from ...respodiff_core.adapter.adapter import read
 from ...respodiff_core.atomic import replacing
+from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
 from ..support.extras import import_optional
 from ..support.interrupts import stopping_says

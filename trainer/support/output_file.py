@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.names import SUFFIX
 
 
 def check_suffix(output: Path) -> None:
     """Raise RespoDiffError unless the name is an adapter's."""
-    from ...respodiff_core.adapter.adapter import SUFFIX  # loads torch, for which `respodiff --help` must not wait
-
     if output.suffix != SUFFIX:
         raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
 

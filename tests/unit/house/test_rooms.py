@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "core.adapter": {"core"},
     "core.steering": {"core", "core.adapter"},
     "core.measuring": {"core", "core.steering"},
-    "core.learning": {"core.adapter"},
+    "core.learning": {"core", "core.adapter"},
     "nodes": {*CORE - {"core.learning"}, "nodes.host", "nodes.pictures"},
     "nodes.host": {*CORE - {"core.learning"}, "nodes.pictures"},
     "nodes.pictures": CORE - {"core.learning"},
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "trainer.recipes": CORE,
     "trainer.comfyui": {*CORE, "trainer.support"},
     "trainer.base": {*CORE, "trainer.support", "trainer.recipes"},
-    "trainer.worlds": {"core", "core.adapter", "core.steering", "trainer.support", "trainer.base", "trainer.recipes"},
+    "trainer.worlds": {*CORE, "trainer.support", "trainer.base", "trainer.recipes"},
     "trainer.toyworld": {
         *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.worlds",
     },

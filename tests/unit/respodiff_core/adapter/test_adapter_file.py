@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from respodiff.respodiff_core.adapter import adapter as adapter_file
 from respodiff.respodiff_core.adapter.adapter import Adapter, merge, peek, read, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo, check_name
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 from respodiff.respodiff_core.errors import AdapterFileError, UnknownConceptError
+from respodiff.respodiff_core.names import check_name
 from safetensors.torch import save_file
 
 KINDS = tuple(PARAMETERS)

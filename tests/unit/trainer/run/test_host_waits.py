@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
-from respodiff.respodiff_core.adapter.transforms import Kind
 from respodiff.respodiff_core.learning.diffusion import Schedule
-from respodiff.respodiff_core.learning.learner import Learner, Update, train_step
+from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
 from respodiff.respodiff_core.learning.sampling import at_strengths, sample
 from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
+from respodiff.respodiff_core.names import Kind, Update
 from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.run.progress import REPORT_EVERY, Progress

@@ -1,0 +1,43 @@
+"""The words of the file format and of training, and what concepts may be called. Loads no torch."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal, get_args
+
+from .errors import AdapterFileError
+from .plain_text import quoted
+
+SUFFIX = ".safetensors"
+Category = Literal["fairness", "safety", "other"]
+CATEGORIES: tuple[str, ...] = get_args(Category)
+Kind = Literal["constant", "channel", "mlp", "conv"]
+"""What RAM and SAM are: see `adapter.transforms`."""
+Update = Literal["sequential", "joint", "shared"]
+"""The order of RAM's and SAM's updates: see `learning.learner`."""
+Rollout = Literal["pool", "reference"]
+"""Where the states to train on come from: see `learning.trajectories`."""
+
+_NAME_LENGTH = 64
+# A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
+NAME_FORBIDS = frozenset('./\\:*?"<>|')
+
+
+def check_name(name: object) -> str:
+    """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
+    if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
+        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {quoted(name)}.")
+    bad = sorted({c for c in name if c in NAME_FORBIDS or not (c == " " or c.isprintable())})
+    if bad:
+        raise AdapterFileError(
+            f"The concept name {quoted(name)} holds {', '.join(map(repr, bad))}, which names may not."
+        )
+    if name != name.strip() or name != unicodedata.normalize("NFC", name):
+        raise AdapterFileError(f"The concept name {quoted(name)} has spaces at its ends or is not normalised (NFC).")
+    return name
+
+
+def check_axis(axis: str) -> None:
+    """Raise AdapterFileError unless the text may name what groups have in common."""
+    if len(axis) > _NAME_LENGTH or not axis.isprintable():
+        raise AdapterFileError(f"An axis must be at most {_NAME_LENGTH} printable characters, not {quoted(axis)}.")

@@ -1,0 +1,77 @@
+"""`respodiff calibrate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..base.spec import locate
+from ..recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe
+from ..support.interrupts import stopping_says
+from ..support.output_file import check_suffix, refuse_to_replace
+from ..support.terminal import wrapped
+from .flags import Panel, Settings, with_settings
+from .options import RESUMES, Base, Force, Output
+from .report_errors import quieten_libraries, report_errors
+
+
+@with_settings(Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe))
+def calibrate(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(help="Adapter file (.safetensors).")],
+    base: Base,
+    output: Output,
+    accuracy: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Share of images that must show what is requested.")
+    ] = 0.9,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(help="Concept to calibrate; all of them, and pairs of axes, if left out. May be repeated."),
+    ] = None,
+    pairs: Annotated[bool, typer.Option(help="Also find the scales of crossed axes (gender x race).")] = True,
+    pictures: Annotated[int, typer.Option(min=16, help="Images for each strength that is tried, at most.")] = 64,
+    prompts: Annotated[
+        Path | None, typer.Option(help="File of unsafe prompts for safety concepts; those of I2P if left out.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Find the smallest strength of each concept that does what is requested, and recommend it in a copy of the file.
+
+    respodiff calibrate gender.safetensors --base model.safetensors -o gender-90.safetensors --accuracy 0.9
+
+    The nodes' strength 1 then means the recommended one. The same command resumes where it was stopped.
+    """
+    state = output.with_suffix(".calibration.jsonl")
+    with report_errors(), stopping_says(RESUMES.format(state)):
+        from ...respodiff_core.adapter.adapter import read, write
+
+        check_suffix(output)
+        refuse_to_replace(output, force=force)
+        adapter = read(file)
+        locate(base)
+        quieten_libraries()
+        from ..experiments.calibrate import calibrate as run
+        from ..experiments.calibration import Search
+        from ..worlds.lookup import world_of
+
+        values = {"base": base, "output": output, **settings}
+        unsafe = {"protocol": "i2p", "images": world_of(base).calibration_images, "prompts": prompts}
+        found = run(
+            adapter,
+            EvalRecipe.of({"protocol": "winobias", **values}),
+            EvalRecipe.of({**unsafe, **values}),
+            Search(accuracy, pictures),
+            state,
+            concepts=concept or [],
+            pairs=pairs,
+        )
+        write(found.adapter, output)
+        typer.echo(found.table().in_terminal())
+        for line in found.shortfalls(accuracy):
+            typer.echo(wrapped(line, sys.stdout))
+        typer.echo(f"Wrote {output}: strength 1 is what was found.")
+        typer.echo(json.dumps(found.figures()))

@@ -1,0 +1,140 @@
+"""Flags made from the settings of recipes: name, type, choices, help and default of each come from its field."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from ..recipes.strict import RecipeError, fields_of
+
+Settings = dict[str, dict[str, Any]]
+"""Values by section and name of the settings whose flags were given."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The settings of a recipe's table, as flags under one title in the help; `without` are those left out."""
+
+    section: str
+    title: str
+    model: type
+    without: tuple[str, ...] = ()
+
+    def parameters(self) -> Iterator[tuple[str, inspect.Parameter]]:
+        """The name of each setting, and its parameter of a command."""
+        for name, field in fields_of(self.model).items():
+            if name not in self.without:
+                option = typer.Option(
+                    _flag(name, field), help=_help(field), metavar=_choices(field), rich_help_panel=self.title
+                )
+                annotation = Annotated[_type_of(field) | None, option]  # type: ignore[valid-type]
+                yield (
+                    name,
+                    inspect.Parameter(
+                        f"{self.section}_{name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                    ),
+                )
+
+
+def with_settings(*panels: Panel) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these panels; it gets those that were given as its parameter `settings`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        made = {parameter.name: (panel, name, parameter) for panel in panels for name, parameter in panel.parameters()}
+
+        def run(**values: Any) -> None:
+            settings: Settings = {panel.section: {} for panel in panels}
+            for key, (panel, name, _) in made.items():
+                value = values.pop(key)
+                if value is not None and value != []:
+                    settings[panel.section][name] = _parsed(value, fields_of(panel.model)[name])
+            command(**values, settings=settings)
+
+        own = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for one in inspect.signature(command, eval_str=True).parameters.values()
+            if one.name != "settings"
+        ]
+        parameters = [*own, *(parameter for _, _, parameter in made.values())]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def _bare(annotation: Any) -> Any:
+    """The type without None."""
+    if get_origin(annotation) in (Union, UnionType):
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    return annotation
+
+
+def _type_of(field: FieldInfo) -> Any:
+    bare = _bare(field.annotation)
+    if get_origin(bare) in (list, tuple):
+        (item, *_) = get_args(bare)
+        # typer knows no lists of choices: the recipe checks them.
+        return list[str] if get_origin(item) is Literal else list[item]  # type: ignore[valid-type]
+    return list[str] if get_origin(bare) is dict else bare
+
+
+def _choices(field: FieldInfo) -> str | None:
+    """What may be given where a flag may be repeated, as typer shows choices."""
+    bare = _bare(field.annotation)
+    item = get_args(bare)[0] if get_origin(bare) in (list, tuple) else None
+    return f"<{'|'.join(get_args(item))}>" if get_origin(item) is Literal else None
+
+
+def _flag(name: str, field: FieldInfo) -> str:
+    notes = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if flag := notes.get("flag"):
+        return str(flag)
+    several = get_origin(_bare(field.annotation)) in (list, tuple, dict)
+    words = name.removesuffix("s" if several else "").replace("_", "-")
+    return f"--{words}/--no-{words}" if field.annotation is bool else f"--{words}"
+
+
+def _help(field: FieldInfo) -> str:
+    kind = get_origin(_bare(field.annotation))
+    parts = [field.description or ""]
+    parts += ["May be repeated."] if kind in (list, tuple, dict) else []
+    if not field.is_required() and (default := _in_words(field.default)):
+        parts.append(rf"\[default: {default}]")
+    return " ".join(parts)
+
+
+def _in_words(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, (list, tuple)):
+        return ", ".join(map(_in_words, default))
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(default) if isinstance(default, (int, str, Path)) else ""
+
+
+def _parsed(value: Any, field: FieldInfo) -> Any:
+    """A table's flags, `name=value` each, as a table."""
+    bare = _bare(field.annotation)
+    if get_origin(bare) is not dict:
+        return value
+    table: dict[str, Any] = {}
+    for text in value:
+        place, equals, entry = text.partition("=")
+        if not equals:
+            raise RecipeError(f"{text!r} is not of the form NAME=VALUE.")
+        *tables, name = place.split(".", 1) if get_origin(get_args(bare)[1]) is dict else [place]
+        inner = table
+        for one in tables:
+            inner = inner.setdefault(one, {})
+        inner[name] = entry
+    return table

@@ -1,0 +1,86 @@
+"""`respodiff reproduce`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...respodiff_core.atomic import write_text
+from ...respodiff_core.errors import RespoDiffError
+from ..base.spec import BASES, locate
+from ..recipes.evaluation import DrawingRecipe, JudgingRecipe, Subject
+from ..support.interrupts import stopping_says
+from ..support.terminal import wrapped
+from .flags import Panel, Settings, with_settings
+from .options import training_device
+from .report_errors import quieten_libraries, report_errors
+
+
+@with_settings(
+    Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe, without=("reference",))
+)
+def reproduce(
+    settings: Settings,
+    what: Annotated[Subject, typer.Argument(help="Table of the paper to reproduce.")],
+    base: Annotated[
+        str | None, typer.Option(help=f"Base model: {BASES}. Stable Diffusion 1.4 from the Hub if left out.")
+    ] = None,
+    sdxl: Annotated[bool, typer.Option("--sdxl", help="Use SDXL 1.0 from the Hub, as the paper does.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write (out/reproduce/... if left out).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    images: Annotated[
+        int | None, typer.Option(help="Images of each profession or I2P prompt; the protocol's number if left out.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first prompts of I2P and COCO: how many.")] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of COCO-30K's images, or their statistics (.npz): adds FID and CLIP score."),
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="File with a copy of I2P's prompts.")] = None,
+) -> None:
+    """Train and measure one of the paper's tables, and print our row beside the published ones.
+
+    respodiff reproduce gender
+
+    respodiff reproduce race --base toyworld
+
+    Full size takes a GPU and some hours. The same command resumes where it was stopped.
+    """
+    with report_errors(), stopping_says("Stopped; what is done is kept. The same command goes on."):
+        if base and sdxl:
+            raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
+        if base:
+            locate(base)
+        quieten_libraries()
+        from ..base.model import describe
+        from ..experiments import reproduction
+
+        base = base or reproduction.default_base(sdxl)
+        plan = reproduction.Reproduction(
+            what,
+            base,
+            output or Path("out/reproduce") / f"{what}-{Path(base).stem}",
+            seed,
+            images,
+            limit,
+            reference,
+            prompts=prompts,
+            training=training_device(settings),
+            **settings,
+        )
+        ours = reproduction.reproduce(plan)
+        if ours:
+            theirs = reproduction.published(what, describe(base).family)
+            rows, note = reproduction.shown(ours, theirs), reproduction.note_on(plan)
+            write_text(plan.output / "table.md", f"{rows.in_markdown()}\n\n{note}\n")
+            typer.echo(rows.transposed().in_terminal())
+            typer.echo(wrapped(note, sys.stdout))
+            typer.echo(f"Table: {plan.output / 'table.md'}")
+            numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}
+            typer.echo(json.dumps(numbers))
