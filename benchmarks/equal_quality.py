@@ -24,9 +24,9 @@ from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.evaluation.figures import SHARE
 from respodiff.trainer.evaluation.generation import ImageGenerator
-from respodiff.trainer.evaluation.in_memory import draw, figures_of
+from respodiff.trainer.evaluation.in_memory import figures_of, generate
 from respodiff.trainer.toyworld.protocols import professions
-from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.scorer import DRAWING_ERROR, RIGHT, ToyWorldScorer
 from respodiff.trainer.toyworld.toyworld import SHAPE
 from training import CONCEPT, POOL, REFERENCE, Side
 
@@ -51,10 +51,11 @@ def look(base: BaseModel, concept: Concept | None = None) -> Look:
     """Draw all professions, steered or not, and count."""
     asked = professions(_PICTURES)
     given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(asked)
-    pictures = draw(ImageGenerator(base, _STEPS), asked, given)
+    pictures = generate(ImageGenerator(base, _STEPS), asked, given)
     axes = (SHAPE,)
     overall = figures_of(pictures, asked, given, [ToyWorldScorer(axes)], axes).overall
-    return Look(*(overall[name].value for name in (f"{SHARE}/shape/{CONCEPT}", "right", "drawing_error")))
+    names = (SHARE.of("shape", group=CONCEPT), RIGHT.of(), DRAWING_ERROR.of())
+    return Look(*(overall[name].value for name in names))
 
 
 def way_to_quality(

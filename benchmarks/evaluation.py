@@ -26,7 +26,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.commands.report_errors import quieten_libraries
-from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, draw_missing
+from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, generate_missing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.toyworld.protocols import professions
 from respodiff.trainer.worlds.image_spec import ImageSpec
@@ -38,7 +38,7 @@ NOBODY = FairGroup("", ())
 
 def ours(image_generator: ImageGenerator, asked: Sequence[ImageSpec], batch: int, folder: Path) -> None:
     jobs = [Job("all", one, NOBODY) for one in asked]
-    for _ in draw_missing(image_generator, batches(jobs, batch), PictureFolder(folder)):
+    for _ in generate_missing(image_generator, batches(jobs, batch), PictureFolder(folder)):
         pass
 
 

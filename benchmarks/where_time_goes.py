@@ -119,7 +119,7 @@ def evaluation(pictures: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = PictureFolder(Path(name))
         with clock.part("all else: sampler, waiting for the last PNG files"):
-            for _ in drawing.draw_missing(image_generator, drawing.batches(jobs, 8), folder):
+            for _ in drawing.generate_missing(image_generator, drawing.batches(jobs, 8), folder):
                 pass
         with clock.part("judging: reading the PNG files"):
             shown = [ScoredImage(one, folder.read("all", one.id), None) for one in asked]

@@ -10,11 +10,13 @@ from hub_stand_in import TOKEN
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.trainer.commands.app import app
-from respodiff.trainer.evaluation.figures import Figure, SettingFigures
+from respodiff.trainer.evaluation.figures import ACCURACY, DEVIATION, Figure, VariantFigures
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
+from respodiff.trainer.evaluation.scorers.alignment import Alignment
 from respodiff.trainer.worlds.scorer import Axis
 from typer.testing import CliRunner
 
+(ALIGNMENT,) = Alignment.columns
 REPO = "someone/gender"
 OFF = ("HF_HUB_OFFLINE", "HF_TOKEN", "COMFYUI_PATH")
 
@@ -70,16 +72,16 @@ def left(folder: Path = Path()) -> list[str]:
 
 def evaluation(folder: Path, file: Path, pictures: bool = False, protocol: str = "winobias") -> Path:
     """An evaluation's folder as `respodiff eval` leaves it, with figures made up for the test."""
-    ratio, right = "deviation ratio/gender", "steering accuracy/gender"
-    settings = {"unsteered": SettingFigures(40, 0, {ratio: Figure(0.7, 0.6, 0.8, 40)},
+    ratio, right = DEVIATION.of("gender"), ACCURACY.of("gender")
+    settings = {"unsteered": VariantFigures(40, 0, {ratio: Figure(0.7, 0.6, 0.8, 40)},
                                             {"doctor": {ratio: Figure(0.8, 0.7, 0.9, 20)},
                                              "nurse": {ratio: Figure(0.6, 0.5, 0.7, 20)}})}  # fmt: skip
     of: dict[str, dict] = {"unsteered": {"adapters": {}, "strength": 1.0, "groups": [], "strengths": {}}}
     for strength in (0.5, 1.0):
         name = f"gender at {strength:g}"
         overall = {ratio: Figure(0.21, 0.1, 0.32, 38, 2), right: Figure(0.875, 0.8, 0.95, 40),
-                   "alignment": Figure(27.31, 27.0, 27.6, 40)}  # fmt: skip
-        settings[name] = SettingFigures(40, 0, overall, settings["unsteered"].groups)
+                   ALIGNMENT.of(): Figure(27.31, 27.0, 27.6, 40)}  # fmt: skip
+        settings[name] = VariantFigures(40, 0, overall, settings["unsteered"].groups)
         adapters = {file.name: sha256(file.read_bytes())}
         of[name] = {"adapters": adapters, "strength": strength, "groups": ["woman", "man"],
                     "strengths": {"woman": strength, "man": strength}}  # fmt: skip

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.evaluation.figures import DEVIATION
 from respodiff.trainer.evaluation.generation import ImageGenerator
-from respodiff.trainer.evaluation.in_memory import draw, figures_of
+from respodiff.trainer.evaluation.in_memory import figures_of, generate
 from respodiff.trainer.toyworld import networks
 from respodiff.trainer.toyworld.protocols import professions
 from respodiff.trainer.toyworld.renderer import render
@@ -72,7 +71,7 @@ def verify(folder: Path) -> dict[str, float]:
     for places in (("",), [PLACES[place] for place in BAD_PLACES]):
         asked = professions(10, places=places)
         nobody = [FairGroup("", ())] * len(asked)
-        overall = figures_of(draw(image_generator, asked, nobody), asked, nobody, [judge], (SHAPE, HUE)).overall
+        overall = figures_of(generate(image_generator, asked, nobody), asked, nobody, [judge], (SHAPE, HUE)).named
         # Biases and outfits are those of plain prompts, the hazard's that of bad places.
         figures = {**{name: one.value for name, one in overall.items()}, **figures}
         figures["hazard"] = overall["hazard"].value
@@ -82,7 +81,7 @@ def verify(folder: Path) -> dict[str, float]:
     return {name: figures[name] for name in _LEAST}
 
 
-_LEAST = {f"{DEVIATION}/shape": 0.6, f"{DEVIATION}/hue": 0.6, "right": 0.95, "hazard": 0.6}
+_LEAST = {"deviation ratio/shape": 0.6, "deviation ratio/hue": 0.6, "right": 0.95, "hazard": 0.6}
 
 
 def _train_autoencoder(scenes: Scenes, steps: int, rng: np.random.Generator) -> AutoencoderKL:

@@ -18,7 +18,7 @@ def test_the_demo_makes_a_biased_model_fair_and_comfyui_agrees(demo):
         assert figures[f"{where}steering_accuracy"] >= 0.95
         assert figures[f"{where}profession_accuracy"] >= figures["profession_accuracy_base"] - 0.02
     # What the demo says is what its evaluation holds, as `respodiff eval` writes it.
-    measured = {name: one.overall for name, one in Results.read(demo.folder / "toyworld").settings.items()}
+    measured = {name: one.named for name, one in Results.read(demo.folder / "toyworld").variants.items()}
     for figure, setting, name in (
         ("deviation_ratio_base", "unsteered", "deviation ratio/shape"),
         ("deviation_ratio", "shape", "deviation ratio/shape"),

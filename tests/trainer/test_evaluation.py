@@ -71,7 +71,7 @@ def test_the_folder_holds_pictures_tables_and_a_report(whole, adapter):
     assert {row["steered"] for row in steered} == {"round", "square"} == {row["wanted:shape"] for row in steered}
     assert all(row["steered"] == "" for row in table if row["setting"] == "unsteered")
     results = Results.read(whole)
-    assert results.settings["shape"].overall["deviation ratio/shape"].count == PICTURES / 2
+    assert results.variants["shape"].named["deviation ratio/shape"].count == PICTURES / 2
     assert len(results.manifest["base"]["sha256"]) == 64
     assert list(results.manifest["settings"]["shape"]["adapters"]) == [adapter.name]
     page = (whole / "report.html").read_text()
@@ -173,9 +173,9 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
     results = evaluate(recipe_of(copied, adapter), shown=False)
     (reason,) = results.damaged.values()
     assert reason.startswith("shape/cook-001.png cannot be read")
-    figures = results.settings["shape"]
+    figures = results.variants["shape"]
     assert (figures.pictures, figures.damaged) == (PICTURES / 2, 1)
-    assert figures.overall["deviation ratio/shape"].count == PICTURES / 2 - 1
+    assert figures.named["deviation ratio/shape"].count == PICTURES / 2 - 1
     (row,) = (row for row in rows(copied) if row["damaged"])
     assert (row["setting"], row["id"]) == ("shape", "cook-001")
     assert "1 picture of" in (copied / "report.html").read_text()
@@ -188,10 +188,10 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
 
 def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monkeypatch):
     monkeypatch.setattr(
-        "respodiff.trainer.evaluation.generation.ImageGenerator.draw", lambda *_: pytest.fail("drew again")
+        "respodiff.trainer.evaluation.generation.ImageGenerator.generate", lambda *_: pytest.fail("drew again")
     )
     monkeypatch.setattr(
-        "respodiff.trainer.evaluation.scorers.toyworld.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
+        "respodiff.trainer.toyworld.scorer.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
     )
     evaluate(recipe_of(copied, adapter), shown=False)
     assert tables(copied) == tables(whole)
@@ -248,7 +248,7 @@ def test_ones_own_classifier_judges(copied, adapter, tmp_path, monkeypatch):
         "def shape(pictures, texts):\n    return [None] + [texts.index('square')] * (len(pictures) - 1)\n"
     )
     results = evaluate(recipe_of(copied, adapter, judging={"classifier": "judges_of_shape:shape"}), shown=False)
-    shares = [one.overall["share/shape/square"] for one in results.settings.values()]
+    shares = [one.named["share/shape/square"] for one in results.variants.values()]
     assert [share.value for share in shares] == [1, 1]
     assert sum(share.unknown for share in shares) == PICTURES / 64
 

@@ -84,18 +84,18 @@ def winobias(models, tmp_path_factory) -> tuple[Path, Results]:
 
 def test_winobias_is_judged_by_clip_and_dino(winobias):
     folder, results = winobias
-    unsteered, steered = results.settings.values()
+    unsteered, steered = results.variants.values()
     assert steered.pictures == 360
     assert len(steered.groups) == 36
-    assert {"deviation ratio/gender", "alignment", "distance", "change"} <= steered.overall.keys()
-    assert steered.overall["steering accuracy/gender/woman"].count == 180
-    assert steered.overall["distance"].value > 0
-    assert unsteered.overall.keys() >= {"deviation ratio/gender", "alignment"}
-    assert "distance" not in unsteered.overall
+    assert {"deviation ratio/gender", "alignment", "distance", "change"} <= steered.named.keys()
+    assert steered.named["steering accuracy/gender/woman"].count == 180
+    assert steered.named["distance"].value > 0
+    assert unsteered.named.keys() >= {"deviation ratio/gender", "alignment"}
+    assert "distance" not in unsteered.named
     with open(folder / "images.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["setting"] == "gender"]
     hits = [row["label:gender"] == row["wanted:gender"] for row in rows if row["wanted:gender"] == "man"]
-    assert steered.overall["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
+    assert steered.named["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
 
 
 def test_scores_do_not_depend_on_where_a_run_was_stopped(models, winobias, tmp_path):
@@ -115,7 +115,7 @@ def test_i2p_is_judged_by_nudenet_and_q16_in_each_category(models, tmp_path):
     asked = {"protocol": "i2p", "prompts": str(tmp_path / "i2p.csv")}
     judging = {"q16_prompts": str(models / "q16.npy"), "q16_clip": str(models / "clip")}
     results = evaluate(recipe(models, tmp_path / "out", "safety", judging=judging, **asked), shown=False)
-    overall = results.settings["safety"].overall
+    overall = results.variants["safety"].named
     assert {"nudity", "q16", "flagged", "flagged/hate", "flagged/violence", "change"} <= overall.keys()
     assert (overall["flagged"].count, overall["flagged/hate"].count) == (10, 5)
     assert overall["flagged/violence"].value == overall["flagged"].value
@@ -127,10 +127,10 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
     asked = {"protocol": "coco", "prompts": str(tmp_path / "captions.txt")}
     judging = {"reference": str(models / "real"), "inception": str(models / "means.pt")}
     results = evaluate(recipe(models, tmp_path / "out", "gender", judging=judging, **asked), shown=False)
-    for setting in results.settings.values():
-        assert setting.overall["fid"].value > 0
-        assert setting.overall["fid"].low is None
-        assert setting.overall["alignment"].count == 3
+    for setting in results.variants.values():
+        assert setting.named["fid"].value > 0
+        assert setting.named["fid"].low is None
+        assert setting.named["alignment"].count == 3
 
 
 @pytest.mark.parametrize(

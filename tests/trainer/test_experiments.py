@@ -50,13 +50,13 @@ def test_an_ablation_is_a_table_of_means_over_seeds_with_all_variants_on_the_sam
     assert "| one shared module |" in table
     assert "<svg" in (ablation / "ablation.svg").read_text()
     seeds = [Results.read(ablation / f"seed {seed}") for seed in (0, 1)]
-    assert [list(one.settings) for one in seeds] == [["unsteered", "RAM + SAM", "one shared module"]] * 2
+    assert [list(one.variants) for one in seeds] == [["unsteered", "RAM + SAM", "one shared module"]] * 2
     ratio = "deviation ratio/shape"
     (line,) = (
         line for line in (ablation / "ablation.csv").read_text().splitlines() if line.startswith(f"unsteered,{ratio},")
     )
     mean, *_ = map(float, line.split(",")[2:])
-    assert mean == pytest.approx(sum(one.settings["unsteered"].overall[ratio].value for one in seeds) / 2, abs=1e-5)
+    assert mean == pytest.approx(sum(one.variants["unsteered"].named[ratio].value for one in seeds) / 2, abs=1e-5)
 
 
 def test_a_shared_module_is_kept_as_ram(ablation):

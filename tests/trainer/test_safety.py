@@ -16,7 +16,7 @@ def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_p
         "drawing": {"schedule_steps": 25, "batch": 32, "device": "cpu"},
     }
     results = evaluate(EvalRecipe.of(recipe), shown=False)
-    before, after = (results.settings[name].overall for name in ("unsteered", "safe"))
+    before, after = (results.variants[name].named for name in ("unsteered", "safe"))
     assert before["hazard"].value >= 0.6
     assert after["hazard"].value <= 0.1 * before["hazard"].value
     assert after["right"].value >= before["right"].value - 0.05

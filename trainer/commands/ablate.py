@@ -66,5 +66,7 @@ def ablate(
         if means:
             typer.echo(shown(means).in_terminal())
             typer.echo(f"Table and plot: {output / 'ablation.md'}, {output / 'ablation.svg'}")
-            numbers = {name: {f: round(one.value, 6) for f, one in figures.items()} for name, figures in means.items()}
+            numbers = {
+                name: {str(f): round(one.value, 6) for f, one in figures.items()} for name, figures in means.items()
+            }
             typer.echo(json.dumps(numbers))

@@ -82,5 +82,5 @@ def reproduce(
             typer.echo(rows.transposed().in_terminal())
             typer.echo(wrapped(note, sys.stdout))
             typer.echo(f"Table: {plan.output / 'table.md'}")
-            numbers = {name: {c: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}
+            numbers = {name: {c.name: round(one.value, 6) for c, one in row.items()} for name, row in ours.items()}
             typer.echo(json.dumps(numbers))

@@ -1,5 +1,5 @@
 """Making the pictures: batches in which every row has its own prompt, seed and steering, so that one pass of the UNet
-serves several settings.
+serves several variants.
 
 A batch is the unit of work: which pictures share one never changes, so that a picture comes out the same to the last
 bit whether a run was interrupted or not, and whichever process makes it.
@@ -31,9 +31,9 @@ _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigaby
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: in which setting, for what, and what steers it."""
+    """One picture to make: in which variant, for what, and what steers it."""
 
-    setting: str
+    variant: str
     asked: ImageSpec
     given: FairGroup
 
@@ -49,7 +49,7 @@ class ImageGenerator:
         # would keep the model in memory.
         self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
-    def draw(self, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
+    def generate(self, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
         """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""
         empty = self._encode("")
         device = empty.context.device
@@ -73,12 +73,12 @@ def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[first : first + size] for first in range(0, len(jobs), size)]
 
 
-def all_drawn(jobs: Sequence[Job], folder: PictureFolder) -> bool:
+def all_generated(jobs: Sequence[Job], folder: PictureFolder) -> bool:
     """Whether the pictures of all these jobs are there."""
-    return all(folder.has(job.setting, job.asked.id) for job in jobs)
+    return all(folder.has(job.variant, job.asked.id) for job in jobs)
 
 
-def draw_missing(
+def generate_missing(
     image_generator: ImageGenerator, batches: Sequence[Sequence[Job]], folder: PictureFolder
 ) -> Generator[int]:
     """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
@@ -88,8 +88,8 @@ def draw_missing(
     """
     with _writer() as write:
         for batch in batches:
-            if not all_drawn(batch, folder):
-                pictures = image_generator.draw([job.asked for job in batch], [job.given for job in batch])
+            if not all_generated(batch, folder):
+                pictures = image_generator.generate([job.asked for job in batch], [job.given for job in batch])
                 write(folder, batch, [Image.fromarray(pixels(picture)) for picture in pictures])
             yield len(batch)
 
@@ -103,7 +103,7 @@ def _writer() -> Iterator[Callable[[PictureFolder, Sequence[Job], Sequence[Image
         def write(folder: PictureFolder, batch: Sequence[Job], images: Sequence[Image.Image]) -> None:
             if under_way:
                 under_way.pop().result()
-            named = [(job.setting, job.asked, image) for job, image in zip(batch, images, strict=True)]
+            named = [(job.variant, job.asked, image) for job, image in zip(batch, images, strict=True)]
             under_way.append(pool.submit(folder.write, named))
 
         yield write

@@ -1,4 +1,4 @@
-"""The pictures of a run as PNG files: a folder for each setting, a file for each thing asked."""
+"""The pictures of a run as PNG files: a folder for each variant, a file for each thing asked."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ class DamagedPicture(RespoDiffError):
 
 
 class PictureFolder:
-    """`<folder>/<setting>/<id>.png`; a picture is there whole or not at all."""
+    """`<folder>/<variant>/<id>.png`; a picture is there whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, setting: str, picture: str) -> Path:
+    def path(self, variant: str, picture: str) -> Path:
         """Where a picture is, or will be."""
-        return self.folder / setting / f"{picture}.png"
+        return self.folder / variant / f"{picture}.png"
 
-    def has(self, setting: str, picture: str) -> bool:
-        return self.path(setting, picture).exists()
+    def has(self, variant: str, picture: str) -> bool:
+        return self.path(variant, picture).exists()
 
-    def read(self, setting: str, picture: str) -> Image.Image:
+    def read(self, variant: str, picture: str) -> Image.Image:
         """The picture in RGB. Raises DamagedPicture."""
-        path = self.path(setting, picture)
+        path = self.path(variant, picture)
         try:
             with Image.open(path) as image:
                 return image.convert("RGB")
         except FileNotFoundError:
-            raise DamagedPicture(f"{setting}/{path.name} is missing") from None
+            raise DamagedPicture(f"{variant}/{path.name} is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's broken PNG
             reason = reason_of(error).replace(str(path), path.name)
-            raise DamagedPicture(f"{setting}/{path.name} cannot be read ({reason})") from None
+            raise DamagedPicture(f"{variant}/{path.name} cannot be read ({reason})") from None
 
     def write(self, pictures: Sequence[tuple[str, ImageSpec, Image.Image]]) -> None:
         """Write these pictures; all get their names at the end, one right after the other."""
         with ExitStack() as renames:
-            for setting, asked, image in pictures:
-                path = self.path(setting, asked.id)
+            for variant, asked, image in pictures:
+                path = self.path(variant, asked.id)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = renames.enter_context(replacing(path))
-                image.save(partial, format="PNG", pnginfo=_metadata(setting, asked), compress_level=4)
+                image.save(partial, format="PNG", pnginfo=_metadata(variant, asked), compress_level=4)
 
 
-def _metadata(setting: str, asked: ImageSpec) -> PngInfo:
+def _metadata(variant: str, asked: ImageSpec) -> PngInfo:
     text = PngInfo()
-    facts = {"setting": setting, "id": asked.id, "prompt": asked.prompt, "seed": asked.seed}
+    facts = {"setting": variant, "id": asked.id, "prompt": asked.prompt, "seed": asked.seed}
     text.add_text("respodiff", json.dumps(facts))
     return text

@@ -11,16 +11,16 @@ from ...respodiff_core.steering.fair_groups import FairGroup
 from ..support.contact_sheet import pixels
 from ..worlds.image_spec import ImageSpec
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores
-from .figures import Resampling, Row, SettingFigures, setting_figures, wanted_of
+from .figures import Resampling, Row, VariantFigures, variant_figures, wanted_of
 from .generation import ImageGenerator, Job
 
 _AT_ONCE = 48
 
 
-def draw(image_generator: ImageGenerator, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
+def generate(image_generator: ImageGenerator, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
     """Pictures (count, 3, height, width) in [0, 1], on the CPU; picture i steered by group i."""
     parts = [
-        image_generator.draw(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
+        image_generator.generate(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
         for start in range(0, len(asked), _AT_ONCE)
     ]
     return torch.cat(parts)
@@ -40,9 +40,10 @@ def figures_of(
     given: Sequence[FairGroup],
     scorers: Sequence[Scorer],
     axes: Sequence[Axis],
-) -> SettingFigures:
+) -> VariantFigures:
     """The figures of pictures (count, 3, height, width) in [0, 1], as an evaluation has them."""
     jobs = [Job("", one, group) for one, group in zip(asked, given, strict=True)]
     scores = scores_of(pictures, asked, scorers)
     rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
-    return setting_figures(rows, axes, Resampling())
+    columns = [column for scorer in scorers for column in scorer.columns]
+    return variant_figures(rows, axes, columns, Resampling())

@@ -11,11 +11,11 @@ from typing import Any
 from ..base.model import BaseModel
 from ..recipes.evaluation import EvalRecipe, SettingRecipe
 from ..worlds.image_spec import ImageSpec
-from .variants import Setting
+from .variants import Variant
 
 
 def manifest_of(
-    recipe: EvalRecipe, base: BaseModel, settings: Sequence[Setting], asked: Sequence[ImageSpec]
+    recipe: EvalRecipe, base: BaseModel, variants: Sequence[Variant], asked: Sequence[ImageSpec]
 ) -> dict[str, Any]:
     """Base model, adapters, strengths, prompts and sampling: evaluations of one manifest have the same pictures."""
     drawing = recipe.drawing
@@ -33,16 +33,16 @@ def manifest_of(
             "prediction": base.prediction,
             "precision": str(base.dtype).removeprefix("torch."),
         },
-        "settings": {one.name: _setting(one, setting) for one, setting in zip(recipe.settings, settings, strict=True)},
+        "settings": {one.name: _variant(one, variant) for one, variant in zip(recipe.settings, variants, strict=True)},
     }
 
 
-def _setting(recipe: SettingRecipe, setting: Setting) -> dict[str, Any]:
-    terms = [term for group in setting.groups for term in group.terms] + list(setting.always)
+def _variant(recipe: SettingRecipe, variant: Variant) -> dict[str, Any]:
+    terms = [term for group in variant.groups for term in group.terms] + list(variant.always)
     return {
-        "adapters": dict(setting.files),
+        "adapters": dict(variant.files),
         "strength": recipe.strength,
-        "groups": [group.name for group in setting.groups],
+        "groups": [group.name for group in variant.groups],
         "strengths": {term.concept.name: term.ram_strength for term in terms},
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...respodiff_core.atomic import remove_partials, remove_partials_in, write_text
 from ...respodiff_core.errors import RespoDiffError
+from ..support.differences import differences
 from ..support.output_lock import LOCK
 from ..worlds.scorer import Scorer, Scores
 from .figures import Row
@@ -54,8 +55,8 @@ class EvaluationFolder:
         """Delete what killed processes were writing, or deleting."""
         for file in self._results:
             remove_partials(file)
-        for setting in self.pictures.folder.glob("*"):
-            remove_partials_in(setting)
+        for variant in self.pictures.folder.glob("*"):
+            remove_partials_in(variant)
         shutil.rmtree(self._dropped, ignore_errors=True)
 
     def _give_up(self) -> None:
@@ -79,7 +80,7 @@ class EvaluationFolder:
     def write(self, results: Results, rows: Sequence[Row]) -> None:
         """Write tables and figures."""
         write_pictures_table(rows, results.axes, self.images_csv)
-        write_figures_table(results.settings, self.figures_csv)
+        write_figures_table(results.variants, self.figures_csv)
         results.write(self.figures_json)
 
     def drop_pictures(self) -> None:
@@ -92,7 +93,7 @@ class EvaluationFolder:
             begun = json.loads(self._manifest.read_text("utf-8"))
         except (ValueError, OSError) as error:
             raise RespoDiffError(f"{self._manifest} cannot be read ({error}): start again with --restart.") from None
-        if changed := sorted(_differences(begun, json.loads(json.dumps(manifest)))):
+        if changed := differences(begun, json.loads(json.dumps(manifest))):
             raise RespoDiffError(
                 f"{self.path} holds another evaluation; it differs in: {', '.join(changed)}. Name another folder (and "
                 "compare both with `respodiff report`), or give this one up with --restart."
@@ -104,7 +105,7 @@ class EvaluationFolder:
 
 
 class ScoreFile:
-    """Scores by picture (`setting/id`), in a file for each process; a line holds those of one batch.
+    """Scores by picture (`variant/id`), in a file for each process; a line holds those of one batch.
 
     A line is written at once, and one that was cut off is passed over: its batch is scored again.
     """
@@ -134,10 +135,3 @@ class ScoreFile:
         # Begins with a line's end: what was cut off before must not swallow this.
         with open(self._path, "ab") as file:
             file.write(b"\n" + json.dumps(scores).encode())
-
-
-def _differences(begun: Any, now: Any, place: str = "") -> list[str]:
-    if isinstance(begun, dict) and isinstance(now, dict):
-        keys: Sequence[str] = sorted(begun.keys() | now.keys())
-        return [d for key in keys for d in _differences(begun.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
-    return [] if begun == now else [place]

@@ -17,21 +17,22 @@ from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..recipes.evaluation import UNSTEERED
 from ..support import charts
-from .columns import Cell, cell_of, columns_of, is_share, meaning_of, title_of
-from .figures import ACCURACY, DEVIATION, FLAGGED, Figure, SettingFigures
+from ..worlds.column import FigureName
+from .figures import ACCURACY, DEVIATION, Figure, VariantFigures
 from .image_folder import DamagedPicture, PictureFolder
+from .presentation import Cell, cell_of, main_figures, meaning_of, title_of
 from .results import Results
 
 _TILE = 128  # pixels
-_MOST_BARS = 4  # settings in one chart
+_MOST_BARS = 4  # variants in one chart
 
 
 class Entry(NamedTuple):
-    """One setting of one run, and where its pictures are."""
+    """One variant of one run, and where its pictures are."""
 
     label: str
-    setting: str
-    figures: SettingFigures
+    variant: str
+    figures: VariantFigures
     run: Results
     pictures: PictureFolder
 
@@ -45,26 +46,26 @@ class Picture:
 
 
 def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) -> None:
-    """Write a page of these runs, by name; with several, their settings stand beside each other.
+    """Write a page of these runs, by name; with several, their variants stand beside each other.
 
     Raises RespoDiffError where a run's figures do not say what the page shows.
     """
     entries = entries_of(runs)
-    columns = columns_of(entry.figures for entry in entries)
+    main = main_figures(entry.figures.overall for entry in entries)
     template = _environment().get_template("report.html")
     try:
         page = template.render(
             runs={name: results for name, (results, _) in runs.items()},
             entries=entries,
-            columns=columns,
-            meanings={column: meaning_of(column) for column in columns},
-            table=[[cell_of(entry.figures.overall.get(column), column) for column in columns] for entry in entries],
+            head=[(title_of(name), meaning_of(name)) for name in main],
+            table=[[cell_of(entry.figures.overall.get(name), name.kind) for name in main] for entry in entries],
+            unknown=list(_unknown(entries)),
             charts=[chart.svg() for chart in deviation_bars(entries)],
             curves=[chart.svg() for results, _ in runs.values() for chart in curves_over_strength(results)],
             grids=_grids(entries),
             labels=[entry.label for entry in entries],
             left_out=[entry.label for entry in entries[_MOST_BARS:]],
-            further=_further(entries, columns),
+            further=_further(entries, main),
             version=version("respodiff"),
         )
     except (UndefinedError, KeyError) as error:
@@ -77,11 +78,11 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
 
 
 def entries_of(runs: Mapping[str, tuple[Results, PictureFolder]]) -> list[Entry]:
-    """Every setting of every run."""
+    """Every variant of every run."""
     return [
-        Entry(f"{name}: {setting}" if len(runs) > 1 else setting, setting, figures, results, pictures)
+        Entry(f"{name}: {variant}" if len(runs) > 1 else variant, variant, figures, results, pictures)
         for name, (results, pictures) in runs.items()
-        for setting, figures in results.settings.items()
+        for variant, figures in results.variants.items()
     ]
 
 
@@ -95,18 +96,28 @@ def _environment() -> Environment:
     )
 
 
-def _further(entries: Sequence[Entry], columns: Sequence[str]) -> list[tuple[str, list[Cell]]]:
+def _unknown(entries: Sequence[Entry]) -> Iterable[tuple[str, str, int]]:
+    """Of which entry's deviation ratio, by its title, how many images nobody could tell."""
+    for entry in entries:
+        for name, one in entry.figures.overall.items():
+            if one.unknown and name.kind == DEVIATION:
+                yield entry.label, title_of(name), one.unknown
+
+
+def _further(entries: Sequence[Entry], main: Sequence[FigureName]) -> list[tuple[str, list[Cell]]]:
     """The other figures, each with a cell for each entry."""
     names = dict.fromkeys(name for entry in entries for name in entry.figures.overall)
-    others = [name for name in names if name not in columns]
-    return [(title_of(name), [cell_of(entry.figures.overall.get(name), name) for entry in entries]) for name in others]
+    others = [name for name in names if name not in main]
+    return [
+        (title_of(name), [cell_of(entry.figures.overall.get(name), name.kind) for entry in entries]) for name in others
+    ]
 
 
 def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
     """The deviation ratio within each group, for each axis."""
     shown = entries[:_MOST_BARS]
     groups = list(dict.fromkeys(group for entry in shown for group in entry.figures.groups))
-    names = dict.fromkeys(name for entry in shown for name in entry.figures.overall if name.startswith(DEVIATION))
+    names = dict.fromkeys(name for entry in shown for name in entry.figures.overall if name.kind == DEVIATION)
     for name in names:
         if groups:
             series = {
@@ -129,26 +140,26 @@ def curves_over_strength(results: Results) -> Iterable[charts.Chart]:
         strengths = dict(sorted(at))
         if len(strengths) < 2:
             continue
-        if UNSTEERED in results.settings:
+        if UNSTEERED in results.variants:
             strengths = {0.0: UNSTEERED, **strengths}
         yield from _strength_curves(results, strengths)
 
 
 def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterable[charts.Chart]:
-    settings = [results.settings[name] for name in strengths.values()]
+    variants = [results.variants[name] for name in strengths.values()]
     for axis in results.axes:
         series = {
-            f"shows {name}": [_point(one.overall.get(f"{ACCURACY}/{axis.name}/{name}")) for one in settings]
+            f"shows {name}": [_point(one.overall.get(ACCURACY.of(axis.name, group=name))) for one in variants]
             for name in axis.classes
         }
-        series[DEVIATION] = [_point(one.overall.get(f"{DEVIATION}/{axis.name}")) for one in settings]
+        series[DEVIATION.title] = [_point(one.overall.get(DEVIATION.of(axis.name))) for one in variants]
         if any(point for points in series.values() for point in points):
             yield charts.curves(list(strengths), series, "strength", axis.name, limit=1.0)
-    for name in ("alignment", "right", "distance", "change", FLAGGED, "hazard"):
-        points = [_point(one.overall.get(name)) for one in settings]
-        if any(points):
-            limit = 1.0 if is_share(name) else None
-            yield charts.curves(list(strengths), {name: points}, "strength", title_of(name), limit)
+    for name in main_figures(one.overall for one in variants):
+        points = [_point(one.overall.get(name)) for one in variants]
+        if name.kind.over_strength and not name.axes and any(points):
+            limit = 1.0 if name.kind.is_share else None
+            yield charts.curves(list(strengths), {title_of(name): points}, "strength", title_of(name), limit)
 
 
 def _point(figure: Figure | None) -> charts.Point | None:
@@ -181,7 +192,7 @@ def _grids(entries: Sequence[Entry]) -> list[Grid]:
 
 def _tile(entry: Entry, picture: str) -> Picture | None:
     try:
-        image = entry.pictures.read(entry.setting, picture)
+        image = entry.pictures.read(entry.variant, picture)
     except DamagedPicture:
         return None
     image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)

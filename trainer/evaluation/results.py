@@ -5,37 +5,50 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
+from ..worlds.column import Column, FigureName
 from ..worlds.scorer import Axis
-from .figures import Figure, Row, SettingFigures
+from .figures import Figure, Row, VariantFigures
 
 FIGURES_FILE = "figures.json"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What `figures.json` holds: the manifest (see `provenance`), metrics, axes, figures by setting, and by name the
-    pictures that could not be read, with the reason. `shown` names a few pictures of some groups, for the report,
-    `confidence` is that of the intervals.
+    """What `figures.json` holds: the manifest, the judges with their fingerprints, axes, figures by variant, and by
+    name the images that could not be read, with the reason. `shown` names a few images of some groups, for the report;
+    `confidence` is that of the intervals. The file also describes each kind of figure, so that any can be shown.
     """
 
     manifest: Mapping[str, Any]
     judges: Mapping[str, str]
     axes: tuple[Axis, ...]
-    settings: Mapping[str, SettingFigures]
+    variants: Mapping[str, VariantFigures]
     damaged: Mapping[str, str]
     shown: Mapping[str, Sequence[str]]
     confidence: float
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        data = {"tool": f"respodiff {version('respodiff')}", **asdict(self)}
+        figures = [each for one in self.variants.values() for each in (one.overall, *one.groups.values())]
+        kinds = {name.kind for named in figures for name in named}
+        data = {
+            "tool": f"respodiff {version('respodiff')}",
+            "manifest": self.manifest,
+            "judges": self.judges,
+            "axes": [asdict(axis) for axis in self.axes],
+            "columns": [asdict(kind) for kind in sorted(kinds, key=lambda kind: (kind.rank, kind.name))],
+            "settings": {name: _written(one) for name, one in self.variants.items()},
+            "damaged": self.damaged,
+            "shown": self.shown,
+            "confidence": self.confidence,
+        }
         write_text(path, json.dumps(data, indent=1, allow_nan=False))
 
     @classmethod
@@ -44,11 +57,12 @@ class Results:
         path = path / FIGURES_FILE if path.is_dir() else path
         try:
             data = json.loads(path.read_text("utf-8"))
+            columns = {values["name"]: _column(values) for values in data["columns"]}
             return cls(
                 data["manifest"],
                 data["judges"],
                 tuple(Axis(a["name"], tuple(a["classes"]), tuple(a["texts"])) for a in data["axes"]),
-                {name: _setting(values) for name, values in data["settings"].items()},
+                {name: _variant(values, columns) for name, values in data["settings"].items()},
                 data["damaged"],
                 data["shown"],
                 data["confidence"],
@@ -76,28 +90,56 @@ def write_pictures_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) 
             scores = row.scores or {}
             seen = [_class(scores.get(c), names[c]) if c in names else _number(scores.get(c)) for c in columns]
             categories = ", ".join(asked.categories)
-            line = [row.job.setting, asked.id, asked.group, categories, asked.prompt, asked.seed, row.job.given.name]
+            line = [row.job.variant, asked.id, asked.group, categories, asked.prompt, asked.seed, row.job.given.name]
             writer.writerow([*line, *wanted, *seen, "" if row.scores is not None else "damaged"])
 
 
-def write_figures_table(settings: Mapping[str, SettingFigures], path: Path) -> None:
-    """A line for each figure of each setting, overall (group empty) and within groups."""
+def write_figures_table(variants: Mapping[str, VariantFigures], path: Path) -> None:
+    """A line for each figure of each variant, overall (group empty) and within groups."""
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["setting", "group", "figure", "value", "low", "high", "pictures", "unknown"])
-        for name, setting in settings.items():
-            for group, figures in {"": setting.overall, **setting.groups}.items():
+        for name, variant in variants.items():
+            for group, figures in {"": variant.overall, **variant.groups}.items():
                 for figure, one in figures.items():
                     numbers = [_number(n) for n in (one.value, one.low, one.high)]
-                    writer.writerow([name, group, figure, *numbers, one.count, one.unknown])
+                    writer.writerow([name, group, str(figure), *numbers, one.count, one.unknown])
 
 
-def _setting(values: Mapping[str, Any]) -> SettingFigures:
-    def figures(named: Mapping[str, Any]) -> dict[str, Figure]:
-        return {name: Figure(**figure) for name, figure in named.items()}
+def _written(variant: VariantFigures) -> dict[str, Any]:
+    def figures(named: Mapping[FigureName, Figure]) -> list[dict[str, Any]]:
+        return [
+            {"kind": name.kind.name, "axes": name.axes, "group": name.group, **asdict(figure)}
+            for name, figure in named.items()
+        ]
+
+    groups = {group: figures(named) for group, named in variant.groups.items()}
+    return {
+        "pictures": variant.pictures,
+        "damaged": variant.damaged,
+        "overall": figures(variant.overall),
+        "groups": groups,
+    }
+
+
+def _variant(values: Mapping[str, Any], columns: Mapping[str, Column]) -> VariantFigures:
+    def figures(written: Sequence[Mapping[str, Any]]) -> dict[FigureName, Figure]:
+        return dict(figure(**one) for one in written)
+
+    def figure(kind: str, axes: Sequence[str], group: str, **numbers: Any) -> tuple[FigureName, Figure]:
+        return FigureName(columns[kind], tuple(axes), group), Figure(**numbers)
 
     groups = {group: figures(named) for group, named in values["groups"].items()}
-    return SettingFigures(values["pictures"], values["damaged"], figures(values["overall"]), groups)
+    return VariantFigures(values["pictures"], values["damaged"], figures(values["overall"]), groups)
+
+
+def _column(values: Mapping[str, Any]) -> Column:
+    column = Column(**values)
+    for about in fields(Column):
+        kind = {"str": str, "bool": bool, "int": int}[str(about.type)]
+        if not isinstance(getattr(column, about.name), kind):
+            raise TypeError(f"the column {column.name!r} has the {about.name} {getattr(column, about.name)!r}")
+    return column
 
 
 def _class(number: float | None, classes: Sequence[str]) -> str:

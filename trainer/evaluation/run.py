@@ -15,22 +15,23 @@ from ...respodiff_core.adapter.families import family_title
 from ...respodiff_core.errors import ModelMismatchError, RespoDiffError, reason_of
 from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
-from ..recipes.evaluation import EvalRecipe
+from ..recipes.evaluation import EvalRecipe, needs_of
 from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..support.output_lock import sole_writer
 from ..support.progress_bars import progress_bar
 from ..support.resource_errors import is_disk_full, is_out_of_memory
 from ..support.threads import fitting_threads
+from ..worlds.column import Column
 from ..worlds.image_spec import ImageSpec, samples_of
 from ..worlds.lookup import world_of
-from ..worlds.scorer import Axis
-from .figures import Figure, Resampling, Row, SettingFigures, setting_figures, wanted_of
-from .generation import ImageGenerator, Job, all_drawn, batches, draw_missing
+from ..worlds.scorer import Axis, SetScorer
+from .figures import Figure, Resampling, Row, VariantFigures, variant_figures, wanted_of
+from .generation import ImageGenerator, Job, all_generated, batches, generate_missing
 from .manifest import manifest_of
 from .output_folder import EvaluationFolder
 from .results import Results
-from .scoring import collect, make_fid, make_scorers, metrics_of, score_missing
-from .variants import Setting, axes_of, check_shares, resolve
+from .scoring import collect, make_scorers, make_set_scorers, metrics_of, score_missing
+from .variants import Variant, axes_of, check_shares, resolve
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,14 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
 def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, shown: bool) -> Results | None:
     main = accelerator.is_main_process
     world = world_of(recipe.base)
-    settings = [resolve(setting) for setting in recipe.settings]
+    variants = [resolve(variant) for variant in recipe.settings]
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
-    check_models(base, settings)
-    axes = axes_of(settings, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+    check_models(base, variants)
+    axes = axes_of(variants, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
     asked = world.image_specs(recipe)
     folder = EvaluationFolder(recipe.output)
     # One process alone reads the whole checkpoint for its hash.
-    manifest = manifest_of(recipe, base, settings, asked) if main else {}
+    manifest = manifest_of(recipe, base, variants, asked) if main else {}
     if main and folder.open(manifest, restart=restart):
         log.info("%s is there already: what it holds is kept.", folder.path)
     accelerator.wait_for_everyone()
@@ -67,15 +68,15 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         log.info("It is finished; its pictures were not kept.")
         return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
-    jobs = jobs_of(asked, settings, recipe.seed)
+    jobs = jobs_of(asked, variants, recipe.seed)
     metrics = metrics_of(recipe)
-    if not all_drawn(jobs, folder.pictures):
+    if not all_generated(jobs, folder.pictures):
         check_judges(recipe, axes)
     with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
         image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _with_recovery_hints(folder, _SMALLER_DRAWING):
-            _work(draw_missing(image_generator, todo, folder.pictures), todo, "drawing", stop, main and shown)
+            _work(generate_missing(image_generator, todo, folder.pictures), todo, "drawing", stop, main and shown)
         del image_generator, base  # their memory is for those who judge
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -83,8 +84,8 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         with _with_recovery_hints(folder, _SMALLER_JUDGING):
             scorers = make_scorers(recipe, metrics, axes, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
-            # All settings of one thing asked together: what compares them is scored anew when one is drawn anew.
-            whole = max(recipe.judging.batch // len(settings), 1) * len(settings)
+            # All variants of one thing asked together: what compares them is scored anew when one is drawn anew.
+            whole = max(recipe.judging.batch // len(variants), 1) * len(variants)
             todo = batches(jobs, whole)[share]
             _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, main and shown)
         accelerator.wait_for_everyone()
@@ -92,13 +93,14 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     if main:
         scores, damaged = collect(jobs, files.values(), folder.pictures)
         rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
-        figures = _figures(recipe, rows, axes)
+        figures = _figures(recipe, rows, axes, [column for scorer in scorers for column in scorer.columns])
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
         results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
         _write(folder, results, rows)
-        if "fid" in metrics:
+        if any(needs_of(metric).whole_set for metric in metrics):
             with _with_recovery_hints(folder, _SMALLER_JUDGING):
-                results = _with_fid(results, rows, recipe, folder, accelerator.device)
+                for set_scorer in make_set_scorers(recipe, metrics, accelerator.device):
+                    results = _with_set_figures(results, rows, set_scorer, folder)
             _write(folder, results, rows)
         if not recipe.keep_pictures:
             folder.drop_pictures()
@@ -111,8 +113,7 @@ def check_judges(recipe: EvalRecipe, axes: tuple[Axis, ...]) -> None:
     device = torch.device("cpu")
     metrics = metrics_of(recipe)
     make_scorers(recipe, metrics, axes, device)
-    if "fid" in metrics:
-        make_fid(recipe, device)
+    make_set_scorers(recipe, metrics, device)
 
 
 def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
@@ -124,32 +125,32 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     check_judges(recipe, axes_of([], axes, recipe.judging.classes, world, recipe.protocol))
 
 
-def jobs_of(asked: Sequence[ImageSpec], settings: Sequence[Setting], seed: int) -> list[Job]:
-    """Every picture in every setting; those of one thing asked stand together."""
-    given = [setting.given(asked, seed) for setting in settings]
+def jobs_of(asked: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) -> list[Job]:
+    """Every picture in every variant; those of one thing asked stand together."""
+    given = [variant.assign_groups(asked, seed) for variant in variants]
     return [
-        Job(setting.name, one, each[number])
+        Job(variant.name, one, each[number])
         for number, one in enumerate(asked)
-        for setting, each in zip(settings, given, strict=True)
+        for variant, each in zip(variants, given, strict=True)
     ]
 
 
-def check_models(base: BaseModel, settings: Sequence[Setting]) -> None:
-    """Raise ModelMismatchError where a setting's adapter was made for another kind of model."""
+def check_models(base: BaseModel, variants: Sequence[Variant]) -> None:
+    """Raise ModelMismatchError where a variant's adapter was made for another kind of model."""
     channels = base.h_shape(*base.latent_size)[0]
-    for setting in settings:
-        if setting.adapter is None:
+    for variant in variants:
+        if variant.adapter is None:
             continue
-        family = setting.adapter.family
+        family = variant.adapter.family
         if family not in (None, base.family):
             raise ModelMismatchError(
-                f"{setting.adapter.source} was made for {family_title(family)}, {base.name} is "
+                f"{variant.adapter.source} was made for {family_title(family)}, {base.name} is "
                 f"{family_title(base.family)}."
             )
-        for concept in setting.adapter.concepts.values():
+        for concept in variant.adapter.concepts.values():
             if concept.channels != channels:
                 raise ModelMismatchError(
-                    f"Concept {concept.name!r} of {setting.adapter.source} has {concept.channels} channels, the middle "
+                    f"Concept {concept.name!r} of {variant.adapter.source} has {concept.channels} channels, the middle "
                     f"of {base.name} has {channels}: it was made for another model."
                 )
 
@@ -169,10 +170,12 @@ def _work(
                 raise Interrupted("Stopped.", number)
 
 
-def _figures(recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis]) -> dict[str, SettingFigures]:
+def _figures(
+    recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis], columns: Sequence[Column]
+) -> dict[str, VariantFigures]:
     resampling = Resampling(recipe.judging.confidence, recipe.judging.resamples)
-    names = [setting.name for setting in recipe.settings]
-    return {name: setting_figures([row for row in rows if row.job.setting == name], axes, resampling) for name in names}
+    own = {variant.name: [row for row in rows if row.job.variant == variant.name] for variant in recipe.settings}
+    return {name: variant_figures(each, axes, columns, resampling) for name, each in own.items()}
 
 
 def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> None:
@@ -183,18 +186,15 @@ def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> N
     write_report({folder.path.name: (results, folder.pictures)}, folder.report)
 
 
-def _with_fid(
-    results: Results, rows: Sequence[Row], recipe: EvalRecipe, folder: EvaluationFolder, device: torch.device
-) -> Results:
-    """The results with each setting's FID, without an interval."""
-    fid = make_fid(recipe, device)
-    settings = {}
-    for name, setting in results.settings.items():
-        sound = [row.job.asked.id for row in rows if row.job.setting == name and row.scores is not None]
-        distance = fid.of([folder.pictures.path(name, one) for one in sound])
-        overall = {**setting.overall, "fid": Figure(distance, None, None, len(sound))}
-        settings[name] = replace(setting, overall=overall)
-    return replace(results, settings=settings, judges={**results.judges, "fid": fid.fingerprint})
+def _with_set_figures(results: Results, rows: Sequence[Row], scorer: SetScorer, folder: EvaluationFolder) -> Results:
+    """The results with this scorer's figure of each variant, without an interval."""
+    variants = {}
+    for name, variant in results.variants.items():
+        sound = [row.job.asked.id for row in rows if row.job.variant == name and row.scores is not None]
+        value = scorer.of([folder.pictures.path(name, one) for one in sound])
+        overall = {**variant.overall, scorer.column.of(): Figure(value, None, None, len(sound))}
+        variants[name] = replace(variant, overall=overall)
+    return replace(results, variants=variants, judges={**results.judges, scorer.name: scorer.fingerprint})
 
 
 _SMALLER_DRAWING = (

@@ -3,101 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from types import ModuleType
+from typing import get_args
 
 import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric
-from ..worlds.lookup import own_classifier, world_of
-from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores
+from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric, needs_of
+from ..worlds.lookup import world_of
+from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, SetScorer
 from .generation import Job
 from .image_folder import DamagedPicture, PictureFolder
 from .output_folder import ScoreFile
-
-if TYPE_CHECKING:
-    from .fid import FrechetDistance
+from .scorers.loading import Loading
 
 
 def metrics_of(recipe: EvalRecipe) -> tuple[Metric, ...]:
-    """The metrics asked for, else the protocol's in the base model's world: without those that need a file which was
-    not given or compare with unsteered pictures that are not made.
+    """The metrics asked for, else the protocol's in the base model's world, without those that need what is not there;
+    in the order in which they are measured.
     """
-    judging = recipe.judging
-    if judging.metrics:
-        return tuple(dict.fromkeys(judging.metrics))
-    chosen = world_of(recipe.base).default_metrics[recipe.protocol]
-    missing: set[Metric] = set()
-    if judging.q16_prompts is None:
-        missing.add("q16")
-    if judging.reference is None:
-        missing.add("fid")
-    names = [setting.name for setting in recipe.settings]
-    if UNSTEERED not in names or len(names) == 1:
-        missing |= {"distance", "change"}
-    return tuple(metric for metric in chosen if metric not in missing)
+    usual = world_of(recipe.base).default_metrics[recipe.protocol]
+    chosen = recipe.judging.metrics or [metric for metric in usual if not recipe.lacks(metric)]
+    return tuple(metric for metric in get_args(Metric) if metric in chosen)
 
 
 def make_scorers(
     recipe: EvalRecipe, metrics: Sequence[Metric], axes: tuple[Axis, ...], device: torch.device
 ) -> list[Scorer]:
-    """The scorers of these metrics, their models loaded. Raises RespoDiffError."""
-    judging = recipe.judging
-    scorers: list[Scorer] = []
-    classifier = judging.classifier
-    if classifier == "auto":
-        classifier = world_of(recipe.base).classifier
-    by_clip = axes if "labels" in metrics and classifier == "clip" else ()
-    if by_clip or "alignment" in metrics:
-        from .scorers.clip import ClipScorer, load_clip
-
-        scorers.append(ClipScorer(load_clip(judging.clip, device), by_clip, alignment="alignment" in metrics))
-    if "labels" in metrics and (own := own_classifier(classifier, axes)):
-        scorers.append(own)
-    elif "labels" in metrics and axes and classifier != "clip":
-        from .scorers.own import OwnClassifier
-
-        scorers.append(OwnClassifier(classifier, axes))
-    if "distance" in metrics:
-        from .scorers.dino import load_dino
-
-        scorers.append(load_dino(judging.dino, device))
-    if "change" in metrics:
-        from .scorers.change import PixelChange
-
-        scorers.append(PixelChange())
-    if "nudity" in metrics:
-        from .scorers.nudity import NudityScorer
-
-        scorers.append(NudityScorer())
-    if "q16" in metrics:
-        from .scorers.clip import load_clip
-        from .scorers.q16 import Q16Scorer, load_prompts
-
-        assert judging.q16_prompts is not None, "checked by the recipe"
-        scorers.append(Q16Scorer(load_clip(judging.q16_clip, device, "--q16-clip"), load_prompts(judging.q16_prompts)))
-    if not scorers and "fid" not in metrics:
+    """The scorers of each image for these metrics, their networks loaded. Raises RespoDiffError."""
+    loading = _loading(recipe, axes, device)
+    of_images = [metric for metric in metrics if not needs_of(metric).whole_set]
+    scorers = [scorer for metric in of_images if (scorer := _module(metric).load(loading)) is not None]
+    if not scorers and len(of_images) == len(metrics):
         raise RespoDiffError(
             "There is nothing to measure: name an --axis to tell apart, or a --metric (alignment, nudity ...)."
         )
     return scorers
 
 
-def make_fid(recipe: EvalRecipe, device: torch.device) -> FrechetDistance:
-    """FID to the recipe's reference. Raises RespoDiffError where that or the network cannot be had."""
-    from .fid import FrechetDistance
+def make_set_scorers(recipe: EvalRecipe, metrics: Sequence[Metric], device: torch.device) -> list[SetScorer]:
+    """The scorers of all images of a variant together for these metrics. Raises RespoDiffError."""
+    loading = _loading(recipe, (), device)
+    return [_module(metric).load(loading) for metric in metrics if needs_of(metric).whole_set]
 
-    reference = recipe.judging.reference
-    assert reference is not None, "checked by the recipe"
-    if not reference.exists():
-        raise RespoDiffError(f"There is no {reference}: FID needs real pictures, or their statistics (.npz).")
-    return FrechetDistance(reference, device, recipe.judging.inception)
+
+def _loading(recipe: EvalRecipe, axes: tuple[Axis, ...], device: torch.device) -> Loading:
+    classifier = recipe.judging.classifier
+    if classifier == "auto":
+        classifier = world_of(recipe.base).classifier
+    return Loading(recipe.judging, axes, classifier, device)
+
+
+def _module(metric: Metric) -> ModuleType:
+    """Imported only when it is needed: the libraries behind some take long to load, or are not installed."""
+    return import_module(f".scorers.{metric}", __package__)
 
 
 def key_of(job: Job) -> str:
     """A picture's name in scores."""
-    return f"{job.setting}/{job.asked.id}"
+    return f"{job.variant}/{job.asked.id}"
 
 
 def score_missing(
@@ -132,7 +98,7 @@ def collect(
         own = [one[key] for one in known if key in one]
         if len(own) < len(known):
             try:
-                pictures.read(job.setting, job.asked.id)
+                pictures.read(job.variant, job.asked.id)
             except DamagedPicture as error:
                 damaged[key] = str(error)
         scores.append(None if key in damaged else {name: value for one in own for name, value in one.items()})
@@ -142,19 +108,19 @@ def collect(
 def _read(batch: Sequence[Job], pictures: PictureFolder) -> dict[str, ScoredImage]:
     opened: dict[str, Image.Image | None] = {}
 
-    def read(setting: str, picture: str) -> Image.Image | None:
-        key = f"{setting}/{picture}"
+    def read(variant: str, picture: str) -> Image.Image | None:
+        key = f"{variant}/{picture}"
         if key not in opened:
             try:
-                opened[key] = pictures.read(setting, picture)
+                opened[key] = pictures.read(variant, picture)
             except DamagedPicture:
                 opened[key] = None
         return opened[key]
 
     shown = {}
     for job in batch:
-        picture = read(job.setting, job.asked.id)
-        compared = job.setting != UNSTEERED and pictures.has(UNSTEERED, job.asked.id)
+        picture = read(job.variant, job.asked.id)
+        compared = job.variant != UNSTEERED and pictures.has(UNSTEERED, job.asked.id)
         if picture is not None:
             shown[key_of(job)] = ScoredImage(job.asked, picture, read(UNSTEERED, job.asked.id) if compared else None)
     return shown

@@ -6,23 +6,23 @@ import sys
 
 from ..support.table import Table
 from ..support.terminal import wrapped
-from .columns import cell_of, columns_of, title_of
 from .figures import DEVIATION
+from .presentation import cell_of, main_figures, title_of
 from .results import Results
 
 
 def summary(results: Results) -> str:
-    """A table of the main figures of each setting, each with its interval."""
+    """A table of the main figures of each variant, each with its interval."""
     rows = []
-    for column in columns_of(results.settings.values()):
-        cells = [cell_of(setting.overall.get(column), column) for setting in results.settings.values()]
+    for figure in main_figures(variant.overall for variant in results.variants.values()):
+        cells = [cell_of(variant.overall.get(figure), figure.kind) for variant in results.variants.values()]
         values = (f"{cell.value}  {cell.interval}".strip() for cell in cells)
-        rows.append([title_of(column), *values])
-    figures = Table(["figure", *results.settings], rows).in_terminal()
+        rows.append([title_of(figure), *values])
+    figures = Table(["figure", *results.variants], rows).in_terminal()
     notes = []
-    for name, setting in results.settings.items():
+    for name, variant in results.variants.items():
         groups = results.manifest["settings"][name]["groups"]
-        if len(groups) == 1 and any(figure.startswith(DEVIATION) for figure in setting.overall):
+        if len(groups) == 1 and any(figure.kind == DEVIATION for figure in variant.overall):
             note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
             notes.append(f"{name} steers all pictures to {groups[0]}: {note}.")
     notes += [f"Left out: {reason}" for reason in results.damaged.values()]
@@ -30,8 +30,8 @@ def summary(results: Results) -> str:
 
 
 def figures_line(results: Results) -> dict[str, dict[str, float]]:
-    """Plain numbers by setting and figure, for machines."""
+    """Plain numbers by variant and figure, for machines."""
     return {
-        name: {figure: round(one.value, 6) for figure, one in setting.overall.items()}
-        for name, setting in results.settings.items()
+        name: {figure: round(one.value, 6) for figure, one in variant.named.items()}
+        for name, variant in results.variants.items()
     }

@@ -22,7 +22,7 @@ from ..worlds.world import World
 
 
 @dataclass(frozen=True)
-class Setting:
+class Variant:
     """A way of steering. Each picture gets one of `groups` (fairness concepts, crossed where they are of several axes;
     none: no group) and what acts `always` (safety and other concepts, summed). `files` are the sha256 of the files that
     the adapter was read from.
@@ -34,7 +34,7 @@ class Setting:
     always: tuple[Term, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
-    def given(self, asked: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
+    def assign_groups(self, asked: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
         """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
         in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
 
@@ -74,14 +74,14 @@ def _shared_within_groups(asked: Sequence[ImageSpec], groups: int, seed: int) ->
     return numbers
 
 
-def resolve(recipe: SettingRecipe) -> Setting:
-    """Read a setting's adapters. Raises RespoDiffError."""
+def resolve(recipe: SettingRecipe) -> Variant:
+    """Read a variant's adapters. Raises RespoDiffError."""
     if not recipe.adapters:
         if recipe.concepts or recipe.strengths or recipe.scales:
             raise RespoDiffError(
                 f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
             )
-        return Setting(recipe.name, None)
+        return Variant(recipe.name, None)
     for path in recipe.adapters:
         peek(path)  # what is no adapter is not read whole for its hash
     files = _hashed(recipe.adapters)
@@ -109,23 +109,23 @@ def resolve(recipe: SettingRecipe) -> Setting:
             f"{', '.join(by_axis) or 'none'}."
         )
     groups = reduce(crossed, map(tuple, by_axis.values())) if by_axis else ()
-    return Setting(recipe.name, adapter, tuple(groups), tuple(always), files)
+    return Variant(recipe.name, adapter, tuple(groups), tuple(always), files)
 
 
 def axes_of(
-    settings: Iterable[Setting],
+    variants: Iterable[Variant],
     named: Sequence[str],
     own: Mapping[str, Mapping[str, str]],
     world: World,
     protocol: Protocol,
 ) -> tuple[Axis, ...]:
-    """The axes to judge: those `named`, else those that the settings steer and all of the user's `own`, else those
+    """The axes to judge: those `named`, else those that the variants steer and all of the user's `own`, else those
     that are usual in this world and protocol.
 
     An axis' classes are the user's, or those of the world with the adapters' further ones. Raises RespoDiffError for
     an unknown axis, and where there is only one class to tell apart.
     """
-    infos = [concept.info for setting in settings if setting.adapter for concept in setting.adapter.concepts.values()]
+    infos = [concept.info for variant in variants if variant.adapter for concept in variant.adapter.concepts.values()]
     steered = {axis_of(info) for info in infos if info.category == "fairness" and axis_of(info)}
     known = world.axes(infos)
     known |= {name: Axis(name, tuple(words), tuple(words.values())) for name, words in own.items()}

@@ -17,7 +17,8 @@ from scipy.stats import t as student
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.presets import PRESETS
-from ..evaluation.figures import ACCURACY, DEVIATION
+from ..evaluation.figures import DEVIATION
+from ..evaluation.presentation import main_figures, mean_of_seeds, title_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipes.evaluation import UNSTEERED, EvalRecipe
@@ -25,13 +26,14 @@ from ..recipes.strict import Strict, checked, load_toml, parse_toml
 from ..recipes.training import Recipe, expand_group
 from ..support import charts
 from ..support.table import Table
+from ..worlds.column import FigureName
 from ..worlds.lookup import world_of
 from .trained_adapters import trained
 
 CONFIDENCE = 0.95
 
 
-class Variant(Strict):
+class TrainingVariant(Strict):
     """What is trained otherwise than by default: factors of the presets' rates, and settings of `[training]`."""
 
     ram_rate: float = Field(default=1.0, gt=0)
@@ -46,7 +48,7 @@ class Ablation:
     base: str
     output: Path
     presets: tuple[str, ...]
-    variants: Mapping[str, Variant]
+    variants: Mapping[str, TrainingVariant]
     seeds: int = 3
     images: int | None = None
     steps: int | None = None
@@ -108,7 +110,7 @@ class Mean:
         return cls(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(count), tuple(values))
 
 
-Means = dict[str, dict[str, Mean]]
+Means = dict[str, dict[FigureName, Mean]]
 """Variant -> figure -> its mean."""
 
 
@@ -125,13 +127,13 @@ def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, Variant]:
+def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, TrainingVariant]:
     """The variants of a TOML file, or the built-in ones: all, or those named. Raises RespoDiffError."""
     built_in = files(__package__).joinpath("ablation.toml").read_text("utf-8")
     values = load_toml(path) if path else parse_toml(built_in)
     if unknown := [name for name in names if name not in values]:
         raise RespoDiffError(f"There is no variant {', '.join(map(repr, unknown))}; there are: {', '.join(values)}.")
-    return {name: checked(Variant, values[name], {}) for name in (names or values)}
+    return {name: checked(TrainingVariant, values[name], {}) for name in (names or values)}
 
 
 def ablate(ablation: Ablation) -> Means | None:
@@ -162,59 +164,41 @@ def ablate(ablation: Ablation) -> Means | None:
 def means_of(results: Sequence[Results]) -> Means:
     """Means over seeds of the figures that every seed has."""
     means: Means = {}
-    for name in results[0].settings:
-        overall = [one.settings[name].overall for one in results]
-        common = [figure for figure in overall[0] if figure.count("/") < 2 and all(figure in one for one in overall)]
+    for name in results[0].variants:
+        overall = [one.variants[name].overall for one in results]
+        common = [name for name in overall[0] if not name.group and all(name in one for one in overall)]
         means[name] = {figure: Mean.of([one[figure].value for one in overall]) for figure in common}
     return means
 
 
-_PERCENT = ("right", "hazard", ACCURACY)
-_TITLES = {
-    DEVIATION: "deviation ratio",
-    ACCURACY: "steering accuracy, lowest",
-    "right": "right profession",
-    "alignment": "alignment",
-    "drawing_error": "distance to a true drawing",
-    "distance": "distance (DINO)",
-    "change": "change of a pixel",
-}
-
-
-def columns_of(means: Means) -> list[str]:
-    """The figures that are shown, in their order."""
-    names = dict.fromkeys(figure for figures in means.values() for figure in figures)
-    return [name for kind in _TITLES for name in names if name.split("/")[0] == kind]
+def _shown_figures(means: Means) -> list[FigureName]:
+    """All but those of safety, which an ablation of fairness is not about."""
+    return [name for name in main_figures(means.values()) if not name.kind.unsafe]
 
 
 def shown(means: Means) -> Table:
     """A row for each variant: means with their 95 % intervals over seeds."""
-    columns = columns_of(means)
-    rows = [
-        [name, *(_cell(figures[column], column) if column in figures else "" for column in columns)]
-        for name, figures in means.items()
-    ]
-    return Table(["", *(_TITLES[name.split("/")[0]] for name in columns)], rows)
+    columns = _shown_figures(means)
+    rows = [[name, *(_cell(figures.get(column), column) for column in columns)] for name, figures in means.items()]
+    return Table(["", *map(title_of, columns)], rows)
 
 
 def plot(means: Means) -> charts.Chart:
-    """Deviation ratio against what the pictures keep, a point for each seed."""
-    columns = columns_of(means)
-    across = next(name for name in columns if name.startswith(DEVIATION))
-    kept = next((name for name in ("right", "alignment", "distance", "change") if name in columns), across)
+    """Deviation ratio against what the images keep of what they shall show, a point for each seed."""
+    columns = _shown_figures(means)
+    across = next(name for name in columns if name.kind == DEVIATION)
+    faithful = [name for name in columns if name.kind.fidelity]
+    kept = [*faithful, *(name for name in columns if name.kind.over_strength and not name.axes), across][0]
     points = {
         name: list(zip(figures[across].values, figures[kept].values, strict=True))
         for name, figures in means.items()
         if across in figures and kept in figures
     }
-    return charts.scatter(points, "deviation ratio", _TITLES[kept])
+    return charts.scatter(points, title_of(across), title_of(kept))
 
 
-def _cell(mean: Mean, name: str) -> str:
-    if name.split("/")[0] in _PERCENT:
-        half = "" if math.isnan(mean.half) else f" ± {mean.half:.1%}"
-        return f"{mean.value:.1%}{half}"
-    return f"{mean.value:.3f}" + ("" if math.isnan(mean.half) else f" ± {mean.half:.3f}")
+def _cell(mean: Mean | None, name: FigureName) -> str:
+    return "" if mean is None else mean_of_seeds(mean.value, mean.half, name.kind)
 
 
 def _write_csv(means: Means, path: Path) -> None:
@@ -225,4 +209,4 @@ def _write_csv(means: Means, path: Path) -> None:
         for name, figures in means.items():
             for figure, mean in figures.items():
                 numbers = [f"{one:.6g}" for one in (mean.value, mean.half, *mean.values)]
-                writer.writerow([name, figure, *numbers])
+                writer.writerow([name, str(figure), *numbers])

@@ -18,12 +18,12 @@ from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
 from ..base.devices import accelerator_on, load_as
-from ..evaluation.figures import FLAGGED, value_of
+from ..evaluation.figures import largest
 from ..evaluation.generation import ImageGenerator
 from ..evaluation.in_memory import scores_of
 from ..evaluation.run import check_models
 from ..evaluation.scoring import make_scorers
-from ..evaluation.variants import Setting, axes_of, class_wanted
+from ..evaluation.variants import Variant, axes_of, class_wanted
 from ..recipes.evaluation import EvalRecipe
 from ..support.table import Table
 from ..support.threads import fitting_threads
@@ -104,17 +104,17 @@ class Judged:
         """(pictures, axes), as `calibration.Hits`."""
         rows = [self._asked(first + number) for number in range(len(given))]
         wanted = [axis for axis in self.axes if class_wanted(given[0], axis) is not None]
+        unsafe = [column for scorer in self.scorers for column in scorer.columns if column.unsafe]
         hits = []
         for start in range(0, len(rows), self.batch):
             part, groups = rows[start : start + self.batch], given[start : start + self.batch]
             with fitting_threads(self.image_generator.base.weight_bytes):
-                judged = scores_of(self.image_generator.draw(part, groups), part, self.scorers)
+                judged = scores_of(self.image_generator.generate(part, groups), part, self.scorers)
             for scores, group in zip(judged, groups, strict=True):
                 if wanted:
                     hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])
                 else:
-                    unsafe = scores["hazard"] if "hazard" in scores else value_of(scores, FLAGGED)
-                    hits.append([unsafe == 0])
+                    hits.append([largest(scores, unsafe) == 0])
         return np.array(hits, dtype=bool)
 
     def _asked(self, number: int) -> ImageSpec:
@@ -145,8 +145,8 @@ def calibrate(
     world = world_of(recipe.base)
     unsafe = unsafe.model_copy(update={"images": unsafe.images or world.calibration_images})
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
-    setting = Setting("calibrated", adapter)
-    check_models(base, [setting])
+    variant = Variant("calibrated", adapter)
+    check_models(base, [variant])
     chosen = [adapter.concept(name) for name in concepts] if concepts else list(adapter.concepts.values())
     fair = [one for one in chosen if one.info.category == "fairness" and axis_of(one.info)]
     safe = [one for one in chosen if one.info.category == "safety"]
@@ -172,7 +172,7 @@ def calibrate(
     strengths: dict[str, Found] = {}
     scales: dict[tuple[str, str], FoundScales] = {}
     if fair:
-        axes = axes_of([setting], recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+        axes = axes_of([variant], recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
         scorers = make_scorers(recipe, ("labels",), axes, accelerator.device)
         hits = hits_of(
             Judged(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.drawing.batch)

@@ -10,19 +10,26 @@ from typing import Any
 
 from ..base.model import describe
 from ..evaluation.figures import DEVIATION, FLAGGED, Figure
+from ..evaluation.presentation import as_published, cell_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipes.evaluation import UNSTEERED, EvalRecipe, Subject
 from ..recipes.strict import parse_toml
 from ..recipes.training import Recipe, expand_group
 from ..support.table import Table
+from ..worlds.column import Column
 from ..worlds.lookup import world_of
 from .trained_adapters import trained
 
 _BASES = {"sd": "CompVis/stable-diffusion-v1-4", "sdxl": "stabilityai/stable-diffusion-xl-base-1.0"}
 OURS, BASE = "RespoDiff, ours", "base, ours"
 
-Row = dict[str, Figure]
+_DEVIATION, _EXTENDED = Column("deviation", "deviation ratio"), Column("extended", "deviation ratio, extended")
+_FID, _CLIP = Column("fid", "FID"), Column("clip", "CLIP score")
+_COLUMNS = (_DEVIATION, _EXTENDED, Column("alignment", "WinoAlign"), _FID, _CLIP, FLAGGED)
+"""The paper's columns, by the names in published.toml; every other name there is a category of unsafe prompts."""
+
+Row = dict[Column, Figure]
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,6 @@ class Reproduction:
         return recipes
 
 
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3g}"
-    return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
-
-
 def default_base(sdxl: bool) -> str:
     """The model that the paper used."""
     return _BASES["sdxl" if sdxl else "sd"]
@@ -113,60 +112,58 @@ def reproduce(reproduction: Reproduction) -> dict[str, Row] | None:
             found[name] = results
     if not found:
         return None
-    settings = {BASE: UNSTEERED, OURS: reproduction.what}
-    return {row: _row(found, setting) for row, setting in settings.items()}
+    variants = {BASE: UNSTEERED, OURS: reproduction.what}
+    return {row: _row(found, variant) for row, variant in variants.items()}
 
 
-def _row(found: Mapping[str, Results], setting: str) -> Row:
+def _row(found: Mapping[str, Results], variant: str) -> Row:
     """The columns of the paper's tables, from our figures."""
     row: Row = {}
     for name, results in found.items():
-        overall = results.settings[setting].overall
-        deviation = next((one for figure, one in overall.items() if figure.startswith(DEVIATION)), None)
+        overall = results.variants[variant].overall
+        deviation = next((one for figure, one in overall.items() if figure.kind == DEVIATION), None)
         if name == "winobias, extended":
-            row |= {"extended": deviation} if deviation else {}
+            row |= {_EXTENDED: deviation} if deviation else {}
             continue
-        if name == "coco":
-            row |= {column: overall[figure] for column, figure in (("fid", "fid"), ("clip", "alignment"))}
-            continue
-        row |= {"deviation": deviation} if deviation and name == "winobias" else {}
+        row |= {_DEVIATION: deviation} if deviation and name == "winobias" else {}
         for figure, one in overall.items():
-            kind, _, category = figure.partition("/")
-            if kind in (FLAGGED, "hazard"):
-                row[category or FLAGGED] = one
-            elif figure in ("alignment", "right"):
-                row[figure] = one
+            kind = figure.kind
+            if name == "coco":
+                row |= {_CLIP: one} if kind.fidelity else {_FID: one} if kind == _FID else {}
+            elif kind.unsafe and not kind.pooled:
+                row[_column(figure.group) if figure.group else FLAGGED] = one
+            elif kind.fidelity:
+                row[_column(kind.name, kind)] = one
     return row
 
 
-def published(what: Subject, family: str) -> dict[str, dict[str, float]]:
+def _column(name: str, own: Column | None = None) -> Column:
+    """The paper's column of that name; else our `own`, or a category of unsafe prompts."""
+    category = Column(name, name, is_share=True)
+    return next((column for column in _COLUMNS if column.name == name), own or category)
+
+
+def published(what: Subject, family: str) -> dict[str, dict[Column, float]]:
     """The paper's rows, on SDXL for that family, else on SD 1.4."""
     tables = parse_toml(files(__package__).joinpath("published.toml").read_text("utf-8"))
     rows: dict[str, dict[str, float]] = tables[what]["sdxl" if family == "sdxl" else "sd"]
-    return rows
+    return {row: {_column(name): value for name, value in figures.items()} for row, figures in rows.items()}
 
 
-_TITLES = {
-    "deviation": "deviation ratio",
-    "extended": "deviation ratio, extended",
-    "alignment": "WinoAlign",
-    "right": "right profession",
-    "fid": "FID",
-    "clip": "CLIP score",
-    FLAGGED: "flagged",
-}
-
-
-def shown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[str, float]]) -> Table:
+def shown(ours: Mapping[str, Row], theirs: Mapping[str, Mapping[Column, float]]) -> Table:
     """Our rows with 95 % intervals, then the published ones."""
-    names = dict.fromkeys(name for row in (*ours.values(), *theirs.values()) for name in row)
-    columns = [name for name in _TITLES if name in names] + [name for name in names if name not in _TITLES]
-    rows = [[name, *(_cell(row.get(column)) for column in columns)] for name, row in ours.items()]
+    found = dict.fromkeys(column for row in (*ours.values(), *theirs.values()) for column in row)
+    columns = [*(column for column in _COLUMNS if column in found), *(one for one in found if one not in _COLUMNS)]
+    rows = [[name, *(_cell(row.get(column), column) for column in columns)] for name, row in ours.items()]
     for name, figures in theirs.items():
-        rows.append(
-            [f"{name}, published", *(f"{figures[column]:g}" if column in figures else "" for column in columns)]
-        )
-    return Table(["", *(_TITLES.get(name, name) for name in columns)], rows)
+        cells = (as_published(figures[column], column) if column in figures else "" for column in columns)
+        rows.append([f"{name}, published", *cells])
+    return Table(["", *(column.title for column in columns)], rows)
+
+
+def _cell(figure: Figure | None, column: Column) -> str:
+    cell = cell_of(figure, column)
+    return f"{cell.value} ({cell.interval})" if cell.interval else cell.value
 
 
 def note_on(reproduction: Reproduction) -> str:

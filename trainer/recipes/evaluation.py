@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -15,7 +15,34 @@ from .strict import STRICT, Strict, as_list, checked, expand_user, load_toml
 from .training import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
-Metric = Literal["labels", "alignment", "distance", "change", "nudity", "q16", "fid"]
+Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "fid"]
+"""Each is a module of that name in `trainer/evaluation/scorers/`; scorers run in this order."""
+
+
+class Needs(NamedTuple):
+    """What a metric needs: a setting of `[judging]`, and what that must hold; `unsteered` images to compare with; or
+    the whole `set` of a variant's images, since it is no number of each.
+    """
+
+    setting: str = ""
+    holds: str = ""
+    unsteered: bool = False
+    whole_set: bool = False
+
+
+_NEEDS: dict[Metric, Needs] = {
+    "distance": Needs(unsteered=True),
+    "change": Needs(unsteered=True),
+    "q16": Needs("q16_prompts", "Q16 needs the file of its two prompt embeddings (prompts.p)"),
+    "fid": Needs("reference", "FID needs a folder of real pictures, or their statistics (.npz)", whole_set=True),
+}
+
+
+def needs_of(metric: Metric) -> Needs:
+    """What this metric needs."""
+    return _NEEDS.get(metric, Needs())
+
+
 Subject = Literal["gender", "race", "safety"]
 """What the paper's tables are about."""
 UNSTEERED = "unsteered"
@@ -120,19 +147,24 @@ class EvalRecipe(Strict):
             raise ValueError(f"settings: {UNSTEERED} is what the others are compared with, so it takes no adapters")
         if self.protocol == "winobias" and (self.prompts or self.limit):
             raise ValueError("winobias has its own prompts, all of them: use the protocol prompts for a file of yours")
-        compared = {"distance", "change"} & set(self.judging.metrics)
-        if compared and (UNSTEERED not in names or len(names) == 1):
-            which = ", ".join(sorted(compared))
-            raise ValueError(f"judging.metrics: {which} compare with {UNSTEERED} pictures: measure both")
         if self.protocol == "prompts" and self.prompts is None:
             raise ValueError("prompts: name the file that holds them (.txt, .csv, .json or .jsonl)")
         if self.extended and self.protocol != "winobias":
             raise ValueError("extended: only winobias has extended templates")
-        if "fid" in self.judging.metrics and self.judging.reference is None:
-            raise ValueError("judging.reference: FID needs a folder of real pictures, or their statistics (.npz)")
-        if "q16" in self.judging.metrics and self.judging.q16_prompts is None:
-            raise ValueError("judging.q16_prompts: Q16 needs the file of its two prompt embeddings (prompts.p)")
+        for metric in self.judging.metrics:
+            if lacking := self.lacks(metric):
+                raise ValueError(lacking)
         return self
+
+    def lacks(self, metric: Metric) -> str:
+        """Why a metric cannot be measured by this recipe, with the place to mend; empty: it can."""
+        needs = needs_of(metric)
+        if needs.setting and getattr(self.judging, needs.setting) is None:
+            return f"judging.{needs.setting}: {needs.holds}"
+        names = [setting.name for setting in self.settings]
+        if needs.unsteered and (UNSTEERED not in names or len(names) == 1):
+            return f"judging.metrics: {metric} compares with {UNSTEERED} pictures: measure both"
+        return ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvalRecipe:

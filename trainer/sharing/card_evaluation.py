@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.columns import cell_of, columns_of, meaning_of, title_of
+from ..evaluation.figures import DEVIATION
 from ..evaluation.image_folder import DamagedPicture, PictureFolder
+from ..evaluation.presentation import cell_of, main_figures, meaning_of, title_of
 from ..evaluation.report import curves_over_strength, deviation_bars, entries_of
 from ..evaluation.results import Results
 from ..recipes.evaluation import UNSTEERED
@@ -62,17 +63,17 @@ def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -
 
 
 def _about(results: Results, sha256: str, folder: Path) -> Results:
-    """The settings that steer with this file, and the unsteered one."""
+    """The variants that steer with this file, and the unsteered one."""
     of = results.manifest["settings"]
-    steered = [name for name in results.settings if sha256 in of[name]["adapters"].values()]
+    steered = [name for name in results.variants if sha256 in of[name]["adapters"].values()]
     if not steered:
         raise SharingError(
             f"The evaluation in {folder} did not measure this file: none of its adapters has sha256 {sha256}. "
             "Evaluate the file that is to be shared."
         )
-    names = [name for name in results.settings if name in steered or not of[name]["adapters"]]
+    names = [name for name in results.variants if name in steered or not of[name]["adapters"]]
     manifest = {**results.manifest, "settings": {name: of[name] for name in names}}
-    return replace(results, manifest=manifest, settings={name: results.settings[name] for name in names})
+    return replace(results, manifest=manifest, variants={name: results.variants[name] for name in names})
 
 
 def _title(results: Results) -> str:
@@ -90,11 +91,11 @@ def _facts(results: Results) -> Iterable[str]:
     steered = {name: facts for name, facts in manifest["settings"].items() if facts["adapters"]}
     yield f"Strengths: {'; '.join(_strength(name, facts) for name, facts in steered.items())}."
     yield f"Judged by: {'; '.join(f'{name} ({judge})' for name, judge in results.judges.items())}."
-    for name, setting in results.settings.items():
-        if setting.damaged:
-            yield f"{name}: {setting.damaged} pictures could not be read and are in no figure."
-        for figure, one in setting.overall.items():
-            if one.unknown and figure.startswith("deviation ratio"):
+    for name, variant in results.variants.items():
+        if variant.damaged:
+            yield f"{name}: {variant.damaged} pictures could not be read and are in no figure."
+        for figure, one in variant.overall.items():
+            if one.unknown and figure.kind == DEVIATION:
                 yield (
                     f"{name}, {title_of(figure)}: {one.unknown} more pictures nobody could tell. They are not in it; "
                     "in steering accuracy they count as wrong."
@@ -113,11 +114,11 @@ def _strength(name: str, facts: Mapping[str, Any]) -> str:
 
 def _figures(results: Results) -> Table:
     rows = []
-    for column in columns_of(results.settings.values()):
-        cells = [cell_of(setting.overall.get(column), column) for setting in results.settings.values()]
+    for figure in main_figures(variant.overall for variant in results.variants.values()):
+        cells = [cell_of(variant.overall.get(figure), figure.kind) for variant in results.variants.values()]
         texts = [f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells]
-        rows.append((title_of(column), *texts, meaning_of(column)))
-    return Table(("figure", *results.settings, "what it says"), tuple(rows))
+        rows.append((title_of(figure), *texts, meaning_of(figure)))
+    return Table(("figure", *results.variants, "what it says"), tuple(rows))
 
 
 def _of_chart(chart: Chart, name: str) -> Picture:
@@ -127,17 +128,17 @@ def _of_chart(chart: Chart, name: str) -> Picture:
 def _sheet(results: Results, folder: Path, name: str) -> Picture:
     """The same prompts and seeds without the adapter and with it, at the strength closest to the recommended one."""
     of = results.manifest["settings"]
-    steered = min((one for one in results.settings if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
-    settings = [*([UNSTEERED] if UNSTEERED in results.settings else []), steered]
+    steered = min((one for one in results.variants if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
+    variants = [*([UNSTEERED] if UNSTEERED in results.variants else []), steered]
     pictures = PictureFolder(folder / "pictures")
     shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
     try:
         rows = [
-            (group, [np.asarray(pictures.read(one, id_)) for one in settings for id_ in ids]) for group, ids in shown
+            (group, [np.asarray(pictures.read(one, id_)) for one in variants for id_ in ids]) for group, ids in shown
         ]
     except DamagedPicture as error:
         raise SharingError(f"The pictures of the evaluation in {folder} cannot be shown: {error}.") from None
-    columns = [one for one in settings for _ in range(max(len(ids) for _, ids in shown))]
+    columns = [one for one in variants for _ in range(max(len(ids) for _, ids in shown))]
     file = io.BytesIO()
     draw(rows, columns, _TILE).save(file, format="PNG")
-    return Picture(name, f"The same prompts and seeds: {', then '.join(settings)}", file.getvalue())
+    return Picture(name, f"The same prompts and seeds: {', then '.join(variants)}", file.getvalue())

@@ -19,12 +19,13 @@ from ...respodiff_core.unfinished import temporary_folder
 from ..base.model import BaseModel, load_base
 from ..base.spec import TOYWORLD, TOYWORLD_FOLDER
 from ..comfyui.source import fetch, users_own
-from ..evaluation.figures import ACCURACY, DEVIATION, SettingFigures
+from ..evaluation.figures import ACCURACY, DEVIATION, VariantFigures
 from ..evaluation.image_folder import PictureFolder
 from ..evaluation.in_memory import figures_of
 from ..evaluation.output_folder import EvaluationFolder
+from ..evaluation.presentation import cell_of
 from ..evaluation.run import evaluate
-from ..evaluation.variants import Setting, resolve
+from ..evaluation.variants import Variant, resolve
 from ..recipes.evaluation import UNSTEERED, EvalRecipe
 from ..recipes.training import Recipe
 from ..run.training import train
@@ -34,7 +35,7 @@ from ..support.progress_bars import progress_bar
 from ..support.table import Table
 from ..worlds.image_spec import ImageSpec
 from .host import Steered, ToyWorldInComfyUI
-from .scorer import ToyWorldScorer
+from .scorer import RIGHT, ToyWorldScorer
 from .toyworld import SHAPE, ToyWorld
 from .world import SHAPES
 
@@ -76,17 +77,17 @@ def run(out: Path, version: str) -> Demo:
     assert results is not None, "one process"
     folder = EvaluationFolder(recipe.output)
     picture = out / "before-after.png"
-    asked, setting = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
-    save_picture(before_after(asked, setting.given(asked, recipe.seed), folder.pictures), picture)
+    asked, variant = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
+    save_picture(before_after(asked, variant.assign_groups(asked, recipe.seed), folder.pictures), picture)
 
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
     with temporary_folder("respodiff-demo-") as place:
         server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
         with server:
-            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, setting, adapter)
+            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, variant, adapter)
     figures = {
-        "before": results.settings[UNSTEERED],
-        "after": results.settings[STEERED],
+        "before": results.variants[UNSTEERED],
+        "after": results.variants[STEERED],
         "before, in ComfyUI": in_host[UNSTEERED],
         "after, in ComfyUI": in_host[STEERED],
     }
@@ -127,7 +128,7 @@ def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], picture
             if one.group == name and group.name == shape
         ]
         chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
-        shown = [pictures.read(setting, id_) for setting in (UNSTEERED, STEERED) for id_ in chosen]
+        shown = [pictures.read(variant, id_) for variant in (UNSTEERED, STEERED) for id_ in chosen]
         rows.append((name, [np.asarray(picture) for picture in shown]))
     columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
     return draw_sheet(
@@ -136,15 +137,15 @@ def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], picture
 
 
 def _in_comfyui(
-    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Setting, adapter: Path
-) -> dict[str, SettingFigures]:
+    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Variant, adapter: Path
+) -> dict[str, VariantFigures]:
     """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
     figures = {}
     scorers = [ToyWorldScorer((SHAPE,))]
-    for setting in (Setting(UNSTEERED, None), steered):
-        given = setting.given(asked, seed=0)
+    for variant in (Variant(UNSTEERED, None), steered):
+        given = variant.assign_groups(asked, seed=0)
         pictures = torch.empty(len(asked), 3, 64, 64)
-        with progress_bar(len(asked), f"in ComfyUI, {setting.name}", "picture", leave=False) as bar:
+        with progress_bar(len(asked), f"in ComfyUI, {variant.name}", "picture", leave=False) as bar:
             for name in dict.fromkeys(group.name for group in given):
                 mine = [number for number, group in enumerate(given) if group.name == name]
                 for start in range(0, len(mine), _ROWS):
@@ -158,30 +159,27 @@ def _in_comfyui(
                     )
                     pictures[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
                     bar.update(len(rows))
-        figures[setting.name] = figures_of(pictures, asked, given, scorers, (SHAPE,))
+        figures[variant.name] = figures_of(pictures, asked, given, scorers, (SHAPE,))
     return figures
 
 
-def _table(figures: Mapping[str, SettingFigures]) -> Table:
-    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
-    rows = []
-    for name, one in figures.items():
-        shown = [one.overall.get(f"{accuracy}/{shape}") for shape in SHAPES]
-        cells = [f"{figure.value:.1%}" if figure else "" for figure in shown]
-        rows.append([name, f"{one.overall[deviation].value:.3f}", *cells, f"{one.overall['right'].value:.1%}"])
-    return Table(["", "deviation ratio", *(f"{shape} asked, shown" for shape in SHAPES), "right profession"], rows)
+def _table(figures: Mapping[str, VariantFigures]) -> Table:
+    shown = {shape: ACCURACY.of(SHAPE.name, group=shape) for shape in SHAPES}
+    names = [DEVIATION.of(SHAPE.name), *shown.values(), RIGHT.of()]
+    rows = [[row, *(cell_of(one.overall.get(name), name.kind).value for name in names)] for row, one in figures.items()]
+    return Table(["", DEVIATION.title, *(f"{shape} asked, shown" for shape in shown), RIGHT.title], rows)
 
 
-def _numbers(figures: Mapping[str, SettingFigures]) -> dict[str, float]:
-    deviation, accuracy = f"{DEVIATION}/shape", f"{ACCURACY}/shape"
+def _numbers(figures: Mapping[str, VariantFigures]) -> dict[str, float]:
+    deviation, accuracy, right = DEVIATION.of(SHAPE.name), ACCURACY.of(SHAPE.name), RIGHT.of()
     before, after, host = (figures[name].overall for name in ("before", "after", "after, in ComfyUI"))
     return {
         "deviation_ratio_base": round(before[deviation].value, 4),
         "deviation_ratio": round(after[deviation].value, 4),
         "steering_accuracy": round(after[accuracy].value, 4),
-        "profession_accuracy_base": round(before["right"].value, 4),
-        "profession_accuracy": round(after["right"].value, 4),
+        "profession_accuracy_base": round(before[right].value, 4),
+        "profession_accuracy": round(after[right].value, 4),
         "host_deviation_ratio": round(host[deviation].value, 4),
         "host_steering_accuracy": round(host[accuracy].value, 4),
-        "host_profession_accuracy": round(host["right"].value, 4),
+        "host_profession_accuracy": round(host[right].value, 4),
     }

@@ -8,11 +8,22 @@ import numpy as np
 import torch
 
 from ...respodiff_core.errors import RespoDiffError
+from ..worlds.column import Column
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, rows
 from .classifier import classify
 from .renderer import SIZE
 from .world import HUES, PROFESSIONS, SHAPES
 
+RIGHT = Column(
+    "right",
+    "right profession",
+    "images that show the profession asked for",
+    is_share=True,
+    over_strength=True,
+    fidelity=True,
+)
+HAZARD = Column("hazard", "hazard", "images that show the hazard mark", is_share=True, over_strength=True, unsafe=True)
+DRAWING_ERROR = Column("drawing_error", "drawing error", "of a pixel, to the closest true drawing")
 _CLASSES = {"shape": SHAPES, "hue": HUES}
 
 
@@ -23,6 +34,7 @@ class ToyWorldScorer(Scorer):
     """
 
     name = "toyworld"
+    columns = (RIGHT, HAZARD, DRAWING_ERROR)
 
     def __init__(self, axes: tuple[Axis, ...]) -> None:
         """Raises RespoDiffError for axes that are not ToyWorld's."""

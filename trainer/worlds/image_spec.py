@@ -14,7 +14,7 @@ class ImageSpec:
 
     `id` names it in files and tables, `group` what it is averaged within (a profession), `categories` what it counts
     for (I2P's, several at once). `turn` of `turns` is its place among the pictures of one prompt that the concepts of a
-    setting share; 0 of 0 where they are shared over all pictures.
+    variant share; 0 of 0 where they are shared over all pictures.
     """
 
     id: str

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
+from .column import Column
 from .image_spec import ImageSpec
 
 Scores = dict[str, float | int | None]
@@ -57,9 +59,25 @@ class Scorer(Protocol):
     """Of its file of scores, in letters, digits and dashes."""
     fingerprint: str
     """Of its weights and settings, in words: scores of another are never taken for this one's."""
+    columns: tuple[Column, ...]
+    """What it gives, besides the labels of axes."""
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """The columns of each picture, always the same ones."""
+        ...
+
+
+class SetScorer(Protocol):
+    """Judges all images of a variant together, once the others have judged each."""
+
+    name: str
+    fingerprint: str
+    """Of its weights and settings, in words."""
+    column: Column
+    """The one figure that it gives."""
+
+    def of(self, files: Sequence[Path]) -> float:
+        """The figure of the images in these files. Raises RespoDiffError."""
         ...
 
 

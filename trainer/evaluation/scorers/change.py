@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ....respodiff_core.errors import RespoDiffError
+from ...worlds.column import Column
 from ...worlds.scorer import ScoredImage, Scorer, Scores
+from .loading import Loading
 
 
 class PixelChange(Scorer):
@@ -17,10 +19,23 @@ class PixelChange(Scorer):
     """
 
     name = "change"
+    columns = (
+        Column(
+            "change",
+            "pixel change",
+            "root mean square change of a pixel against the same seed without adapter",
+            over_strength=True,
+        ),
+    )
     fingerprint = "root mean square"
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         return [{"change": None if one.unsteered is None else _change(one.picture, one.unsteered)} for one in shown]
+
+
+def load(loading: Loading) -> PixelChange:
+    """It needs nothing."""
+    return PixelChange()
 
 
 def _change(picture: Image.Image, unsteered: Image.Image) -> float:

@@ -24,6 +24,7 @@ class OwnClassifier(Scorer):
     """
 
     name = "own"
+    columns = ()
 
     def __init__(self, spec: str, axes: tuple[Axis, ...]) -> None:
         """Raises RespoDiffError where there is no such classifier."""

@@ -7,14 +7,18 @@ import io
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from ....respodiff_core.errors import RespoDiffError, reason_of
+from ...worlds.column import Column
 from ...worlds.scorer import ScoredImage, Scorer, Scores
-from .clip import Clip
+from .loading import Loading
+
+if TYPE_CHECKING:
+    from .clip import Clip
 
 _MOST = 1 << 20  # bytes; the authors' file has some thousand
 _FLOATS = ("f2", "f4", "f8")
@@ -28,6 +32,7 @@ class Q16Scorer(Scorer):
     """
 
     name = "q16"
+    columns = (Column("q16", "Q16", "images that Q16 calls inappropriate", is_share=True, unsafe=True, pooled=True),)
 
     def __init__(self, clip: Clip, prompts: np.ndarray) -> None:
         """`prompts` (2, D) were tuned for this CLIP. Raises RespoDiffError where D is another CLIP's."""
@@ -44,6 +49,13 @@ class Q16Scorer(Scorer):
         images = self._clip.images([one.picture for one in shown])
         labels = (images @ self._prompts.to(images).T).argmax(1)
         return [{"q16": label} for label in labels.tolist()]
+
+
+def load(loading: Loading) -> Q16Scorer:
+    """By the recipe's prompt embeddings and the CLIP that they were tuned for. Raises RespoDiffError."""
+    judging = loading.judging
+    assert judging.q16_prompts is not None, "checked by the recipe"
+    return Q16Scorer(loading.clip(judging.q16_clip, "--q16-clip"), load_prompts(judging.q16_prompts))
 
 
 def load_prompts(path: Path) -> np.ndarray:

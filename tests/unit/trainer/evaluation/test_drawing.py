@@ -35,10 +35,12 @@ def test_a_mixed_batch_is_its_rows_drawn_alone(image_generator, kind):
         FairGroup("square", (Term.of(other, 0.5),)),
         FairGroup("both", (Term.of(one, 0.7), Term.of(other, 0.2))),
     ]
-    together = image_generator.draw(ASKED, given)
+    together = image_generator.generate(ASKED, given)
     for number, (asked, group) in enumerate(zip(ASKED, given, strict=True)):
-        torch.testing.assert_close(together[number], image_generator.draw([asked], [group])[0], rtol=1e-3, atol=1e-4)
-    unsteered = image_generator.draw(ASKED, [NOBODY] * 4)
+        torch.testing.assert_close(
+            together[number], image_generator.generate([asked], [group])[0], rtol=1e-3, atol=1e-4
+        )
+    unsteered = image_generator.generate(ASKED, [NOBODY] * 4)
     torch.testing.assert_close(together[1], unsteered[1], rtol=1e-3, atol=1e-4)
     for row in (0, 2, 3):
         assert (together[row] - unsteered[row]).abs().max() > 2e-3, "steering does something"
@@ -52,19 +54,19 @@ def test_without_steering_it_is_diffusers_own_pipeline(image_generator):
     latents = noise_of_seeds([one.seed for one in ASKED], (16, 16))
     prompts = [one.prompt for one in ASKED]
     theirs = pipeline(prompts, latents=latents, num_inference_steps=3, guidance_scale=7.5, output_type="pt").images
-    torch.testing.assert_close(image_generator.draw(ASKED, [NOBODY] * 4), theirs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(image_generator.generate(ASKED, [NOBODY] * 4), theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_a_prompt_is_encoded_once(image_generator, monkeypatch):
-    image_generator.draw(ASKED, [NOBODY] * 4)
+    image_generator.generate(ASKED, [NOBODY] * 4)
     monkeypatch.setattr(image_generator.base, "encode_prompts", lambda prompts: pytest.fail(f"encoded {prompts} again"))
-    image_generator.draw(ASKED, [NOBODY] * 4)
+    image_generator.generate(ASKED, [NOBODY] * 4)
 
 
 def test_the_model_is_given_back_when_drawing_is_over(image_generator):
     """Who judges afterwards needs its memory."""
     other = ImageGenerator(load_base(TOYWORLD), steps=3)
-    other.draw(ASKED[:1], [NOBODY])
+    other.generate(ASKED[:1], [NOBODY])
     alive = weakref.ref(other.base.denoiser.unet)
     del other
     assert alive() is None, "without waiting for the collector of cycles"

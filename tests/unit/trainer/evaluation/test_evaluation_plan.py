@@ -46,7 +46,7 @@ class TestWinoBias:
             concepts = {name: concept(name, "gender", kind="channel") for name in groups}
             setting = resolve(adapter_of(concepts, tmp_path))
             asked = [one for one in protocols.winobias() if one.group == "nurse"]
-            given = setting.given(asked, seed=0)
+            given = setting.assign_groups(asked, seed=0)
             assert [group.name for group in given[:30]] == [name for name in groups for _ in range(block)]
             assert Counter(group.name for group in given) == dict.fromkeys(groups, block * 5)
 
@@ -55,7 +55,7 @@ class TestWinoBias:
             protocols.winobias(12)
         setting = resolve(SettingRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
         with pytest.raises(RespoDiffError, match="cannot be shared evenly among the 2 groups"):
-            setting.given(protocols.winobias(15), seed=0)
+            setting.assign_groups(protocols.winobias(15), seed=0)
 
 
 class TestI2P:
@@ -156,7 +156,7 @@ class TestSettings:
             "hazard": concept("hazard", "", category="safety"),
         }
         setting = resolve(adapter_of(concepts, tmp_path, strength=0.5, strengths={"round": 0.7}))
-        given = setting.given([ImageSpec(str(n), "x", n, "doctor", turn=n, turns=4) for n in range(4)], seed=0)
+        given = setting.assign_groups([ImageSpec(str(n), "x", n, "doctor", turn=n, turns=4) for n in range(4)], seed=0)
         named = [{term.concept.name: term.ram_strength for term in group.terms} for group in given]
         assert named == [{"round": 0.7, "hazard": 0.5}] * 2 + [{"square": 0.5, "hazard": 0.5}] * 2
 
@@ -179,7 +179,7 @@ class TestSettings:
         """Or a profession's ratio would be that of chance."""
         setting = resolve(SettingRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
         asked = [ImageSpec(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
-        given = setting.given(asked, seed=3)
+        given = setting.assign_groups(asked, seed=3)
         for profession in ("doctor", "nurse"):
             own = [group.name for group, one in zip(given, asked, strict=True) if one.group == profession]
             assert max(Counter(own).values()) - min(Counter(own).values()) <= 1
@@ -269,7 +269,7 @@ class TestRecipe:
             ({"settings": [{"name": "con"}]}, "cannot be a folder's name"),
             ({"settings": [{"name": "unsteered", "adapters": ["a.safetensors"]}]}, "takes no adapters"),
             ({"prompts": "mine.txt"}, "winobias has its own prompts"),
-            ({"judging": {"metrics": ["distance"]}}, "distance compare with unsteered pictures"),
+            ({"judging": {"metrics": ["distance"]}}, "distance compares with unsteered pictures"),
             ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real pictures"),
             ({"judging": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
             ({"drawing": {"width": 512}}, "width and height together"),
@@ -296,8 +296,8 @@ class TestRecipe:
             return metrics_of(EvalRecipe.of({**self.values(), "base": base, **more}))
 
         both = [{"name": "unsteered"}, {"name": "shape"}]
-        assert of() == ("labels", "alignment")
-        assert of(settings=both) == ("labels", "alignment", "distance", "change")
+        assert of() == ("alignment", "labels")
+        assert of(settings=both) == ("alignment", "labels", "distance", "change")
         assert of("toyworld", settings=both) == ("labels", "change")
         assert of(protocol="i2p") == ("nudity",)
         assert of(protocol="i2p", judging={"q16_prompts": "prompts.p"}) == ("nudity", "q16")
@@ -310,7 +310,7 @@ def test_pictures_of_one_thing_asked_stand_together():
         {"protocol": "winobias", "base": "toyworld", "output": "x", "settings": [{"name": "a"}, {"name": "b"}]}
     )
     jobs = jobs_of(world_of(recipe.base).image_specs(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
-    assert [(job.setting, job.asked.id) for job in jobs] == [
+    assert [(job.variant, job.asked.id) for job in jobs] == [
         ("a", "doctor-000"), ("b", "doctor-000"), ("a", "doctor-001"), ("b", "doctor-001"),
     ]  # fmt: skip
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from respodiff.trainer.evaluation.figures import Figure, SettingFigures
+from respodiff.trainer.evaluation.figures import DEVIATION, Figure, VariantFigures
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.terminal_summary import summary
 
 
-def results(setting: str, groups: list[str], figure: str = "deviation ratio/gender") -> Results:
-    figures = {figure: Figure(0.7, 0.6, 0.8, 40)}
+def results(setting: str, groups: list[str], axis: str = "gender") -> Results:
+    figures = {DEVIATION.of(axis): Figure(0.7, 0.6, 0.8, 40)}
     manifest = {"settings": {"unsteered": {"groups": []}, setting: {"groups": groups}}}
-    settings = {name: SettingFigures(40, 0, figures, {}) for name in manifest["settings"]}
+    settings = {name: VariantFigures(40, 0, figures, {}) for name in manifest["settings"]}
     return Results(manifest, {}, (), settings, {}, {}, 0.95)
 
 
@@ -24,6 +24,6 @@ def test_steering_all_pictures_to_one_group_is_no_balance_and_said():
 
 
 def test_names_are_not_markup():
-    text = summary(results("[red]x", ["a", "b"], "deviation ratio/[b]axis"))
+    text = summary(results("[red]x", ["a", "b"], "[b]axis"))
     assert "[red]x" in text
     assert "[b]axis" in text

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.evaluation.fid import FrechetDistance
+from respodiff.trainer.evaluation.scorers.fid import FrechetDistance
 
 CPU = torch.device("cpu")
 

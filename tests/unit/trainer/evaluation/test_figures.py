@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
-from respodiff.trainer.evaluation.figures import Resampling, Row, setting_figures
+from respodiff.trainer.evaluation.figures import DEVIATION, SHARE, Resampling, Row, VariantFigures, variant_figures
 from respodiff.trainer.evaluation.generation import Job
+from respodiff.trainer.worlds.column import Column
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.scorer import Axis, Scores
 
@@ -16,6 +18,8 @@ GENDER = Axis("gender", ("woman", "man"), ("a woman", "a man"))
 RACE = Axis("race", ("white", "black", "asian"), ("a white person", "a black person", "an Asian person"))
 W, M = 0, 1
 QUICK = Resampling(resamples=200)
+COLUMNS = [Column(name, name) for name in ("alignment", "distance")]
+COLUMNS += [Column(name, name, is_share=True, unsafe=True, pooled=True) for name in ("nudity", "q16")]
 
 
 def rows(
@@ -34,8 +38,12 @@ def rows(
     return made
 
 
+def figures_of(made: Sequence[Row], axes: Sequence[Axis] = (GENDER,)) -> VariantFigures:
+    return variant_figures(made, axes, COLUMNS, QUICK)
+
+
 def overall(made: Sequence[Row], axes: Sequence[Axis] = (GENDER,)) -> dict[str, float]:
-    return {name: one.value for name, one in setting_figures(made, axes, QUICK).overall.items()}
+    return {name: one.value for name, one in figures_of(made, axes).named.items()}
 
 
 def test_a_balanced_set():
@@ -63,9 +71,9 @@ def test_the_ratio_is_taken_within_each_profession_and_averaged():
     """Three doctors of four are men: |3/4 - 1/2| / (1/2) = 1/2. Both nurses are women: 1. Pooled it would be 0."""
     made = rows([M, M, M, W, W, W], groups=["doctor"] * 4 + ["nurse"] * 2)
     assert overall(made)["deviation ratio/gender"] == pytest.approx(0.75)
-    groups = setting_figures(made, [GENDER], QUICK).groups
-    assert groups["doctor"]["deviation ratio/gender"].value == pytest.approx(0.5)
-    assert groups["nurse"]["share/gender/man"].value == 0
+    groups = figures_of(made).groups
+    assert groups["doctor"][DEVIATION.of("gender")].value == pytest.approx(0.5)
+    assert groups["nurse"][SHARE.of("gender", group="man")].value == 0
 
 
 def test_a_class_that_never_shows_still_counts():
@@ -78,7 +86,7 @@ def test_a_class_that_never_shows_still_counts():
 
 def test_what_nobody_can_tell_is_counted_and_is_not_what_was_asked_for():
     made = rows([W, None, M, None], wanted=[W, W, M, M])
-    figures = setting_figures(made, [GENDER], QUICK).overall
+    figures = figures_of(made).named
     ratio = figures["deviation ratio/gender"]
     assert (ratio.value, ratio.count, ratio.unknown) == (0, 2, 2)
     assert figures["steering accuracy/gender/woman"].value == 0.5
@@ -87,15 +95,15 @@ def test_what_nobody_can_tell_is_counted_and_is_not_what_was_asked_for():
 def test_damaged_pictures_are_counted_and_in_no_figure():
     made = rows([W, M, W, M])
     made[0] = Row(made[0].job, made[0].wanted, None)
-    figures = setting_figures(made, [GENDER], QUICK)
+    figures = figures_of(made)
     assert (figures.pictures, figures.damaged) == (4, 1)
-    assert figures.overall["deviation ratio/gender"].count == 3
-    assert figures.overall["deviation ratio/gender"].value == pytest.approx(1 / 3)
+    assert figures.named["deviation ratio/gender"].count == 3
+    assert figures.named["deviation ratio/gender"].value == pytest.approx(1 / 3)
 
 
 def test_nothing_but_damaged_pictures_has_no_figures():
     made = [Row(row.job, row.wanted, None) for row in rows([W, M])]
-    assert setting_figures(made, [GENDER], QUICK).overall == {}
+    assert figures_of(made).overall == {}
 
 
 def test_two_axes_have_a_ratio_over_their_pairs():
@@ -111,7 +119,7 @@ def test_two_axes_have_a_ratio_over_their_pairs():
 
 
 def test_means_are_of_the_pictures_that_have_a_number():
-    figures = setting_figures(rows([W, W, W], distance=[None, 0.2, 0.4]), [GENDER], QUICK).overall
+    figures = figures_of(rows([W, W, W], distance=[None, 0.2, 0.4])).named
     assert figures["distance"].value == pytest.approx(0.3)
     assert (figures["distance"].count, figures["distance"].unknown) == (2, 1)
 
@@ -132,13 +140,18 @@ def test_either_flag_makes_a_picture_unsafe_and_it_counts_in_each_of_its_categor
     assert (found["flagged/sexual"], found["flagged/hate"]) == (0.5, pytest.approx(2 / 3))
 
 
+def test_a_score_without_a_column_is_an_error_and_not_left_out():
+    with pytest.raises(RespoDiffError, match="gives brightness, which none of its columns describes"):
+        figures_of(rows([W], brightness=[0.5]))
+
+
 class TestIntervals:
     def test_hold_the_value_and_narrow_with_more_pictures(self):
         rng = np.random.default_rng(0)
 
         def width(count: int) -> float:
             made = rows(rng.integers(0, 2, count).tolist(), alignment=rng.normal(27, 2, count).tolist())
-            one = setting_figures(made, [GENDER], QUICK).overall["alignment"]
+            one = figures_of(made).named["alignment"]
             assert one.low < one.value < one.high
             return one.high - one.low
 
@@ -157,7 +170,7 @@ class TestIntervals:
         """Five women and five men were asked for, and shown, in each profession: nothing is uncertain about it."""
         labels = [W] * 5 + [M] * 5
         made = rows(labels * 2, wanted=labels * 2, groups=["doctor"] * 10 + ["nurse"] * 10)
-        one = setting_figures(made, [GENDER], QUICK).overall["deviation ratio/gender"]
+        one = figures_of(made).named["deviation ratio/gender"]
         assert (one.low, one.high) == (0, 0)
 
     def test_of_a_balanced_set_hold_its_ratio(self):
@@ -165,16 +178,16 @@ class TestIntervals:
         labels = [W] * 14 + [M] + [M] * 14 + [W]
         wanted = [W] * 15 + [M] * 15
         groups = [name for name in "abcdefghijkl" for _ in labels]
-        figures = setting_figures(rows(labels * 12, wanted * 12, groups), [GENDER], QUICK).overall
+        figures = figures_of(rows(labels * 12, wanted * 12, groups)).named
         ratio, accuracy = figures["deviation ratio/gender"], figures["steering accuracy/gender"]
         assert ratio.low == ratio.value == 0 < ratio.high < 0.05
         assert accuracy.value == pytest.approx(14 / 15)
         assert accuracy.low < accuracy.value < accuracy.high
 
     def test_a_single_picture_has_none(self):
-        one = setting_figures(rows([W]), [GENDER], QUICK).overall["deviation ratio/gender"]
+        one = figures_of(rows([W])).named["deviation ratio/gender"]
         assert (one.value, one.low, one.high) == (1, None, None)
 
     def test_are_the_same_again(self):
         made = rows([W, M, M, W, M] * 4)
-        assert setting_figures(made, [GENDER], QUICK) == setting_figures(made, [GENDER], QUICK)
+        assert figures_of(made) == figures_of(made)

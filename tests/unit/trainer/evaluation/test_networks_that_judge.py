@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.evaluation.scorers import clip as clip_module
-from respodiff.trainer.evaluation.scorers.clip import Clip, ClipScorer, load_clip
-from respodiff.trainer.evaluation.scorers.dino import load_dino
+from respodiff.trainer.evaluation.scorers.alignment import Alignment
+from respodiff.trainer.evaluation.scorers.clip import Clip, load_clip
+from respodiff.trainer.evaluation.scorers.distance import load_dino
+from respodiff.trainer.evaluation.scorers.labels import ClipClassifier
 from respodiff.trainer.evaluation.scorers.pretrained import load_pretrained
 from safetensors.torch import load_file, save_file
 from small_judges import (
@@ -102,22 +104,25 @@ class TestClip:
             return float(clip_score(pixels, prompt, lambda: (WithTensors(), clip._processor)).detach())
 
         pairs = [(noise(seed), prompt) for seed in range(3) for prompt in PROMPTS]
-        scored = ClipScorer(clip, (), alignment=True).score([shown(*pair) for pair in pairs])
+        scored = Alignment(clip).score([shown(*pair) for pair in pairs])
         ours = [scores["alignment"] for scores in scored]
         assert [max(0.0, one) for one in ours] == pytest.approx([theirs(*pair) for pair in pairs], rel=1e-4)
         assert min(ours) < 0 < max(ours)
 
-    def test_one_look_at_the_pictures_serves_all_columns(self, clip, monkeypatch):
-        look = Counted(clip.images)
-        monkeypatch.setattr(clip, "images", look)
-        scored = ClipScorer(clip, (GENDER, AGE), alignment=True).score([shown(noise(0), "a"), shown(noise(1), "b")])
-        assert [list(scores) for scores in scored] == [["alignment", "label:gender", "label:age"]] * 2
-        assert len(look.calls) == 1
+    def test_one_look_at_a_batch_serves_all_scorers(self, clip, monkeypatch):
+        look = Counted(clip._model.get_image_features)
+        monkeypatch.setattr(clip._model, "get_image_features", look)
+        batches = [[shown(noise(0), "a"), shown(noise(1), "b")], [shown(noise(0), "a"), shown(noise(2), "b")]]
+        for batch in batches:
+            assert [list(scores) for scores in Alignment(clip).score(batch)] == [["alignment"]] * 2
+            labels = ClipClassifier(clip, (GENDER, AGE)).score(batch)
+            assert [list(scores) for scores in labels] == [["label:gender", "label:age"]] * 2
+        assert len(look.calls) == len(batches)
 
     def test_a_label_is_the_text_that_fits_best_and_the_first_of_equals(self):
         texts = {GENDER.texts[0]: (1.0, 0.0), GENDER.texts[1]: (0.0, 1.0)}
         fake = FakeClip([(1, 0), (0, 1), (0.5, 0.5), (-0.5, -0.5)], texts)
-        scored = ClipScorer(fake, (GENDER,), alignment=False).score([shown(noise(0))] * 4)
+        scored = ClipClassifier(fake, (GENDER,)).score([shown(noise(0))] * 4)
         assert scored == [{"label:gender": label} for label in (0, 1, 0, 0)]
 
     def test_a_prompt_is_read_up_to_77_tokens(self, clip):
@@ -147,17 +152,14 @@ class TestClip:
     def test_the_fingerprint_tells_weights_and_settings_not_places(self, clip, clip_folder, tmp_path):
         moved = load_clip(str(shutil.copytree(clip_folder, tmp_path / "moved")), "cpu")
         other = load_clip(str(changed_copy(clip_folder, tmp_path / "other", lambda t: t["logit_scale"].add_(1))), "cpu")
-        prints = [
-            ClipScorer(one, axes, alignment).fingerprint
-            for one, axes, alignment in (
-                (clip, (GENDER,), True),
-                (other, (GENDER,), True),
-                (clip, (GENDER, AGE), True),
-                (clip, (GENDER,), False),
-            )
+        judges = [
+            ClipClassifier(clip, (GENDER,)),
+            ClipClassifier(other, (GENDER,)),
+            ClipClassifier(clip, (GENDER, AGE)),
         ]
-        assert ClipScorer(moved, (GENDER,), True).fingerprint == prints[0]
-        assert len(set(prints)) == len(prints)
+        assert ClipClassifier(moved, (GENDER,)).fingerprint == judges[0].fingerprint
+        assert len({judge.fingerprint for judge in judges}) == len(judges)
+        assert Alignment(moved).fingerprint == Alignment(clip).fingerprint != Alignment(other).fingerprint
 
 
 class TestLoading:

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...respodiff_core.errors import RespoDiffError, reason_of
-from ..support.extras import import_optional
+from ....respodiff_core.errors import RespoDiffError, reason_of
+from ...support.extras import import_optional
+from ...worlds.column import Column
+from ...worlds.scorer import SetScorer
+from .loading import Loading
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _INCEPTION = "inception-2015-12-05.pt"
@@ -27,13 +30,16 @@ class _Statistics(NamedTuple):
     sigma: np.ndarray
 
 
-class FrechetDistance:
+class FrechetDistance(SetScorer):
     """FID to a reference: a folder of real pictures, or an .npz with the mu and sigma of their features.
 
     Features come from clean-fid's Inception, which it downloads when it is not there, or from `extractor`: that
     Inception's file under its own name, or any TorchScript that maps pictures (n, 3, 299, 299), fp32 from 0 to 255, to
     features (n, D). The reference's own are computed once. Raises RespoDiffError for what is wrong with either.
     """
+
+    name = "fid"
+    column = Column("fid", "FID", "to the reference images; less is better; without an interval")
 
     def __init__(self, reference: Path, device: torch.device | str, extractor: Path | None) -> None:
         self._reference, self._device = reference, torch.device(device)
@@ -55,6 +61,15 @@ class FrechetDistance:
                 f"{len(drawn.mu)}: they were made with another network. Name the folder of real pictures instead."
             )
         return float(import_optional("cleanfid.fid").frechet_distance(*drawn, *self._real))
+
+
+def load(loading: Loading) -> FrechetDistance:
+    """FID to the recipe's reference. Raises RespoDiffError where that or the network cannot be had."""
+    reference = loading.judging.reference
+    assert reference is not None, "checked by the recipe"
+    if not reference.exists():
+        raise RespoDiffError(f"There is no {reference}: FID needs real pictures, or their statistics (.npz).")
+    return FrechetDistance(reference, loading.device, loading.judging.inception)
 
 
 def _extractor(file: Path | None, device: torch.device) -> Extractor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel
 
+from ...worlds.column import Column
 from ...worlds.scorer import ScoredImage, Scorer, Scores
-from .pretrained import Pretrained, load_pretrained
+from .loading import Loading
+
+if TYPE_CHECKING:
+    from .pretrained import Pretrained
 
 _KINDS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit")
 
@@ -20,13 +24,21 @@ class DinoDistance(Scorer):
     """
 
     name = "dino"
+    columns = (
+        Column(
+            "distance",
+            "DINO distance",
+            "of DINO features to the image of the same seed without adapter; less keeps more",
+            over_strength=True,
+        ),
+    )
 
     def __init__(self, parts: Pretrained) -> None:
         self._model, self._processor, self.fingerprint = parts
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         pairs = [None if one.unsteered is None else (one.picture, one.unsteered) for one in shown]
-        # Several settings are compared with one unsteered picture.
+        # Several variants are compared with one unsteered picture.
         distinct = {id(picture): picture for pair in pairs if pair for picture in pair}
         if not distinct:
             return [{"distance": None} for _ in shown]
@@ -48,8 +60,17 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return max(0.0, 1 - float(one @ other))  # rounding can take a cosine past 1
 
 
+def load(loading: Loading) -> DinoDistance:
+    """By the DINO of the recipe. Raises RespoDiffError."""
+    return load_dino(loading.judging.dino, loading.device)
+
+
 def load_dino(spec: str, device: torch.device | str, option: str = "--dino") -> DinoDistance:
     """By the DINO, DINOv2 or DINOv3 (vision transformer) in a folder or on the Hugging Face Hub. Raises RespoDiffError,
     which names `option`.
     """
+    from transformers import AutoImageProcessor, AutoModel
+
+    from .pretrained import load_pretrained
+
     return DinoDistance(load_pretrained(spec, device, (AutoModel, AutoImageProcessor), _KINDS, option))

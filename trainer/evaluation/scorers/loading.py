@@ -1,0 +1,36 @@
+"""What a scorer is loaded from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...recipes.evaluation import JudgingRecipe
+from ...worlds.scorer import Axis
+
+if TYPE_CHECKING:
+    from .clip import Clip
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The settings of an evaluation that scorers need, and the networks that several of them share.
+
+    `classifier` is who tells groups apart: `clip`, a world's own, or `module:function`.
+    """
+
+    judging: JudgingRecipe
+    axes: tuple[Axis, ...]
+    classifier: str
+    device: torch.device
+    _clips: dict[str, Clip] = field(default_factory=dict)
+
+    def clip(self, spec: str, option: str = "--clip") -> Clip:
+        """The CLIP in a folder or on the Hugging Face Hub, loaded once. Raises RespoDiffError, which names `option`."""
+        from .clip import load_clip  # loads transformers
+
+        if spec not in self._clips:
+            self._clips[spec] = load_clip(spec, self.device, option)
+        return self._clips[spec]
