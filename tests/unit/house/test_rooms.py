@@ -104,6 +104,22 @@ def test_each_room_imports_only_what_it_may():
     assert wrong == []
 
 
+def test_toyworld_is_named_only_where_names_of_models_are_and_by_the_lookup():
+    """What is special about it is in its folder; elsewhere a `World` answers. Commands name it in their help."""
+    named = {
+        path.relative_to(ROOT).as_posix()
+        for module, path in MODULES.items()
+        if room_of(module) not in ("trainer.toyworld", "trainer.toyworld.demo", "trainer.commands")
+        and "toyworld" in path.read_text("utf-8").casefold()
+    }
+    assert named == {
+        "respodiff_core/adapter/families.py",
+        "trainer/base/conventions.py",
+        "trainer/base/spec.py",
+        "trainer/worlds/lookup.py",
+    }
+
+
 def test_rooms_and_modules_have_no_circles():
     list(TopologicalSorter(MAY_IMPORT).static_order())
     list(
