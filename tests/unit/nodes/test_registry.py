@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from comfy_hosts import PACK
@@ -14,6 +18,10 @@ from respodiff.trainer.recipes.strict import parse_toml
 METADATA = parse_toml((PACK / "pyproject.toml").read_text("utf-8"))
 PROJECT, COMFY = METADATA["project"], METADATA["tool"]["comfy"]
 REPOSITORY = PROJECT["urls"]["Repository"]
+# What only the command line reads the reference code's pickles with.
+IMPORTING = {Path("respodiff_core/adapter/importers.py"), Path("respodiff_core/adapter/torch_file.py")}
+SUSPICIOUS = {"pickle", "pickletools", "zipfile", "tarfile", "marshal", "shelve", "subprocess", "ctypes", "importlib",
+              "runpy", "pty", "http", "socket", "urllib", "base64"}  # fmt: skip
 RAW = REPOSITORY.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
 
 
@@ -75,7 +83,7 @@ def test_the_archive_holds_all_that_the_nodes_need():
     code = {path.relative_to(PACK) for room in ("nodes", "respodiff_core") for path in (PACK / room).rglob("*.py")}
     page = {path.relative_to(PACK) for room in ("web", "locales", "workflows") for path in (PACK / room).rglob("*.*")}
     assert len(page) > len(read("en"))
-    assert code | page <= archived
+    assert code - IMPORTING | page <= archived
     assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md"} <= {str(path) for path in archived}
 
 
@@ -84,3 +92,21 @@ def test_the_archive_holds_nothing_else_and_stays_small():
     rooms = {path.parts[0] for path in archived if len(path.parts) > 1}
     assert rooms == {"nodes", "respodiff_core", "web", "locales", "workflows"}
     assert sum((PACK / path).stat().st_size for path in archived) < 3_000_000
+
+
+def test_the_archive_imports_nothing_that_a_scan_for_attacks_stops_at():
+    code = [path for path in archived_files() if path.suffix == ".py"]
+    assert code
+    for path in code:
+        imports = re.findall(r"^ *(?:import|from) (\w+)", (PACK / path).read_text("utf-8"), re.MULTILINE)
+        assert not SUSPICIOUS & set(imports), path
+
+
+def test_the_core_of_the_archive_needs_nothing_that_is_left_out(tmp_path):
+    archived = [path for path in archived_files() if path.parts[0] == "respodiff_core"]
+    assert not IMPORTING & set(archived)
+    for path in archived:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACK / path, tmp_path / path)
+    modules = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in archived]
+    subprocess.run([sys.executable, "-c", "import " + ", ".join(modules)], cwd=tmp_path, check=True)
