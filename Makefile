@@ -94,12 +94,12 @@ faults: .venv/ready
 	$(PYTEST) -s tests/endurance/test_kills.py tests/endurance/test_interrupts.py
 
 # The oldest and the newest libraries that pyproject.toml allows, on each Python that is on PATH; about 6 GB a cell.
-# `make matrix CELLS="3.10-oldest 3.13-newest"` chooses; deleting .cache/matrix/<cell> sets one up anew.
+# `make matrix CELLS="3.10-oldest 3.13-newest"` chooses, and fails where one of their Pythons is missing.
 # Then the tests in ComfyUI on versions between those of make test.
 matrix: matrix-libraries matrix-comfyui
 
-matrix-libraries:
-	PYTHONPATH=tests $(PYTHON) -m matrix.run $(CELLS)
+matrix-libraries: .venv/ready
+	$(BIN)/nox -f tests/matrix/noxfile.py $(if $(CELLS),--error-on-missing-interpreters -s $(CELLS))
 
 matrix-comfyui:
 	$(MAKE) --no-print-directory test-comfyui RESPODIFF_HOSTS="$(MATRIX_HOSTS)"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -14,10 +13,6 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
-Libraries = Literal["oldest", "newest"]
-
-# Torch's wheels are what fills a disk: these are what CI-sized machines can hold, the ends of both ranges.
-DEFAULT = ("3.10-oldest", "3.11-newest", "3.12-newest", "3.13-newest")
 CORE = ("torch", "safetensors", "numpy")  # all that the nodes' own code needs, and ComfyUI has
 EXTRAS = ("train", "eval")
 # Of the extra dev, what runs the tests, and what tests beyond the core's import.
@@ -27,22 +22,19 @@ SHOWN = ("torch", "numpy", "safetensors", "diffusers", "transformers")
 
 
 class Cell(NamedTuple):
-    """One environment to test in."""
+    """One environment to test in. `libraries`: "oldest" or "newest"."""
 
     python: str
-    libraries: Libraries
-
-    @classmethod
-    def named(cls, name: str) -> Cell:
-        """The cell of a name such as 3.10-oldest. Raises ValueError."""
-        python, _, libraries = name.partition("-")
-        if not re.fullmatch(r"3\.\d+", python) or libraries not in get_args(Libraries):
-            raise ValueError(f"There is no cell {name!r}: name a Python and oldest or newest, such as 3.12-newest.")
-        return cls(python, libraries)
+    libraries: str
 
     @property
     def name(self) -> str:
         return f"{self.python}-{self.libraries}"
+
+
+CELLS = [Cell(python, libraries) for python in ("3.10", "3.11", "3.12", "3.13") for libraries in ("oldest", "newest")]
+# Torch's wheels are what fills a disk: these are what CI-sized machines can hold, the ends of both ranges.
+DEFAULT = ("3.10-oldest", "3.11-newest", "3.12-newest", "3.13-newest")
 
 
 def extra(name: str) -> list[str]:
@@ -64,21 +56,13 @@ def at_its_oldest(requirement: str) -> str:
     return pinned
 
 
-def requirements(cell: Cell, core_alone: bool) -> list[str]:
+def requirements(libraries: str, core_alone: bool) -> list[str]:
     """What pip is asked for: all that the extras need, or what the core needs and nothing else."""
     asked = [text for name in EXTRAS for text in extra(name)]
     if core_alone:
         asked = [text for text in asked if package_of(text) in CORE]
-    if cell.libraries == "oldest":
+    if libraries == "oldest":
         asked = [at_its_oldest(text) for text in asked]
     # The tools are not what is tested: they come as they are today.
     tools = TOOLS if core_alone else (*TOOLS, *FURTHER_TOOLS)
     return asked + [text for text in extra("dev") if package_of(text) in tools]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for people and for Markdown."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = ([text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in (head, rule, *rows))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

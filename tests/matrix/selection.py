@@ -30,7 +30,7 @@ COMMAND_LINE = (
 
 def core_alone() -> list[str]:
     """Tests of the core that ask for nothing but torch, safetensors and numpy, told by what they import."""
-    files = sorted((TESTS / "unit").rglob("test_*.py"))
+    files = sorted((TESTS / "unit" / "respodiff_core").rglob("test_*.py"))
     return [f"{_HERE}/test_bare.py", *(str(file.relative_to(ROOT)) for file in files if needs(file) <= _BARE)]
 
 

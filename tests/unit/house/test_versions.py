@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from matrix.cells import DEFAULT, EXTRAS, Cell, extra
+from matrix.cells import CELLS, EXTRAS, extra
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -38,7 +38,7 @@ def test_the_page_names_what_adapters_and_models_depend_on(library):
 def test_the_page_the_classifiers_and_the_matrix_name_the_same_pythons():
     first, last = SUPPORTED["Python"].split(" to ")
     assert (first, last) == (PYTHONS[0], PYTHONS[-1])
-    assert {Cell.named(name).python for name in DEFAULT} == set(PYTHONS)
+    assert {cell.python for cell in CELLS} == set(PYTHONS)
     too_new = f"3.{int(last.removeprefix('3.')) + 1}"
     assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={first},<{too_new}")
 
