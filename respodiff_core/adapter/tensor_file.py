@@ -1,7 +1,8 @@
 """A safetensors file from a stranger: its header is believed only where it can be true, and nothing is mapped.
 
-The safetensors library maps files into memory. A mapped file that is cut short while it is read ends the whole process,
-and its header may be 100 MB of JSON; so adapters are read here, by ordinary reads of what was asked for.
+The safetensors library maps files into memory, always before its version 0.8, and ComfyUI may have an older one. A
+mapped file that is cut short while it is read ends the whole process, and its header may be 100 MB of JSON; so adapters
+are read here, by ordinary reads of what was asked for. docs/contributing.md says what else was weighed.
 """
 
 from __future__ import annotations
