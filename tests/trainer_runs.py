@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import arrivals
+from arrivals import Arrivals
 from respodiff.trainer.commands.app import app
 from typer.testing import CliRunner
 from warm_start import Command
@@ -20,13 +22,14 @@ RESPODIFF = [sys.executable, "-m", "respodiff.trainer"]
 COMMAND = [*RESPODIFF, "train"]
 
 
-def two_processes(command: str) -> list[str]:
-    """A command of `respodiff` as launched on two devices."""
+def two_processes(command: str, *, announcing: bool = False) -> list[str]:
+    """A command of `respodiff` as launched on two devices; `announcing` its files to a test that waits for them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    return [sys.executable, *launch, "-m", "respodiff.trainer", command]
+    program = [arrivals.__file__] if announcing else ["-m", "respodiff.trainer"]
+    return [sys.executable, *launch, *program, command]
 
 
 def undated(adapter: Path) -> bytes:
@@ -46,16 +49,20 @@ class Trainer:
         self._started = count()
 
     def start(
-        self, *arguments: object, launcher: Sequence[str] = COMMAND, **options: Any
+        self,
+        *arguments: object,
+        launcher: Sequence[str] = COMMAND,
+        arrivals: Arrivals | None = None,
+        **options: Any,
     ) -> Command | subprocess.Popen[str]:
         """Start it. `launcher` is RESPODIFF with a command's name, or what starts the command otherwise; it is also
-        started from nothing if subprocess.Popen is to have more options.
+        started from nothing if subprocess.Popen is to have more options. `arrivals` hears of its files.
         """
         words = [*launcher, *map(str, arguments), "--device", "cpu"]
         temporary = self._beside / "temporary"
         temporary.mkdir(parents=True, exist_ok=True)
         own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TMPDIR": str(temporary)}
-        environment = {**os.environ, **own}
+        environment = {**os.environ, **own, **(arrivals.environment if arrivals else {})}
         if words[: len(RESPODIFF)] == RESPODIFF and not options:
             output = self._beside / str(next(self._started))
             return Command(words[len(RESPODIFF) :], self.folder, environment, output)

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from arrivals import announce
+
 _LOADED = (
     "warm_start",
     "respodiff.trainer.commands.app",
@@ -76,6 +78,7 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str], printed
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
     sys.argv = ["respodiff", *arguments]
+    announce()
     import torch
     from respodiff.trainer.__main__ import main
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from adapters import random_adapter
+from arrivals import Arrivals
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import write
 from respodiff.respodiff_core.errors import RespoDiffError
@@ -94,14 +95,11 @@ def test_killed_at_random_points_it_ends_with_the_same_tables_and_draws_nothing_
     made: dict[Path, int] = {}
     kills = 0
     while True:
-        process = trainer.start(*command, launcher=EVAL)
-        before, deadline = len(drawn(folder)), time.monotonic() + 120
-        # Let it make some pictures (or, at last, scores), then kill it at any moment.
-        while kills < 4 and process.poll() is None and time.monotonic() < deadline:
-            if len(drawn(folder)) > before or (len(drawn(folder)) == PICTURES and (folder / "scores").exists()):
-                break
-            time.sleep(0.01)
+        arrivals = Arrivals()
+        process = trainer.start(*command, launcher=EVAL, arrivals=arrivals)
         if kills < 4:
+            # Let it make some pictures, or at last tables, then kill it at any moment.
+            arrivals.wait_for("*.png" if len(drawn(folder)) < PICTURES else "*")
             time.sleep(chance.uniform(0, 0.5))
             process.kill()
             killed = process.wait() == -signal.SIGKILL
@@ -126,10 +124,9 @@ def test_killed_at_random_points_it_ends_with_the_same_tables_and_draws_nothing_
 
 
 def test_asked_to_stop_it_says_how_to_go_on(trainer, adapter, whole):
-    process = trainer.start(*SETTINGS, "--adapter", adapter, "-o", "asked", launcher=EVAL)
-    deadline = time.monotonic() + 120
-    while not drawn(trainer.path("asked")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    arrivals = Arrivals()
+    process = trainer.start(*SETTINGS, "--adapter", adapter, "-o", "asked", launcher=EVAL, arrivals=arrivals)
+    assert arrivals.wait_for("*.png")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130

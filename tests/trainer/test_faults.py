@@ -6,11 +6,11 @@ import errno
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from arrivals import Arrivals
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.base.errors import BaseModelError
@@ -42,10 +42,10 @@ def trained(tmp_path_factory) -> bytes:
 
 
 def killed_when_begun(trainer: Trainer, *command: object) -> None:
-    """Start a training, whose output is named last, and kill it once it has kept a state."""
-    process = trainer.start(*command)
-    while not RunFolder(Path(str(command[-1]))).is_unfinished and process.poll() is None:
-        time.sleep(0.005)
+    """Start a training, and kill it once it has kept a state."""
+    arrivals = Arrivals()
+    process = trainer.start(*command, arrivals=arrivals)
+    assert arrivals.wait_for("state.safetensors")
     process.kill()
     process.communicate()
 
@@ -133,9 +133,9 @@ def test_a_clock_that_jumps_changes_nothing(trainer, trained):
 class TestTwoProcesses:
     def test_a_second_training_of_one_output_is_refused(self, trainer, trained):
         output = trainer.path("round.safetensors")
-        first = trainer.start(*TRAIN, *SAVING, "-o", output)
-        while not RunFolder(output).is_unfinished and first.poll() is None:
-            time.sleep(0.005)
+        arrivals = Arrivals()
+        first = trainer.start(*TRAIN, *SAVING, "-o", output, arrivals=arrivals)
+        assert arrivals.wait_for("state.safetensors")
         first.send_signal(signal.SIGSTOP)  # so that it has not ended before the second begins
         try:
             for how in ((), ("--resume",), ("--restart",)):

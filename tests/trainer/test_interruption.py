@@ -5,27 +5,18 @@ from __future__ import annotations
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
+from arrivals import Arrivals
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.trainer.run.run_folder import RunFolder
-from safetensors import SafetensorError, safe_open
 from trainer_runs import Trainer, two_processes, undated
 
 SETTINGS = (
     "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square",
     "--steps", 40, "--batch", 2, "--pool", 4, "--save-every", 5, "--no-tensorboard",
 )  # fmt: skip
-
-
-def progress(output: Path) -> str | None:
-    """The progress kept in the run folder, as it stands there."""
-    try:
-        with safe_open(str(RunFolder(output).path / "state.safetensors"), framework="pt") as file:
-            return file.metadata()["progress"]
-    except (FileNotFoundError, SafetensorError):
-        return None
+STATE = "state.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +33,11 @@ def test_killed_at_random_points_it_ends_with_the_same_file(trainer, uninterrupt
     kills = 0
     while True:
         resume = ["--resume"] if RunFolder(output).is_unfinished else ["--restart"]
-        process = trainer.start(*SETTINGS, "-o", output, *resume)
-        before, deadline = progress(output), time.monotonic() + 120
-        # Let it come past at least one more save, then kill it at any moment.
-        while kills < 3 and process.poll() is None and progress(output) == before and time.monotonic() < deadline:
-            time.sleep(0.01)
+        arrivals = Arrivals()
+        process = trainer.start(*SETTINGS, "-o", output, *resume, arrivals=arrivals)
         if kills < 3:
+            # Let it come past at least one more save, then kill it at any moment.
+            arrivals.wait_for(STATE)
             time.sleep(chance.uniform(0, 0.4))
             process.kill()
             kills += process.wait() == -signal.SIGKILL
@@ -66,9 +56,9 @@ def test_killed_at_random_points_it_ends_with_the_same_file(trainer, uninterrupt
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on(trainer, uninterrupted, number, code):
     output = trainer.path("adapter.safetensors")
-    process = trainer.start(*SETTINGS, "-o", output)
-    while progress(output) is None and process.poll() is None:
-        time.sleep(0.01)
+    arrivals = Arrivals()
+    process = trainer.start(*SETTINGS, "-o", output, arrivals=arrivals)
+    assert arrivals.wait_for(STATE)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == code, err
@@ -82,9 +72,9 @@ def test_asked_to_stop_it_keeps_the_step_and_says_how_to_go_on(trainer, uninterr
 
 def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
     output = trainer.path("adapter.safetensors")
-    process = trainer.start(*SETTINGS, "-o", output)
-    while progress(output) is None and process.poll() is None:
-        time.sleep(0.01)
+    arrivals = Arrivals()
+    process = trainer.start(*SETTINGS, "-o", output, arrivals=arrivals)
+    assert arrivals.wait_for(STATE)
     process.kill()
     process.communicate()
     plain = trainer.here(*SETTINGS, "-o", output)
@@ -94,7 +84,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_up(trainer):
     other = trainer.here(*SETTINGS, "-o", output, "--resume", "--guidance", 9, "--seed", 4)
     assert other.returncode == 1
     assert "concepts.1.guidance, concepts.2.guidance, training.seed" in other.stderr
-    assert progress(output) is not None
+    assert RunFolder(output).is_unfinished
     none = trainer.here(*SETTINGS, "-o", "other.safetensors", "--resume")
     assert none.returncode == 1
     assert "nothing to resume" in none.stderr
@@ -124,9 +114,9 @@ def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
     assert whole.returncode == 0, whole.stderr[-3000:]
     expected = undated(output)
     output.unlink()
-    process = trainer.start(*settings, launcher=two_processes("train"))
-    while progress(output) is None and process.poll() is None:
-        time.sleep(0.01)
+    arrivals = Arrivals()
+    process = trainer.start(*settings, launcher=two_processes("train", announcing=True), arrivals=arrivals)
+    assert arrivals.wait_for(STATE)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert "Go on with --resume" in err, err[-3000:]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import resource
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from arrivals import Arrivals
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import peek, read
 from respodiff.trainer.base.model import describe, load_base
@@ -205,9 +205,9 @@ def test_a_finished_adapter_is_not_replaced_without_being_told(trainer):
 def test_nan_stops_training_and_the_last_good_state_goes_on_with_lower_rates(trainer):
     output = trainer.path("a.safetensors")
     settings = (*SQUARE, "--batch", 2, "--save-every", 2, "--no-tensorboard", "-o", output)
-    process = trainer.start(*settings, "--steps", 1000)
-    while not RunFolder(output).is_unfinished and process.poll() is None:
-        time.sleep(0.01)
+    arrivals = Arrivals()
+    process = trainer.start(*settings, "--steps", 1000, arrivals=arrivals)
+    assert arrivals.wait_for("state.safetensors")
     process.kill()
     process.communicate()
 
