@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import os
+import select
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,13 +57,14 @@ class Bench:
         inputs = graph[graph.id_of("ProbeSteps")]["inputs"]
         inputs["wait_at"] = 2
         steps = self.server.base_directory / "output" / f"{inputs['name']}.steps"
+        there, go = steps.with_suffix(".there"), steps.with_suffix(".go")
+        os.mkfifo(there)
+        os.mkfifo(go)
         prompt = self.server.queue(graph)
-        deadline = time.monotonic() + 60
-        while not (steps.exists() and steps.stat().st_size == inputs["wait_at"]):
-            assert time.monotonic() < deadline, "sampling has not begun"
-            time.sleep(0.002)
+        with open(there, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as pipe:
+            assert select.select([pipe], [], [], 300)[0], "sampling has not come there"
         self.server.interrupt()
-        steps.with_suffix(".go").touch()
+        go.write_bytes(b"")
         result = self.server.wait(prompt)
         assert result.status == "interrupted"
         assert result.error is not None

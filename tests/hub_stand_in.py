@@ -104,6 +104,7 @@ def hub_stand_in() -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.hub = Hub(server.server_address[1])  # type: ignore[attr-defined]
+    # http.server itself asks now and then whether it is to end: this is how often.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
