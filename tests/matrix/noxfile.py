@@ -25,7 +25,7 @@ NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "out", "*.egg-info",
 VERSIONS = """
 import platform, sys
 from importlib.metadata import version
-print("", sys.argv[1], platform.python_version(), *map(version, sys.argv[2:]), "", sep=" | ")
+print("|", " | ".join([sys.argv[1], platform.python_version(), *map(version, sys.argv[2:])]), "|")
 """
 
 
