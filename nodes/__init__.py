@@ -1,4 +1,4 @@
-"""The ComfyUI nodes: schemas and thin glue; what they mean is in respodiff_core."""
+"""The ComfyUI nodes: schemas and thin glue code. The computation is in respodiff_core."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ COMFYUI_FLOOR = (0, 18)
 
 
 def extension() -> ComfyExtension:
-    """The pack as ComfyUI wants it; without nodes, and saying why, on a ComfyUI below the floor."""
+    """The pack's extension. On a ComfyUI older than COMFYUI_FLOOR it has no nodes, and the log says why."""
     version = _comfyui_version()
     if version and version < COMFYUI_FLOOR:
         floor, found = (".".join(map(str, v)) for v in (COMFYUI_FLOOR, version))
         logger.error(
-            "ComfyUI-RespoDiff needs ComfyUI %s or newer, this is %s: update ComfyUI. No nodes loaded.",
+            "ComfyUI-RespoDiff needs ComfyUI %s or newer; this is %s. Update ComfyUI. No nodes were loaded.",
             floor,
             found,
         )
@@ -75,7 +75,7 @@ class RespoDiffExtension(ComfyExtension):
 
 
 def _comfyui_version() -> tuple[int, ...]:
-    """ComfyUI's version as numbers; empty where it does not say one (a development copy)."""
+    """ComfyUI's version as numbers; empty if it does not report one (a development checkout)."""
     try:
         from comfyui_version import __version__
     except ImportError:

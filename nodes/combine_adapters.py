@@ -1,4 +1,4 @@
-"""Combine Adapters: two adapters as one, each at its own strength."""
+"""Combine Adapters: merges two adapters into one, each at its own strength."""
 
 from __future__ import annotations
 
@@ -17,22 +17,34 @@ class CombineAdapters(io.ComfyNode):
             display_name="Combine RespoDiff Adapters",
             category=CATEGORY,
             description=(
-                "Puts the concepts of two adapters side by side, each at the strength given here, or sums them into "
-                "one concept of a name of your own. Chain it for more; Save RespoDiff Adapter writes the result."
+                "Merges two adapters into one, each at the strength set here. Their concepts are kept separate, or "
+                "summed into one new concept. Chain nodes to merge more; Save RespoDiff Adapter writes the result."
             ),
             search_aliases=["respodiff", "merge adapters", "combine", "bake strength"],
             inputs=[
                 adapter_input("adapter_a"),
-                strength_slider("strength_a", "What strength 1 will mean for the concepts of adapter_a."),
-                strength_slider("strength_b", "What strength 1 will mean for the concepts of adapter_b."),
+                strength_slider(
+                    "strength_a", "The strength of the concepts of adapter_a that becomes strength 1 in the result."
+                ),
+                strength_slider(
+                    "strength_b", "The strength of the concepts of adapter_b that becomes strength 1 in the result."
+                ),
                 io.String.Input(
                     "as_one",
                     default="",
-                    tooltip="Empty: side by side. A name: all concepts summed into one of that name.",
+                    tooltip="Empty: concepts stay separate. Otherwise they are summed into one concept with this name.",
                 ),
-                adapter_input("adapter_b", "A second adapter; without it the first alone is scaled.", optional=True),
+                adapter_input(
+                    "adapter_b",
+                    "The second adapter. If not connected, only adapter_a is scaled or summed.",
+                    optional=True,
+                ),
             ],
-            outputs=[AdapterType.Output("ADAPTER", tooltip="For Save RespoDiff Adapter, Steer and the others.")],
+            outputs=[
+                AdapterType.Output(
+                    "ADAPTER", tooltip="The merged adapter, for Save RespoDiff Adapter, Steer and other nodes."
+                )
+            ],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A drop-down that names one concept of the connected adapter."""
+"""A drop-down list to choose one concept of the connected adapter."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ ONLY_CONCEPT = "(the only one)"
 
 
 def concept_input(name: str = "concept", first: str = ONLY_CONCEPT, tooltip: str = "") -> io.Input:
-    """The concepts of all adapters there are; which the connected one holds is known only when the graph runs.
+    """A drop-down list of the concepts of all adapters: the connected adapter is known only when the graph runs.
 
-    The node must name the input in `validate_inputs`, so that `chosen` explains what is wrong instead of ComfyUI.
+    The node must name this input in `validate_inputs`, so that `chosen` reports a wrong value instead of ComfyUI.
     """
     return io.Combo.Input(
         name,
         options=[first, *_known_concepts()],
         default=first,
-        tooltip=tooltip or "A concept of the connected adapter; the list shows those of all adapters.",
+        tooltip=tooltip or "A concept of the connected adapter. The list shows the concepts of all your adapters.",
     )
 
 
 def chosen(adapter: Adapter, name: str) -> Concept:
-    """The concept of that name. Raises UnknownConceptError, naming those there are."""
+    """The concept with that name. Raises UnknownConceptError, which lists the available concepts."""
     if name != ONLY_CONCEPT:
         return adapter.concept(name)
     if len(adapter.concepts) > 1:
         raise UnknownConceptError(
-            f"{adapter.source} holds several concepts, choose one: {', '.join(adapter.concepts)}."
+            f"{adapter.source} contains several concepts. Choose one of them: {', '.join(adapter.concepts)}."
         )
     return next(iter(adapter.concepts.values()))
 

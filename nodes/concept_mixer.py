@@ -1,4 +1,4 @@
-"""Concept Mixer: choose a file, get one slider per concept."""
+"""Concept Mixer: one slider for each concept of a file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ConceptMixer(SliderNode):
             display_name="RespoDiff Concept Mixer",
             category=CATEGORY,
             description=(
-                "Loads an adapter and steers the model by all of its concepts, one slider each. At 0 a concept does "
-                "nothing, and with all at 0 the model is passed on unchanged."
+                "Loads an adapter and steers the model by all of its concepts, with one slider per concept. A concept "
+                "at 0 has no effect; with all sliders at 0 the model is passed through unchanged."
             ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "concept sliders", "mixer"],
             inputs=[model_input(), file_input(cls.wanted, 0.0)],

@@ -1,4 +1,4 @@
-"""One slider per concept of a file that is chosen on the node: what Concept Mixer and Safety have in common."""
+"""One slider for each concept of the file chosen on the node: the code shared by Concept Mixer and Safety."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .host import attach
 from .inputs import strength_slider
 
 FILE = "adapter"
-# A concept may be called anything a dot does not split, so its slider's id gets a prefix of its own.
+# A concept may have any name without a dot, so the slider ids get a prefix to keep them distinct from other inputs.
 _SLIDER = "strength of "
 _CONCEPTS = "concepts"
 
@@ -25,7 +25,7 @@ Wanted = Callable[[ConceptHeader], bool]
 
 
 def file_input(wanted: Wanted, default: float) -> io.Input:
-    """The files that hold a wanted concept; choosing one shows its sliders, which begin at `default`."""
+    """A list of the files with at least one wanted concept. Choosing one shows its sliders, set to `default`."""
     options = [
         io.DynamicCombo.Option(name, _sliders(header, wanted, default))
         for name, header in folder.headers().items()
@@ -34,12 +34,12 @@ def file_input(wanted: Wanted, default: float) -> io.Input:
     return io.DynamicCombo.Input(
         FILE,
         options=options or [io.DynamicCombo.Option(folder.NO_FILE, [])],
-        tooltip="A .safetensors adapter in models/respodiff. Reload the page after adding files.",
+        tooltip="A .safetensors adapter in models/respodiff. Reload the page after adding a file.",
     )
 
 
 class SliderNode(io.ComfyNode):
-    """A node with a MODEL and `file_input`; `wanted` says which concepts of the file are its own."""
+    """A node with a MODEL input and `file_input`. `wanted` selects the concepts of the file that get a slider."""
 
     @staticmethod
     def wanted(concept: ConceptHeader) -> bool:
@@ -55,11 +55,11 @@ class SliderNode(io.ComfyNode):
 
 
 def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
-    """The model, steered as the sliders say."""
+    """The model, steered at the strengths set by the sliders."""
     if not adapter:
         raise AdapterFileError(
-            "The adapter file this node was saved with is not in models/respodiff, or cannot be read (the log "
-            "says why). Put it there and reload the page, or choose another."
+            "The adapter file chosen on this node is not in models/respodiff, or cannot be read (see the log for the "
+            "reason). Put the file there and reload the page, or choose another file."
         )
     strengths = {name.removeprefix(_SLIDER): value for name, value in adapter.items() if name.startswith(_SLIDER)}
     path = folder.resolve(adapter[FILE])
@@ -72,12 +72,12 @@ def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
 
 
 def _check_concepts(file: str, saved: str, now: str) -> None:
-    """Refuse values that were set for other concepts: the page restores them by position, not by name."""
+    """Refuse slider values set for other concepts: the page restores values by position, not by name."""
     if saved != now:
         raise AdapterFileError(
-            f"{file} holds other concepts ({now or 'none that this node steers'}) than when this node was set "
-            f"({plain(saved, 100)}), so its values may belong to others. Add the node anew, or choose another file and "
-            "this one again, and set its sliders."
+            f"{file} now contains other concepts ({now or 'none that this node steers'}) than when this node was set "
+            f"up ({plain(saved, 100)}), so the slider values may belong to other concepts. Add a new node, or choose "
+            "another file and then this one again, and set the sliders."
         )
 
 
@@ -86,22 +86,22 @@ def _listed(header: AdapterHeader, wanted: Wanted) -> str:
 
 
 def _sliders(header: AdapterHeader, wanted: Wanted, default: float) -> list[io.Input]:
-    """First the concepts they are for, saved with the workflow, then one slider for each."""
+    """The list of concepts, which is saved with the workflow, followed by one slider per concept."""
     concepts = io.String.Input(
         _CONCEPTS,
         default=_listed(header, wanted),
         socketless=True,
         advanced=True,
-        tooltip="What the sliders are for. Leave it: it tells when the file holds other concepts one day.",
+        tooltip="The concepts that the sliders belong to. Do not edit: used to detect that the file has changed.",
     )
     strengths = [
         strength_slider(
             _SLIDER + name,
-            f"Strength of {name!r}: 1 as the file recommends, 0 not at all.",
+            f"Strength of {name!r}. 1: the strength recommended by the file. 0: no effect.",
             display_name=name,
             default=default,
             least=0.0 if concept.info.category == "safety" else -2.0,
-            step=0.05,  # the node is so wide that a pixel is more than 0.01: 0 could not be dragged
+            step=0.05,  # at this node width one pixel is more than 0.01, so exactly 0 could not be reached by dragging
         )
         for name, concept in header.concepts.items()
         if wanted(concept)

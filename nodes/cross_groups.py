@@ -1,4 +1,4 @@
-"""Cross Groups: every group of one axis with every group of another."""
+"""Cross Groups: combines every group of one axis with every group of another."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ class CrossGroups(io.ComfyNode):
             display_name="RespoDiff Cross Groups",
             category=CATEGORY,
             description=(
-                "Crosses two axes, such as gender and race: each image gets one group of both. Two concepts on one "
-                "image interfere, so each axis has a scale of its own. Chain it for a third axis."
+                "Combines the groups of two axes, such as gender and race: each image gets one group of each axis. Two "
+                "concepts on one image interfere, so each axis has its own scale. Chain nodes for a third axis."
             ),
             search_aliases=["respodiff", "fairness", "intersectional", "cross", "combine", "gender x race"],
             inputs=[
                 GroupsType.Input("first", tooltip="The groups of one axis, from Fair Group."),
                 GroupsType.Input("second", tooltip="The groups of the other axis."),
                 strength_slider(
-                    "first_scale", "Times the first axis' strengths. The paper found 1.1 good for gender.", least=0.0
+                    "first_scale",
+                    "Factor on the strengths of the first axis. The paper uses 1.1 for gender.",
+                    least=0.0,
                 ),
                 strength_slider(
-                    "second_scale", "Times the second axis' strengths. The paper found 0.9 good for race.", least=0.0
+                    "second_scale",
+                    "Factor on the strengths of the second axis. The paper uses 0.9 for race.",
+                    least=0.0,
                 ),
             ],
-            outputs=[GroupsType.Output("GROUPS", tooltip="For Fair Batch, or another Cross Groups.")],
+            outputs=[GroupsType.Output("GROUPS", tooltip="For Fair Batch or another Cross Groups node.")],
         )
 
     @classmethod

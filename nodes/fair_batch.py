@@ -1,4 +1,4 @@
-"""Fair Batch: every image of a batch gets its own group, in one sampler call."""
+"""Fair Batch: assigns a group to every image of a batch, in one sampler call."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class FairBatch(io.ComfyNode):
             display_name="RespoDiff Fair Batch",
             category=CATEGORY,
             description=(
-                "Gives every image of a batch a group of its own, by target shares, in one sampler call. Balanced "
-                "meets the shares in each batch as near as whole images allow, and exactly over consecutive seeds."
+                "Assigns a group to every image of a batch according to target shares, in one sampler call. Balanced "
+                "matches the shares as closely as whole images allow, and exactly over consecutive seeds."
             ),
             search_aliases=["respodiff", "fairness", "bias", "debias", "diversity", "balanced batch", "quota"],
             inputs=[
@@ -35,7 +35,7 @@ class FairBatch(io.ComfyNode):
                         min=1,
                         max=MOST_GROUPS,
                     ),
-                    tooltip="Groups from Fair Group or Cross Groups; a free input appears with each that is connected.",
+                    tooltip="Groups from Fair Group or Cross Groups. Each connection adds another input.",
                 ),
                 io.Float.Input(
                     "none_share",
@@ -43,13 +43,13 @@ class FairBatch(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="The share of images that no group steers, in proportion to the groups' shares.",
+                    tooltip="Share of unsteered images, relative to the shares of the groups.",
                 ),
                 io.Combo.Input(
                     "allocation",
                     options=["balanced", "random"],
                     default="balanced",
-                    tooltip="Balanced: quotas, exact over runs. Random: each image drawn by itself, as in the paper.",
+                    tooltip="balanced: quotas, exact over runs. random: independent draw per image, as in the paper.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -57,23 +57,27 @@ class FairBatch(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=io.ControlAfterGenerate.increment,
-                    tooltip="Which image gets which group. Let it increment, and the shares are met over runs too.",
+                    tooltip="Seed of the assignment. With increment, the shares are met exactly over several runs.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=4,
                     min=1,
                     max=4096,
-                    tooltip="The batch size of the latent that is sampled. Passed over if latent is connected.",
+                    tooltip="Batch size of the latent to be sampled. Ignored if latent is connected.",
                 ),
-                io.Latent.Input("latent", optional=True, tooltip="The latent to be sampled, for its batch size."),
+                io.Latent.Input(
+                    "latent", optional=True, tooltip="The latent to be sampled. Only its batch size is used."
+                ),
             ],
             outputs=[
                 model_output(),
                 io.String.Output(
                     "NAMES", is_output_list=True, tooltip="The group of each image, as a list ('none' if unsteered)."
                 ),
-                io.String.Output("TEXT", tooltip="The same as text, a line for each image: for Grid and Save Images."),
+                io.String.Output(
+                    "TEXT", tooltip="The same names as text, one line per image. For Grid and Save RespoDiff Images."
+                ),
             ],
         )
 

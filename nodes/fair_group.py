@@ -1,4 +1,4 @@
-"""Fair Group: one concept, or every one of an adapter, as groups that images are shared among."""
+"""Fair Group: makes one or all concepts of an adapter groups that Fair Batch assigns to images."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class FairGroupNode(io.ComfyNode):
             display_name="RespoDiff Fair Group",
             category=CATEGORY,
             description=(
-                "Makes one concept of an adapter, or all of its fairness concepts, groups for Fair Batch. The share is "
-                "in proportion to the other groups'; all of an adapter get the same one."
+                "Turns one concept of an adapter, or each fairness concept, into a group for Fair Batch. Shares "
+                "are relative to those of the other groups; each concept of the adapter gets the same share."
             ),
             search_aliases=["respodiff", "fairness", "bias", "diversity", "share", "group"],
             inputs=[
                 adapter_input(tooltip="From Load RespoDiff Adapter, or from Prompt Guard."),
                 concept_input(
                     first=ALL_CONCEPTS,
-                    tooltip="A concept of the connected adapter, or all of its fairness concepts as a group each.",
+                    tooltip="A concept of the connected adapter, or all its fairness concepts, each as its own group.",
                 ),
                 io.Float.Input(
                     "share",
@@ -39,16 +39,18 @@ class FairGroupNode(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="How many images, in proportion to the other groups: 2 and 1 are two thirds and one third.",
+                    tooltip="Share of the images, relative to the other groups: 2 and 1 give two thirds and one third.",
                 ),
-                strength_slider("strength", "How strongly: 1 as the file recommends, 0 not at all."),
+                strength_slider(
+                    "strength", "Steering strength. 1: the strength recommended by the file. 0: no effect."
+                ),
             ],
             outputs=[GroupsType.Output("GROUPS", tooltip="For Fair Batch or Cross Groups.")],
         )
 
     @classmethod
     def validate_inputs(cls, concept: str = "") -> bool:
-        """Accept any name here: execute says which concepts the connected adapter holds."""
+        """Accept any name here; execute raises an error that lists the concepts of the connected adapter."""
         return True
 
     @classmethod
@@ -56,7 +58,7 @@ class FairGroupNode(io.ComfyNode):
         concepts = _fairness(adapter) if concept == ALL_CONCEPTS else [adapter.concept(concept)]
         active = [one for one in concepts if one.name not in adapter.muted]
         groups = tuple(FairGroup(one.name, (Term.of(one, strength),), share) for one in active)
-        # Where the prompt says who is shown, the images are left as it says.
+        # If Prompt Guard muted all the concepts, the images stay unsteered.
         groups = groups or (FairGroup.unsteered(share * len(concepts)),)
         return io.NodeOutput(Groups(groups, (adapter,)))
 
@@ -65,7 +67,7 @@ def _fairness(adapter: Adapter) -> list[Concept]:
     found = [one for one in adapter.concepts.values() if one.info.category != "safety"]
     if not found:
         raise ShareError(
-            f"{adapter.source} holds safety concepts only, which are for every image alike: use the Safety node, or "
+            f"{adapter.source} contains only safety concepts, which apply to all images: use the Safety node, or "
             "connect an adapter with fairness concepts."
         )
     return found

@@ -1,4 +1,4 @@
-"""Grid: the pictures of a batch as one, with labels."""
+"""Grid: arranges the images of a batch in one labelled image."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ class Grid(io.ComfyNode):
             display_name="RespoDiff Grid",
             category=CATEGORY,
             description=(
-                "Lays the pictures of a batch out as one: along the axes of a Strength Sweep, or in rows with a label "
-                "below each, such as Fair Batch's TEXT."
+                "Arranges the images of a batch in one image: along the axes of a Strength Sweep, or in rows with a "
+                "label below each image, such as TEXT from Fair Batch."
             ),
             search_aliases=["respodiff", "grid", "xy plot", "contact sheet", "labels"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("images", tooltip="The pictures of one batch."),
-                SweepType.Input("sweep", optional=True, tooltip="From Strength Sweep: concepts and strengths as axes."),
+                io.Image.Input("images", tooltip="The images of one batch."),
+                SweepType.Input(
+                    "sweep", optional=True, tooltip="From Strength Sweep. Its concepts and strengths label the axes."
+                ),
                 io.String.Input(
                     "labels",
                     optional=True,
                     force_input=True,
-                    tooltip="A line for each picture, such as Fair Batch's TEXT. Passed over if sweep is connected.",
+                    tooltip="One line per image, such as TEXT from Fair Batch. Ignored if sweep is connected.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="One picture.")],
+            outputs=[io.Image.Output(tooltip="The grid as a single image.")],
         )
 
     @classmethod
@@ -43,8 +45,8 @@ class Grid(io.ComfyNode):
         expected = sweep.images if sweep else len(lines) or len(images)
         if expected != len(images):
             raise BatchSizeError(
-                f"{len(images)} pictures came, but {'the sweep has' if sweep else 'there are labels for'} {expected}: "
-                "connect the pictures of the same batch."
+                f"There are {len(images)} images, but {'the sweep has' if sweep else 'there are labels for'} "
+                f"{expected}: connect the images of the same batch."
             )
         grid = grid_picture.along_axes(images, sweep) if sweep else grid_picture.with_labels(images, lines)
         return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))

@@ -1,4 +1,4 @@
-"""Connection types, and the inputs and outputs that several nodes share."""
+"""Connection types, and inputs and outputs shared by several nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CATEGORY = "RespoDiff"
 
 @dataclass(frozen=True)
 class Groups:
-    """What a GROUPS wire carries: the groups, and the adapters they are of."""
+    """The value of a GROUPS connection: groups, and the adapters that their concepts come from."""
 
     groups: tuple[FairGroup, ...]
     adapters: tuple[Adapter, ...]
@@ -28,11 +28,13 @@ def adapter_input(name: str = "adapter", tooltip: str = "From Load RespoDiff Ada
 
 
 def model_input() -> io.Input:
-    return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and the like.")
+    return io.Model.Input(
+        "model", tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and similar nodes."
+    )
 
 
 def model_output() -> io.Output:
-    return io.Model.Output(tooltip="The steered model; the one that came in stays as it is.")
+    return io.Model.Output(tooltip="The steered model. The input model is not modified.")
 
 
 def strength_slider(
@@ -45,7 +47,7 @@ def strength_slider(
     display_name: str | None = None,
     advanced: bool | None = None,
 ) -> io.Input:
-    """A slider up to 2 that keeps to its steps, so that it can be dragged to exactly 0 and 1."""
+    """A slider from `least` to 2. Values are rounded to `step`, so it can be dragged to exactly 0 and 1."""
     return io.Float.Input(
         name,
         display_name=display_name,

@@ -1,4 +1,4 @@
-"""Inspect Adapter: what an adapter holds, as text and as a picture."""
+"""Inspect Adapter: shows the contents of an adapter as text and as an image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class InspectAdapter(io.ComfyNode):
             display_name="Inspect RespoDiff Adapter",
             category=CATEGORY,
             description=(
-                "Draws where in the picture and how strongly RAM and SAM of each concept act. TEXT, connected to "
-                "Preview as Text, tells the adapter's concepts, prompts and training."
+                "Shows where in the image, and how strongly, the RAM and SAM modules of each concept act. Connect TEXT "
+                "to Preview as Text to read the adapter's concepts, prompts and training settings."
             ),
             search_aliases=[
                 "respodiff",
@@ -32,10 +32,10 @@ class InspectAdapter(io.ComfyNode):
             is_output_node=True,
             inputs=[adapter_input()],
             outputs=[
-                io.String.Output("TEXT", tooltip="The summary."),
+                io.String.Output("TEXT", tooltip="Summary of the adapter."),
                 io.Image.Output(
                     "IMAGE",
-                    tooltip="Per concept: RAM and SAM, root mean square over channels at each place of h.",
+                    tooltip="RAM and SAM of each concept: root mean square over channels at each position of h.",
                 ),
             ],
         )

@@ -1,4 +1,4 @@
-"""Load Adapter: a file of models/respodiff, checked and read."""
+"""Load Adapter: reads and checks a file in models/respodiff."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class LoadAdapter(io.ComfyNode):
             node_id="RespoDiffLoadAdapter",
             display_name="Load RespoDiff Adapter",
             category=CATEGORY,
-            description="Loads a fairness or safety adapter from models/respodiff. A file that changed is read again.",
+            description="Loads a fairness or safety adapter from models/respodiff. A changed file is loaded again.",
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "load adapter", "h-space"],
             inputs=[
                 io.Combo.Input(
                     "adapter",
                     options=folder.adapter_files() or [folder.NO_FILE],
-                    tooltip="A .safetensors adapter in models/respodiff. Press R after adding files.",
+                    tooltip="A .safetensors adapter in models/respodiff. Press R after adding a file.",
                 )
             ],
-            outputs=[AdapterType.Output("ADAPTER", tooltip="The adapter's concepts, for Steer and Inspect.")],
+            outputs=[AdapterType.Output("ADAPTER", tooltip="The adapter, for Steer, Fair Group and other nodes.")],
         )
 
     @classmethod
     def validate_inputs(cls, adapter: str = "") -> bool:
-        """Accept any name here: execute explains better than 'value not in list' what is wrong with it."""
+        """Accept any name here; execute raises a clearer error than ComfyUI's 'value not in list'."""
         return True
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Prompt Guard: fairness must not overrule a prompt that already says who is shown."""
+"""Prompt Guard: keeps fairness steering from overriding a prompt that already names a group."""
 
 from __future__ import annotations
 
@@ -23,33 +23,36 @@ class PromptGuard(io.ComfyNode):
             display_name="RespoDiff Prompt Guard",
             category=CATEGORY,
             description=(
-                "Reads the prompt and mutes the concepts of an axis that it decides itself: with 'a male doctor' "
-                "gender is left alone. Of several adapters it passes on the one whose neutral prompt fits best "
-                "(person, group of people, scene). Safety concepts are never muted."
+                "Reads the prompt and mutes the concepts of every axis that the prompt itself specifies: 'a male "
+                "doctor' mutes gender. From several adapters it selects the one with the best matching neutral prompt "
+                "(person, group of people or scene). Safety concepts are never muted."
             ),
             search_aliases=["respodiff", "fairness", "prompt", "guard", "router", "explicit prompt"],
             inputs=[
                 io.String.Input(
                     "prompt",
                     force_input=True,
-                    tooltip="The positive prompt's text: connect the text node that also goes to CLIP Text Encode.",
+                    tooltip="Text of the positive prompt. Connect the text node that also feeds CLIP Text Encode.",
                 ),
                 io.Autogrow.Input(
                     "adapters",
                     template=io.Autogrow.TemplatePrefix(adapter_input(), prefix="adapter", min=1, max=MOST_ADAPTERS),
-                    tooltip="One adapter, or several to choose from; a free input appears with each that is connected.",
+                    tooltip="One adapter, or several to choose from. Each connection adds another input.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Chooses among adapters by similarity to their neutral prompts; without it by words.",
+                    tooltip="Selects the adapter by similarity to its neutral prompt. If not connected: by keywords.",
                 ),
             ],
             outputs=[
-                AdapterType.Output("ADAPTER", tooltip="For Steer or Fair Group; muted where need be."),
-                io.Boolean.Output("STEER", tooltip="Whether any concept may steer."),
-                io.String.Output("CONCEPTS", tooltip="Those that may, parted by commas."),
-                io.String.Output("TEXT", tooltip="What was found, in sentences."),
+                AdapterType.Output(
+                    "ADAPTER",
+                    tooltip="The selected adapter, with concepts muted if necessary. For Steer or Fair Group.",
+                ),
+                io.Boolean.Output("STEER", tooltip="True if at least one concept is not muted."),
+                io.String.Output("CONCEPTS", tooltip="The concepts that are not muted, separated by commas."),
+                io.String.Output("TEXT", tooltip="Explanation of what was muted or selected, and why."),
             ],
         )
 
@@ -62,12 +65,12 @@ class PromptGuard(io.ComfyNode):
         if clip is not None and len(connected) > 1:
             similarities = _similarities(clip, prompt, [neutral_prompt(one) for one in connected])
         verdict = guard(prompt, connected, similarities)
-        text = "\n".join(verdict.reasons or ("The prompt names no group: every concept may steer.",))
+        text = "\n".join(verdict.reasons or ("The prompt names no group, so no concept is muted.",))
         return io.NodeOutput(verdict.adapter, bool(verdict.active), ", ".join(verdict.active), text)
 
 
 def _similarities(clip: Any, prompt: str, neutrals: list[str]) -> list[float]:
-    """Cosine of the prompt's pooled text embedding with each neutral prompt's."""
+    """Cosine similarity of the pooled text embeddings of the prompt and of each neutral prompt."""
     pooled = {text: _pooled(clip, text) for text in (prompt, *neutrals)}
     return [float(torch.cosine_similarity(pooled[prompt], pooled[text], dim=0)) for text in neutrals]
 

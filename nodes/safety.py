@@ -1,4 +1,4 @@
-"""Safety: the safety concepts of a file, summed, one slider each."""
+"""Safety: steers away from all safety concepts of a file, with one slider per concept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Safety(SliderNode):
             display_name="RespoDiff Safety",
             category=CATEGORY,
             description=(
-                "Steers the model away from all safety concepts of an adapter together, one slider each. Combines with "
-                "Fair Batch and Steer in any order. It lowers how often unsafe content appears; it is not a filter."
+                "Steers the model away from all safety concepts of an adapter, with one slider per concept. Can be "
+                "combined with Fair Batch and Steer in any order. It makes unsafe content rarer; it is not a filter."
             ),
             search_aliases=["respodiff", "safety", "nsfw", "violence", "safe", "harm"],
             inputs=[model_input(), file_input(cls.wanted, 1.0)],

@@ -1,4 +1,4 @@
-"""Save Adapter: an adapter of the graph into a file of models/respodiff."""
+"""Save Adapter: writes an adapter to a file in models/respodiff."""
 
 from __future__ import annotations
 
@@ -22,29 +22,33 @@ class SaveAdapter(io.ComfyNode):
             display_name="Save RespoDiff Adapter",
             category=CATEGORY,
             description=(
-                "Writes an adapter into models/respodiff, whole or not at all. A file that is there already is "
-                "replaced only with overwrite on."
+                "Writes an adapter to models/respodiff. No partial file is left if writing fails, and an existing file "
+                "is replaced only if overwrite is on."
             ),
             search_aliases=["respodiff", "save adapter", "merge", "export"],
             is_output_node=True,
             inputs=[
                 adapter_input(tooltip="From Combine RespoDiff Adapters or Load RespoDiff Adapter."),
-                io.String.Input("name", default="combined", tooltip="The file's name, in models/respodiff."),
-                io.Boolean.Input("overwrite", default=False, tooltip="Replace a file of that name."),
+                io.String.Input("name", default="combined", tooltip="File name in models/respodiff."),
+                io.Boolean.Input("overwrite", default=False, tooltip="Replace an existing file with this name."),
                 io.Combo.Input(
-                    "dtype", options=list(_DTYPES), default="float32", advanced=True, tooltip="Of the file's numbers."
+                    "dtype",
+                    options=list(_DTYPES),
+                    default="float32",
+                    advanced=True,
+                    tooltip="Data type of the saved tensors.",
                 ),
             ],
-            outputs=[io.String.Output("PATH", tooltip="Where the file is.")],
+            outputs=[io.String.Output("PATH", tooltip="Path of the saved file.")],
         )
 
     @classmethod
     def execute(cls, adapter: Adapter, name: str, overwrite: bool, dtype: str = "float32") -> io.NodeOutput:
         path = folder.new_file(name.strip(), SUFFIX)
-        # The same content again is no harm: a workflow may be queued twice.
+        # Writing the same content again is allowed: a workflow may be queued twice.
         if path.exists() and not overwrite and path.read_bytes() != to_bytes(adapter, _DTYPES[dtype]):
             raise AdapterFileError(
-                f"{path.name} is there already, with other content: choose another name or switch overwrite on."
+                f"{path.name} already exists with different content: choose another name or turn overwrite on."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         write(adapter, path, _DTYPES[dtype])

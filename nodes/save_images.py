@@ -1,4 +1,4 @@
-"""Save Images: each picture under its group's name, which also goes into the PNG's metadata."""
+"""Save Images: saves each image with the name of its group in the file name and the PNG metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .host import file_names
 from .inputs import CATEGORY
 from .pictures.drawing import from_image
 
-_LONGEST_PART = 110  # bytes of the prefix and of the group's name: file systems allow 255 together
+_LONGEST_PART = 110  # bytes, for the prefix and for the group's name: file systems allow 255 for both together
 
 
 class SaveImages(io.ComfyNode):
@@ -29,19 +29,19 @@ class SaveImages(io.ComfyNode):
             display_name="Save RespoDiff Images",
             category=CATEGORY,
             description=(
-                "Saves each picture of a batch with the name of its group, in the file's name and in the PNG's "
-                "metadata (key 'respodiff'), beside the workflow."
+                "Saves each image of a batch with the name of its group in the file name and in the PNG metadata (key "
+                "'respodiff'). The workflow is saved as well."
             ),
             search_aliases=["respodiff", "save image", "file name", "metadata"],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
-                io.Image.Input("images", tooltip="The pictures of one batch."),
-                io.String.Input("names", force_input=True, tooltip="A line for each picture: Fair Batch's TEXT."),
+                io.Image.Input("images", tooltip="The images of one batch."),
+                io.String.Input("names", force_input=True, tooltip="One line per image: TEXT from Fair Batch."),
                 io.String.Input(
                     "filename_prefix",
                     default="RespoDiff",
-                    tooltip="Begins each name; folders and %year% codes as in Save Image.",
+                    tooltip="Prefix of the file names. Subfolders and codes such as %year% work as in Save Image.",
                 ),
             ],
         )
@@ -51,13 +51,13 @@ class SaveImages(io.ComfyNode):
         lines = names.splitlines()
         if len(lines) != len(images):
             raise BatchSizeError(
-                f"{len(images)} pictures came with {len(lines)} names: connect the TEXT of the Fair Batch that they "
-                "were made by."
+                f"There are {len(images)} images but {len(lines)} names: connect TEXT from the Fair Batch node that "
+                "these images were generated with."
             )
         if not (file_names.shows(filename_prefix) and file_names.fits(filename_prefix, _LONGEST_PART)):
             raise RespoDiffError(
-                f"{quoted(filename_prefix)} cannot begin a file's name: it is too long or holds control characters. "
-                "Write one such as 'RespoDiff' or 'people/RespoDiff'."
+                f"{quoted(filename_prefix)} is not a valid filename_prefix: it is too long or contains control "
+                "characters. Use a prefix such as 'RespoDiff' or 'people/RespoDiff'."
             )
         saved = [cls._save(image, name, filename_prefix) for image, name in zip(images, lines, strict=True)]
         return io.NodeOutput(ui=ui.SavedImages(saved))
@@ -74,7 +74,7 @@ class SaveImages(io.ComfyNode):
 
     @classmethod
     def _metadata(cls, name: str) -> PngInfo | None:
-        """As Save Image writes it, with the group's name; none where ComfyUI is told to write no metadata."""
+        """The metadata that Save Image writes, and the group's name. None if ComfyUI runs with --disable-metadata."""
         if args.disable_metadata:
             return None
         metadata = PngInfo()

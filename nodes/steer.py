@@ -1,4 +1,4 @@
-"""Steer: one concept of an adapter onto a MODEL."""
+"""Steer: steers a MODEL by one concept of an adapter."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Steer(io.ComfyNode):
             display_name="RespoDiff Steer",
             category=CATEGORY,
             description=(
-                "Steers the model towards one concept of an adapter (for a safety concept, away from it). Chain "
-                "several in any order. At strength 0 the model is passed on unchanged."
+                "Steers the model towards one concept of an adapter, or away from a safety concept. Several nodes can "
+                "be chained in any order. At strength 0 the model is passed through unchanged."
             ),
             search_aliases=[
                 "respodiff",
@@ -41,24 +41,28 @@ class Steer(io.ComfyNode):
                 concept_input(),
                 strength_slider(
                     "strength",
-                    "How strongly: 1 as the file recommends, 0 not at all, negative the other way (fairness only).",
+                    "Steering strength. 1: recommended by the file. 0: no effect. Negative: reversed (not for safety).",
                 ),
-                strength_slider("ram_strength", "Times strength: the module that brings the concept.", advanced=True),
                 strength_slider(
-                    "sam_strength", "Times strength: the module that keeps the rest of the picture.", advanced=True
+                    "ram_strength", "Factor on strength for RAM, the module that adds the concept.", advanced=True
                 ),
-                _percent("start_percent", 0.0, "Where in the sampling schedule steering starts (0 is pure noise)."),
+                strength_slider(
+                    "sam_strength",
+                    "Factor on strength for SAM, the module that preserves the rest of the image.",
+                    advanced=True,
+                ),
+                _percent("start_percent", 0.0, "Start of steering in the sampling schedule (0 is pure noise)."),
                 _percent(
                     "end_percent",
                     1.0,
-                    "Where in the sampling schedule steering ends (1 is the finished image).",
+                    "End of steering in the sampling schedule (1 is the finished image).",
                 ),
                 io.Combo.Input(
                     "prompt",
                     options=["positive", "negative", "both"],
                     default="positive",
                     advanced=True,
-                    tooltip="Whose prediction is steered. The method steers the positive prompt's only.",
+                    tooltip="The prompt to steer. The paper's method steers only the positive prompt.",
                 ),
                 io.Combo.Input(
                     "curve",
@@ -66,12 +70,12 @@ class Steer(io.ComfyNode):
                     default="constant",
                     optional=True,
                     advanced=True,
-                    tooltip="How the strength moves from start to end: not at all, from nothing, or to nothing.",
+                    tooltip="Strength between start and end: constant, rising from 0, or falling to 0.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where in the picture to steer. It may be soft; one for all images, or one for each.",
+                    tooltip="Region of the image to steer; soft masks work. One mask for all images, or one per image.",
                 ),
             ],
             outputs=[model_output()],
@@ -79,7 +83,7 @@ class Steer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, concept: str = "") -> bool:
-        """Accept any name here: execute says which concepts the connected adapter holds."""
+        """Accept any name here; execute raises an error that lists the concepts of the connected adapter."""
         return True
 
     @classmethod

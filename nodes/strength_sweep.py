@@ -1,4 +1,4 @@
-"""Strength Sweep: image i of the batch at strength i, along one concept or across two."""
+"""Strength Sweep: a batch in which each image has a different strength of one or two concepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .concept_choice import chosen, concept_input
 from .host import attach
 from .inputs import CATEGORY, SweepType, adapter_input, model_input, model_output
 
-_FORMAT = "A list, '-1, 0, 1', or a range with both its ends, '0 to 2 in 5'."
+_FORMAT = "A list ('-1, 0, 1') or a range ('0 to 2 in 5': five values, both ends included)."
 
 
 class StrengthSweep(io.ComfyNode):
@@ -24,35 +24,35 @@ class StrengthSweep(io.ComfyNode):
             display_name="RespoDiff Strength Sweep",
             category=CATEGORY,
             description=(
-                "Samples one batch whose images differ in a concept's strength alone. With a second adapter connected "
-                "two concepts span a grid. Sample the LATENT with the MODEL, then lay the pictures out with Grid."
+                "Prepares a batch in which the images differ only in the strength of one concept, or of two concepts "
+                "if adapter_y is connected. Sample LATENT with MODEL, then arrange the images with Grid."
             ),
             search_aliases=["respodiff", "xy plot", "strength", "sweep", "compare", "grid"],
             inputs=[
                 model_input(),
                 adapter_input(),
                 concept_input(),
-                io.String.Input("strengths", default="0, 0.5, 1, 1.5", tooltip=f"Along a row. {_FORMAT}"),
-                io.Latent.Input("latent", tooltip="One latent; of a batch the first is taken."),
+                io.String.Input("strengths", default="0, 0.5, 1, 1.5", tooltip=f"Strengths along a row. {_FORMAT}"),
+                io.Latent.Input("latent", tooltip="The latent to repeat. Only the first of a batch is used."),
                 io.Boolean.Input(
                     "same_noise",
                     default=True,
-                    tooltip="Every image starts from the noise of the seed; off, each from its own.",
+                    tooltip="On: all images start from the same noise. Off: each image starts from different noise.",
                 ),
-                adapter_input("adapter_y", "Of a second concept, for a grid; the same adapter will do.", optional=True),
-                concept_input("concept_y", tooltip="The second concept; used where adapter_y is connected."),
-                io.String.Input("strengths_y", default="0, 0.5, 1", tooltip=f"From row to row. {_FORMAT}"),
+                adapter_input("adapter_y", "Adapter of the second concept; may be the same adapter.", optional=True),
+                concept_input("concept_y", tooltip="The second concept. Used only if adapter_y is connected."),
+                io.String.Input("strengths_y", default="0, 0.5, 1", tooltip=f"Strengths from row to row. {_FORMAT}"),
             ],
             outputs=[
                 model_output(),
-                io.Latent.Output(tooltip="A batch with one latent for each strength."),
-                SweepType.Output("SWEEP", tooltip="For Grid: what is where."),
+                io.Latent.Output(tooltip="A batch with one latent per image of the sweep."),
+                SweepType.Output("SWEEP", tooltip="The concepts and strengths of the sweep, for Grid."),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, concept: str = "", concept_y: str = "") -> bool:
-        """Accept any name here: execute says which concepts the connected adapter holds."""
+        """Accept any name here; execute raises an error that lists the concepts of the connected adapter."""
         return True
 
     @classmethod
@@ -79,7 +79,7 @@ class StrengthSweep(io.ComfyNode):
 
 
 def _repeated(latent: dict[str, Any], images: int, same_noise: bool) -> dict[str, Any]:
-    """The first latent, so many times. ComfyUI draws the noise of an image by its `batch_index`."""
+    """The first latent, repeated `images` times. ComfyUI generates the noise of an image from its `batch_index`."""
     repeated = {**latent, "samples": _first(latent["samples"]).repeat(images, *(1,) * (latent["samples"].ndim - 1))}
     if "noise_mask" in latent:
         repeated["noise_mask"] = _first(latent["noise_mask"])

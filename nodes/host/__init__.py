@@ -1,1 +1,1 @@
-"""All that touches ComfyUI's insides."""
+"""All code that uses ComfyUI's internals."""

@@ -1,4 +1,4 @@
-"""The model folder `respodiff`: where adapters lie, and what their headers say."""
+"""The model folder `respodiff`: finds adapter files and reads their headers."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ...respodiff_core.plain_text import quoted
 from . import file_names
 
 FOLDER = "respodiff"
-NO_FILE = "(no file yet)"  # what a drop-down offers instead of nothing: the page sends no empty choice
-_LONGEST_NAME = 200  # bytes, so that ending and temporary name stay below the 255 of file systems
+NO_FILE = "(no file yet)"  # the only option of an empty list: the page cannot send an empty choice
+_LONGEST_NAME = 200  # bytes; with the suffix and the temporary name below the 255 that file systems allow
 
 logger = logging.getLogger("respodiff")
 
 
 def register() -> None:
-    """Make models/respodiff a model folder, beside any that extra_model_paths.yaml has named already."""
+    """Register models/respodiff as a model folder, in addition to those in extra_model_paths.yaml."""
     default = os.path.join(folder_paths.models_dir, FOLDER)
     os.makedirs(default, exist_ok=True)
     folder_paths.add_model_folder_path(FOLDER, default)
     paths, _ = folder_paths.folder_names_and_paths[FOLDER]
-    # ComfyUI lists every file of a folder it does not know; only adapters are wanted.
+    # For an unknown model folder ComfyUI lists files of any type; list only adapters.
     folder_paths.folder_names_and_paths[FOLDER] = (paths, {SUFFIX})
 
 
 def adapter_files() -> list[str]:
-    """Names of all adapter files, as the drop-downs show them."""
+    """Names of all adapter files, as shown in the drop-down lists."""
     return [name for name in folder_paths.get_filename_list(FOLDER) if file_names.shows(name)]
 
 
 def resolve(name: str) -> Path:
-    """The path of an adapter by its name in a drop-down or a shared workflow; AdapterFileError if it is not there."""
+    """The path of an adapter by the name in the list or workflow. Raises AdapterFileError if it does not exist."""
     path = _find(name)
     if path is None:
         where = " or ".join(folder_paths.get_folder_paths(FOLDER))
@@ -46,13 +46,13 @@ def resolve(name: str) -> Path:
             raise AdapterFileError(f"There is no adapter yet. Put one in {where}, reload the page and choose it.")
         raise AdapterFileError(
             f"There is no adapter {quoted(name)} in {where}. Put the file there and press R to refresh, or choose "
-            "another."
+            "another file."
         )
     return path
 
 
 def _find(name: str) -> Path | None:
-    """The file of that name, if there is one; a name that is none, such as '../x', leads nowhere."""
+    """The file with that name. None if it does not exist or the name is not allowed, such as '../x'."""
     if not (file_names.shows(name) and file_names.stays_below(name)):
         return None
     path = folder_paths.get_full_path(FOLDER, name)
@@ -60,21 +60,21 @@ def _find(name: str) -> Path | None:
 
 
 def new_file(name: str, suffix: str) -> Path:
-    """Where to write an adapter of that name, in models/respodiff. AdapterFileError for a name outside of it."""
+    """The path in models/respodiff for a new adapter. Raises AdapterFileError for a name outside this folder."""
     home = Path(folder_paths.models_dir, FOLDER).resolve()
     bare = name.removesuffix(suffix)
     if file_names.shows(bare) and file_names.stays_below(bare) and file_names.can_be_written(bare, _LONGEST_NAME):
         path = (home / f"{bare}{suffix}").resolve()
-        if path.is_relative_to(home):  # a link may lead out of the folder
+        if path.is_relative_to(home):  # a symbolic link may point outside the folder
             return path
     raise AdapterFileError(
-        f"{quoted(name)} is no name for a file in {home}: write one such as 'gender' or 'my/gender', without '..', "
-        'control characters or any of :*?"<>|, and not too long.'
+        f"{quoted(name)} is not a valid name for a file in {home}: use a short name such as 'gender' or 'my/gender', "
+        "without '..', control characters or any of :*?\"<>|."
     )
 
 
 def fingerprint(name: str) -> str:
-    """Changes when the file does, so that an adapter trained again in place is read again."""
+    """A string that changes with the file, so that an adapter retrained in place is loaded again."""
     path = _find(name)
     return "missing" if path is None else _state(path)
 
@@ -82,16 +82,16 @@ def fingerprint(name: str) -> str:
 def _state(path: Path) -> str:
     try:
         stat = path.stat()
-    except OSError:  # it went away just now
+    except OSError:  # it was deleted in the meantime
         return "missing"
     return f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
 def headers() -> dict[str, AdapterHeader]:
-    """The header of every adapter that can be read, by name; the others are logged once and left out."""
+    """The header of every readable adapter, by file name. Unreadable files are logged once and skipped."""
     found = {}
     for name in adapter_files():
-        path = _find(name)  # none for a link that leads nowhere
+        path = _find(name)  # None for a broken link
         header = None if path is None else _header(str(path), _state(path))
         if header is not None:
             found[name] = header

@@ -1,8 +1,8 @@
-"""The one file that touches ModelPatcher and transformer_options: a steering plan onto a MODEL.
+"""Attaches a steering plan to a MODEL: the only file that uses ModelPatcher and transformer_options.
 
-The middle block's output is met where the first output block is about to use it, after a ControlNet's
-residual and before FreeU: an `output_block_patch` at ("output", 0), first in the list. Hosts from 0.18 on
-all call it, whereas a newer patch name would be ignored by older ones without a word.
+The plan is added to the middle block's output just before the first output block uses it, after ControlNet's
+residual and before FreeU: an `output_block_patch` at ("output", 0), first in the list. All hosts since 0.18
+call it, whereas older hosts would silently ignore a newer patch name.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _H_SPACE = ("output", 0)
 
 @dataclass(frozen=True)
 class HSpace:
-    """The bottleneck of a UNet: its family's name and its width C."""
+    """The h-space (bottleneck) of a UNet: the name of the model family, and the number of channels C."""
 
     family: str | None
     channels: int
 
 
 def h_space_of(model: ModelPatcher) -> HSpace:
-    """The model's h-space. Raises ModelMismatchError for a model that has none (Flux, SD3 ...)."""
+    """The model's h-space. Raises ModelMismatchError for models without one (Flux, SD3 ...)."""
     config = model.model.model_config
     unet = config.unet_config
     if "channel_mult" not in unet or "model_channels" not in unet or unet.get("use_temporal_resblock"):
@@ -61,7 +61,7 @@ def h_space_of(model: ModelPatcher) -> HSpace:
 
 
 def check(adapter: Adapter, model: ModelPatcher) -> None:
-    """Raise ModelMismatchError unless the adapter was made for models like this one."""
+    """Raise ModelMismatchError unless the adapter fits the model: same family, same number of channels."""
     space = h_space_of(model)
     if adapter.family and adapter.family != space.family:
         raise ModelMismatchError(
@@ -73,13 +73,13 @@ def check(adapter: Adapter, model: ModelPatcher) -> None:
         if concept.channels != space.channels:
             raise ModelMismatchError(
                 f"{adapter.source} steers an h-space of {concept.channels} channels, this model's has "
-                f"{space.channels}: it was trained on a model of another size. Choose an adapter trained on "
+                f"{space.channels}: it was trained on a different kind of model. Choose an adapter trained on "
                 "this kind of model."
             )
     predicts = {ModelType.EPS: "epsilon", ModelType.V_PREDICTION: "v"}.get(model.model.model_type)
     if adapter.prediction and predicts and adapter.prediction != predicts:
         logger.warning(
-            "RespoDiff: %s was trained on a model that predicts %s, this one predicts %s; it may act otherwise.",
+            "RespoDiff: %s was trained on a model with %s prediction, this model uses %s prediction: results may vary.",
             plain(adapter.source),
             plain(adapter.prediction),
             predicts,
@@ -87,9 +87,9 @@ def check(adapter: Adapter, model: ModelPatcher) -> None:
 
 
 def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
-    """A clone of the model that adds the plan to h; added to a plan that is there already, still one patch.
+    """A clone of the model that adds the plan to h. If the model already has a plan, both are merged into one patch.
 
-    The incoming model stays as it is. A plan that adds nothing gives the incoming model back.
+    The input model is not modified. A plan without effect returns the input model itself.
     """
     if not steering.groups():
         return model
@@ -112,7 +112,7 @@ def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
 
 @dataclass(frozen=True)
 class _Span:
-    """A window in sigmas: where it opens and closes and, where the strength moves, the middles of its hundredths."""
+    """A window in sigmas: its start and end and, for a changing strength, the midpoints of 100 equal parts."""
 
     first: float
     last: float
@@ -129,11 +129,11 @@ class _Span:
 
 @dataclass(frozen=True)
 class _Run:
-    """One sampling run: its guider, its windows in sigmas, and whether it acted.
+    """One sampling run: its guider, its windows in sigmas, and whether any steering was applied.
 
-    `prompts` says, for the call under way, whose each list of conditions is, `areas` which part of the picture
-    each condition is for (by uuid). The run travels beside the patches: ComfyUI's transformer blocks hand every
-    other transformer option on, and a compiled model would be guarded on what they hand on.
+    For the current call, `prompts` holds the prompt of each list of conditions, and `areas` the part of the image
+    of each condition (by uuid). The run is stored in the patches dictionary: ComfyUI's transformer blocks pass on
+    every other transformer option, and a compiled model would be guarded on these.
     """
 
     guider: Any
@@ -144,19 +144,19 @@ class _Run:
 
     @classmethod
     def of(cls, transformer_options: dict[str, Any]) -> _Run | None:
-        """The run under way; None where the sampler is not one of ComfyUI's."""
+        """The current run; None if the sampler is not one of ComfyUI's."""
         return next(iter(transformer_options.get("patches", {}).get(_KEY, ())), None)
 
-    def beside(self, patches: dict[str, list]) -> dict[str, list]:
-        """The patches with this run beside them."""
+    def stored_in(self, patches: dict[str, list]) -> dict[str, list]:
+        """A copy of the patches dictionary with this run in it."""
         return {**patches, _KEY: [self]}
 
     def labelled(self, conds: list[list[dict] | None], latent: torch.Tensor) -> _Run:
-        """The run, knowing whose each list of conditions is, in the order given to the model, and its areas.
+        """The run with the prompt of each list of conditions, in the order given to the model, and with the areas.
 
-        A condition is told by being the guider's own list, wherever in the order it comes; a rebuilt list
-        (context windows) by its conditions' uuids, where the guider's smallest list that holds them all
-        wins, since areas are copied from one prompt's list into the other's.
+        A list is identified by being the same object as one of the guider's lists, in any order. A rebuilt list
+        (context windows) is identified by the uuids of its conditions: the guider's smallest list that contains
+        all of them is used, since areas are copied from one prompt's list into the other's.
         """
         conditions = [condition for own in conds for condition in own or ()]
         areas = {c["uuid"]: _area(c["area"], *latent.shape[-2:]) for c in conditions if "area" in c and "uuid" in c}
@@ -168,7 +168,7 @@ class _Run:
 
 
 def _area(area: tuple[int, ...], height: int, width: int) -> Area:
-    """ComfyUI's (height, width, y, x) in latents; what reaches beyond the latent is cut, as ComfyUI does."""
+    """From ComfyUI's (height, width, y, x) in latent pixels, clipped to the latent as ComfyUI does."""
     high, wide, top, left = area
     return Area(top / height, left / width, min(high, height - top) / height, min(wide, width - left) / width)
 
@@ -183,12 +183,12 @@ def _prompt_of(conditions: list[dict], named: dict[str, list[dict]]) -> Prompt |
 
 
 def _role(name: str) -> Prompt:
-    # DualCFG's middle and PerpNeg's empty prompt are what the positive one is contrasted with.
+    # The positive prompt is contrasted with DualCFG's middle prompt and PerpNeg's empty prompt.
     return "positive" if name == "positive" else "negative"
 
 
 class HSpacePatch:
-    """Adds a steering plan to h. Immutable, so clones of a MODEL, and threads, may share it."""
+    """Adds a steering plan to h. Immutable, so it can be shared by clones of a MODEL and by threads."""
 
     def __init__(self, steering: Steering):
         self.steering = steering
@@ -197,7 +197,7 @@ class HSpacePatch:
     def __call__(
         self, h: torch.Tensor, hsp: torch.Tensor | None, transformer_options: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """ComfyUI's output_block_patch: h (chunks * images, C, height, width), chunk by chunk of prompts."""
+        """ComfyUI's output_block_patch: h is (chunks * images, C, height, width), with one chunk per condition."""
         if transformer_options.get("block") != _H_SPACE:
             return h, hsp
         run = _Run.of(transformer_options)
@@ -221,17 +221,17 @@ class HSpacePatch:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """ComfyUI's SAMPLER_SAMPLE wrapper: what can be known once per run is found out here, not per step."""
+        """ComfyUI's SAMPLER_SAMPLE wrapper: computes once per run what does not change from step to step."""
         to_sigma = guider.inner_model.model_sampling.percent_to_sigma
         windows = {group.window for group in self._groups if not group.window.is_whole}
         run = _Run(guider, {window: _Span.of(window, to_sigma, sigmas.device) for window in windows})
         options = extra_args["model_options"].setdefault("transformer_options", {})
-        options["patches"] = run.beside(options.get("patches", {}))
+        options["patches"] = run.stored_in(options.get("patches", {}))
         with _eager_if_compiled(guider.inner_model.diffusion_model, options):
             result = executor(guider, sigmas, extra_args, *args, **kwargs)
         if not run.acted.is_set():
             logger.warning(
-                "RespoDiff did not act in this run: no prompt it is set to steer came to the model's h-space."
+                "RespoDiff had no effect in this run: the model was not called with a prompt that it is set to steer."
             )
         return result
 
@@ -239,13 +239,13 @@ class HSpacePatch:
 def _eager_if_compiled(diffusion_model: torch.nn.Module, transformer_options: dict[str, Any]) -> Any:
     """A context in which a compiled model runs uncompiled.
 
-    ComfyUI compiles without guards on transformer_options: code compiled before Steer was added would pass
-    over every patch without a word, and code compiled with it would fail once it is removed.
+    ComfyUI compiles without guards on transformer_options: code compiled before Steer was added would silently
+    ignore every patch, and code compiled with it would fail once Steer is removed.
     """
     wrapped = "torch.compile" in transformer_options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if not (wrapped or hasattr(diffusion_model, "_orig_mod")) or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
-    _say_once("a compiled model runs uncompiled while it is steered; unsteered it is as fast as before.")
+    _warn_once("a compiled model runs uncompiled while it is steered. Without steering it runs compiled as before.")
     return torch.compiler.set_stance("force_eager")
 
 
@@ -257,29 +257,29 @@ def _label_conditions(
     timestep: torch.Tensor,
     model_options: dict,
 ) -> Any:
-    """ComfyUI's CALC_COND_BATCH wrapper: says whose each list of conditions is, for the patch to read."""
+    """ComfyUI's CALC_COND_BATCH wrapper: records the prompt of each list of conditions for the patch."""
     options = model_options.get("transformer_options", {})
     run = _Run.of(options)
     if run is not None:
-        options = {**options, "patches": run.labelled(conds, x_in).beside(options["patches"])}
+        options = {**options, "patches": run.labelled(conds, x_in).stored_in(options["patches"])}
         model_options = {**model_options, "transformer_options": options}
     return executor(model, conds, x_in, timestep, model_options)
 
 
 def _prompts_of_chunks(run: _Run | None, transformer_options: dict[str, Any]) -> tuple[Prompt | None, ...]:
-    """Whose prompt each chunk of h's rows belongs to; None for a condition that is neither's."""
+    """The prompt that each chunk of h's rows belongs to; None for a condition of neither prompt."""
     indices = transformer_options.get("cond_or_uncond")
     if not indices:
-        _say_once("the sampler does not say which rows are whose prompt's; all rows are steered.")
+        _warn_once("the sampler does not report which rows belong to which prompt; all rows are steered.")
         return ("both",)
     if run is None or run.prompts is None:
-        _say_once("the sampler's guider does not name its prompts; its first is taken as the positive one.")
+        _warn_once("the sampler's guider does not name its prompts; the first one is treated as the positive prompt.")
         return tuple("positive" if index == 0 else "negative" for index in indices)
     return tuple(run.prompts[index] for index in indices)
 
 
 def _areas_of_chunks(run: _Run | None, transformer_options: dict[str, Any], chunks: int) -> list[Area]:
-    """Which part of the picture each chunk of h's rows stands for."""
+    """The part of the image that each chunk of h's rows covers."""
     if run is None or not run.areas:
         return [WHOLE] * chunks
     return [run.areas.get(uuid, WHOLE) for uuid in transformer_options.get("uuids", [None] * chunks)]
@@ -287,19 +287,19 @@ def _areas_of_chunks(run: _Run | None, transformer_options: dict[str, Any], chun
 
 @dataclass(frozen=True)
 class _Opening:
-    """A window at one step, per image, never read by the host: whether it is open, and the curve's factor."""
+    """A window at one step, per image, kept on the device: whether it is open, and the factor of the curve."""
 
     is_open: torch.Tensor
     factor: torch.Tensor | None
 
 
 def _opening(window: Window, run: _Run | None, transformer_options: dict[str, Any]) -> _Opening | None:
-    """How far the window is open now; None for always and altogether."""
+    """The window at the current step; None if it is always open at full strength."""
     if window.is_whole:
         return None
     sigmas = transformer_options.get("sigmas")
     if run is None or sigmas is None:
-        _say_once("the sampler does not say where in its schedule it is; start, end and curve are passed over.")
+        _warn_once("the sampler does not report its position in the schedule; start, end and curve are ignored.")
         return None
     span = run.spans[window]
     factor = None
@@ -310,7 +310,7 @@ def _opening(window: Window, run: _Run | None, transformer_options: dict[str, An
 
 
 def _add(h: torch.Tensor, group: Group, areas: list[Area | None], opening: _Opening | None) -> torch.Tensor:
-    """h with the group added to the chunks that have an area; a new tensor, since h may be a skip as well."""
+    """h with the group added to the chunks that have an area. A new tensor, since h may also be a skip connection."""
     chunks = [
         chunk if area is None else _add_rows(chunk, group, area, opening)
         for chunk, area in zip(h.chunk(len(areas)), areas, strict=True)
@@ -328,5 +328,5 @@ def _add_rows(rows: torch.Tensor, group: Group, area: Area, opening: _Opening | 
 
 
 @cache
-def _say_once(text: str) -> None:
+def _warn_once(text: str) -> None:
     logger.warning("RespoDiff: %s", text)

@@ -1,4 +1,4 @@
-"""CLIPs as transformers keeps them: folders with config, tokenizer and weights, below ComfyUI's model folders."""
+"""CLIP models in transformers format: folders with config, tokenizer and weights in ComfyUI's model folders."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch
 from comfy import model_management
 
 from ...respodiff_core.errors import ClassifierError, reason_of
-from ...respodiff_core.measuring.image_classes import Embedded
+from ...respodiff_core.measuring.image_classes import Embeddings
 from ...respodiff_core.plain_text import quoted
 from ..pictures.drawing import from_image
 
 _KINDS = ("clip_vision", "text_encoders")
-_AT_ONCE = 16  # pictures
+_BATCH_SIZE = 16  # images
 
 
 def names() -> list[str]:
-    """The CLIP folders there are, as the drop-down shows them: 'clip_vision/clip-vit-large-patch14'."""
+    """The available CLIP folders, as shown in the drop-down list: 'clip_vision/clip-vit-large-patch14'."""
     return sorted(_folders())
 
 
 def fingerprint(name: str) -> str:
-    """Changes when the folder's config or weights do."""
+    """A string that changes with the config or the weights in the folder."""
     folder = _folders().get(name)
     if folder is None:
         return "missing"
@@ -34,34 +34,34 @@ def fingerprint(name: str) -> str:
     return f"{folder}:{[(stat.st_size, stat.st_mtime_ns) for stat in stats]}"
 
 
-def embed(name: str, images: torch.Tensor, texts: list[str]) -> Embedded:
-    """Pictures (N, H, W, C) and texts by the CLIP of that name, in fp32. Raises ClassifierError."""
+def embed(name: str, images: torch.Tensor, texts: list[str]) -> Embeddings:
+    """Embeddings in fp32 of images (N, H, W, C), values in 0..1, and of texts. Raises ClassifierError."""
     folder = _folders().get(name)
     if folder is None:
         raise ClassifierError(
-            f"There is no CLIP folder {quoted(name)}: it needs a config.json of the model type 'clip' and weights as "
-            ".safetensors. Put the folder there and press R to refresh, or choose another."
+            f"There is no CLIP folder {quoted(name)}: it needs a config.json with the model type 'clip' and weights as "
+            ".safetensors. Put the folder there and press R to refresh, or choose another folder."
         )
     model, processor = _load(str(folder), fingerprint(name))
     device = model_management.get_torch_device()
     model_management.free_memory(2 * sum(weight.nbytes for weight in model.parameters()), device)
-    cut = {"padding": True, "truncation": True, "max_length": model.config.text_config.max_position_embeddings}
-    pictures = []
+    truncation = {"padding": True, "truncation": True, "max_length": model.config.text_config.max_position_embeddings}
+    embeddings = []
     model.to(device)
     try:
-        for part in images.split(_AT_ONCE):
+        for part in images.split(_BATCH_SIZE):
             model_management.throw_exception_if_processing_interrupted()
             shown = [from_image(image) for image in part]
-            output = model(**processor(text=texts, images=shown, return_tensors="pt", **cut).to(device))
-            pictures.append(output.image_embeds.cpu())
+            output = model(**processor(text=texts, images=shown, return_tensors="pt", **truncation).to(device))
+            embeddings.append(output.image_embeds.cpu())
     finally:
         model.to("cpu")
-    return Embedded(torch.cat(pictures), output.text_embeds.cpu(), name)
+    return Embeddings(torch.cat(embeddings), output.text_embeds.cpu(), name)
 
 
 @lru_cache(maxsize=1)
 def _load(folder: str, _fingerprint: str) -> tuple[Any, Any]:
-    """Model and processor, from files on this machine only."""
+    """Model and processor, from local files only."""
     from safetensors import SafetensorError
     from transformers import CLIPModel, CLIPProcessor
 
@@ -72,21 +72,23 @@ def _load(folder: str, _fingerprint: str) -> tuple[Any, Any]:
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ClassifierError(
-            f"{folder} is not read as a CLIP ({reason_of(error)}). Download the whole folder again."
+            f"{folder} cannot be read as a CLIP model ({reason_of(error)}). Download the whole folder again."
         ) from error
-    # transformers goes on with random weights and an empty vocabulary where files leave them out.
+    # transformers substitutes random weights and an empty vocabulary for missing ones.
     gaps = []
     if missing := sorted(report["missing_keys"]):
-        gaps.append(f"{len(missing)} weights are missing, {missing[0]} for one")
+        gaps.append(f"{len(missing)} weights are missing, for example {missing[0]}")
     if len(processor.tokenizer) < model.config.text_config.vocab_size:
         gaps.append("its tokenizer has no vocabulary")
     if gaps:
-        raise ClassifierError(f"{folder} is no whole CLIP: {' and '.join(gaps)}. Download the whole folder again.")
+        raise ClassifierError(
+            f"{folder} is not a complete CLIP model: {' and '.join(gaps)}. Download the whole folder again."
+        )
     return model.float().eval(), processor
 
 
 def _folders() -> dict[str, Path]:
-    """By name; what ComfyUI lists as model files tells where to look."""
+    """The CLIP folders by name, found from the model files that ComfyUI lists."""
     found = {}
     for kind in _KINDS:
         for file in map(Path, folder_paths.get_filename_list(kind)):

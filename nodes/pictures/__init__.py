@@ -1,1 +1,1 @@
-"""What nodes draw."""
+"""Images that the nodes draw: charts, maps and grids."""

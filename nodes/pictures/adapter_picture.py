@@ -1,4 +1,4 @@
-"""Draws where in space and how strongly RAM and SAM act: a card per concept, in as many columns as read well."""
+"""Draws where in the image, and how strongly, RAM and SAM act: one card per concept, in 1 to 4 columns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .drawing import BACKGROUND, FAINT, as_image, length, write
 _MAP = 232
 _GAP = 20
 _MARGIN = 28
-_TEXTS = 92  # a card's lines of text, above its maps
+_TEXTS = 92  # height of the text above the maps of a card
 _CARD = (2 * _MAP + _GAP, _TEXTS + _MAP)
-_BETWEEN = 40  # cards
+_BETWEEN = 40  # between cards
 _HEADER = 64
 _FOOTER = 84
 _MOST_CONCEPTS = 24
-_COLUMNS = ((2, 1), (6, 2), (12, 3), (_MOST_CONCEPTS, 4))  # up to so many concepts, so many columns
+_COLUMNS = ((2, 1), (6, 2), (12, 3), (_MOST_CONCEPTS, 4))  # (maximum number of concepts, columns)
 
-# Dark to light in even steps of lightness, so that it also reads without colour.
+# From dark to light in even steps of lightness, so that it is also readable in greyscale.
 _COLOURS = np.array(
     [
         (16, 18, 48),
@@ -40,7 +40,7 @@ _COLOURS = np.array(
 
 
 def draw(adapter: Adapter) -> torch.Tensor:
-    """The picture as a ComfyUI IMAGE (1, height, width, 3) in 0..1; one colour scale for all maps."""
+    """The drawing as a ComfyUI IMAGE (1, height, width, 3), values in 0..1, with one colour scale for all maps."""
     concepts = list(adapter.concepts.values())
     shown = concepts[:_MOST_CONCEPTS]
     maps = [(rms_map(concept.ram), rms_map(concept.sam)) for concept in shown]
@@ -114,7 +114,7 @@ def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, width:
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
-    """Values in 0..1 (height, width) as RGB bytes."""
+    """Values in 0..1, shape (height, width), as RGB bytes (height, width, 3)."""
     places = np.linspace(0.0, 1.0, len(_COLOURS))
     channels = [np.interp(values, places, _COLOURS[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Text and colours of the pictures that nodes draw."""
+"""Text, colours and conversions for the images that nodes draw."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write(
     anchor: str = "la",
     room: int | None = None,
 ) -> None:
-    """Write the text as one line, cut to fit into `room` pixels."""
+    """Write the text on one line, truncated to `room` pixels."""
     text = plain(text)
     if room is not None and length(pen, text, size) > room:
         kept = bisect_left(range(1, len(text)), True, key=lambda end: length(pen, text[:end] + "…", size) > room)
@@ -36,7 +36,7 @@ def write(
 
 
 def length(pen: ImageDraw.ImageDraw, text: str, size: int) -> int:
-    """How many pixels wide the text is as one line."""
+    """Width in pixels of the text on one line."""
     return int(pen.textlength(plain(text), font=_font(size)))
 
 
@@ -46,11 +46,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def as_image(canvas: Image.Image) -> torch.Tensor:
-    """A picture as a ComfyUI IMAGE, (1, height, width, 3) in 0..1."""
+    """A PIL image as a ComfyUI IMAGE, (1, height, width, 3), values in 0..1."""
     return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255.0)[None]
 
 
 def from_image(image: torch.Tensor) -> Image.Image:
-    """One picture of a ComfyUI IMAGE, (height, width, channels) in 0..1."""
+    """One image of a ComfyUI IMAGE, (height, width, channels), values in 0..1, as a PIL image."""
     pixels = (image[..., :3].float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.numpy())

@@ -1,4 +1,4 @@
-"""Lays pictures out in rows and columns, with labels: along the axes of a sweep, or below each."""
+"""Arranges images in rows and columns, with labels along the axes of a sweep or below each image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GAP = 8
 
 
 def along_axes(images: torch.Tensor, sweep: Sweep) -> torch.Tensor:
-    """A sweep's pictures (images, height, width, 3): x along the top, y at the left, each concept named once."""
+    """The images (N, height, width, 3) of a sweep: x along the top, y on the left, each concept named once."""
     size = _text_size(images)
     line = round(1.6 * size)
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
@@ -36,7 +36,7 @@ def along_axes(images: torch.Tensor, sweep: Sweep) -> torch.Tensor:
 
 
 def with_labels(images: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
-    """Pictures (images, height, width, 3) in a nearly square grid, the label of each below it; labels may be none."""
+    """Images (N, height, width, 3) in a nearly square grid, each with its label below; `labels` may be empty."""
     columns = next(count for count in range(1, len(images) + 1) if count * count >= len(images))
     size = _text_size(images)
     below = round(1.6 * size) if any(labels) else 0
@@ -50,7 +50,7 @@ def with_labels(images: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
 def _canvas(
     images: torch.Tensor, columns: int, rows: int, left: int, top: int, below: int
 ) -> tuple[Image.Image, ImageDraw.ImageDraw, list[tuple[int, int]]]:
-    """The pictures in place, and where each one's corner is."""
+    """The canvas with all images, a pen for it, and the top left corner of each image."""
     width, height = images.shape[2], images.shape[1]
     right_end = left + columns * (width + _GAP)
     canvas = Image.new("RGB", (right_end, top + rows * (height + below + _GAP)), BACKGROUND)

@@ -1,4 +1,4 @@
-"""Draws a tally as bars: the share of each class, against an even share."""
+"""Draws a tally as a bar chart: the share of each class, compared with equal shares."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .drawing import BACKGROUND, FAINT, TEXT, Colour, as_image, length, write
 _WIDTH = 880
 _MARGIN = 28
 _GAP = 16
-_NAMES = 250  # pixels for the names at most
-_COUNTS = 130  # for what stands after a bar
+_NAMES = 250  # maximum width of the names
+_COUNTS = 130  # width of the counts after a bar
 _HEADER = 132
 _BAR = 30
 _FOOTER = 56
@@ -21,8 +21,8 @@ _TRACK: Colour = (42, 45, 51)
 
 
 def draw(tally: Tally) -> torch.Tensor:
-    """The picture as a ComfyUI IMAGE (1, height, width, 3) in 0..1; at least one picture must have been counted."""
-    steered = any(tally.asked)
+    """The chart as a ComfyUI IMAGE (1, height, width, 3), values in 0..1. The tally must count at least one image."""
+    steered = any(tally.requested)
     row = _BAR + (44 if steered else 18)
     bottom = _HEADER + len(tally.classes) * row
     canvas = Image.new("RGB", (_WIDTH, bottom + _FOOTER), BACKGROUND)
@@ -40,19 +40,19 @@ def draw(tally: Tally) -> torch.Tensor:
         write(pen, (right + _GAP, y + _BAR // 2), f"{tally.seen[number]}  ({share:.0%})", 20, anchor="lm")
         pen.line((even, y - 5, even, y + _BAR + 5), fill=TEXT, width=2)
         if steered:
-            write(pen, (left, y + _BAR + 8), _asked(tally, number), 16, FAINT)
-    write(pen, (left, bottom + 8), f"the line: an even share, {1 / len(tally.classes):.0%}", 16, FAINT)
+            write(pen, (left, y + _BAR + 8), _requested(tally, number), 16, FAINT)
+    write(pen, (left, bottom + 8), f"line: equal share, {1 / len(tally.classes):.0%}", 16, FAINT)
     return as_image(canvas)
 
 
 def _header(pen: ImageDraw.ImageDraw, tally: Tally) -> None:
     room = _WIDTH - 2 * _MARGIN
-    of = f"{tally.pictures} pictures" if tally.pictures > 1 else "1 picture"
-    write(pen, (_MARGIN, 20), f"What CLIP took {of} for", 24, room=room)
-    chance = deviation_by_chance(tally.pictures, len(tally.classes))
+    counted = f"{tally.images} images" if tally.images > 1 else "1 image"
+    write(pen, (_MARGIN, 20), f"Classes of {counted} according to CLIP", 24, room=room)
+    chance = deviation_by_chance(tally.images, len(tally.classes))
     figures = [f"deviation ratio {tally.deviation_ratio:.2f}", f"(by chance {chance:.2f})"]
     if tally.worst is None:
-        figures += ["", "no class was asked for"]
+        figures += ["", "no class was requested"]
     else:
         name, figure = tally.worst
         figures += [f"steering accuracy {figure:.2f}", f"(lowest, {name})"]
@@ -62,8 +62,8 @@ def _header(pen: ImageDraw.ImageDraw, tally: Tally) -> None:
         x += length(pen, text, 18) + (8 if colour == TEXT else 28)
 
 
-def _asked(tally: Tally, number: int) -> str:
-    asked = tally.asked[number]
-    if not asked:
-        return "not asked for"
-    return f"asked for {asked}, of which {tally.counts[number][number]} were taken for it"
+def _requested(tally: Tally, number: int) -> str:
+    requested = tally.requested[number]
+    if not requested:
+        return "not requested"
+    return f"requested {requested} times, recognised {tally.counts[number][number]} times"

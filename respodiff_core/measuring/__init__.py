@@ -1,1 +1,1 @@
-"""What a classifier saw: shares and ratios."""
+"""Shares and ratios computed from the labels of a classifier."""

@@ -1,4 +1,4 @@
-"""Figures of fairness and faithfulness, from labels that a classifier gave to pictures."""
+"""Fairness metrics computed from the labels that a classifier gave to images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 
 
 def deviation_ratio(labels: Sequence[int] | np.ndarray, classes: int) -> float:
-    """max_c |N_c / N - 1 / C| / (1 - 1 / C): 0 balanced, 1 all of one class (paper, section 5, from SDisc).
+    """Deviation ratio max_c |N_c / N - 1 / C| / (1 - 1 / C): 0 if balanced, 1 if all labels are of one class.
 
-    `labels` are class numbers from 0; ValueError where there are none, or one is out of range.
+    arXiv 2509.15257, section 5 (originally from SDisc). `labels` (N,) are class numbers from 0 to `classes` - 1.
+    Raises ValueError if there are no labels, or if one is out of range.
     """
     labels = np.asarray(labels)
     if not len(labels):
@@ -21,12 +22,12 @@ def deviation_ratio(labels: Sequence[int] | np.ndarray, classes: int) -> float:
 
 
 def deviation_of_shares(shares: np.ndarray) -> np.ndarray:
-    """The deviation ratio of shares (..., C) that add up to 1; (...)."""
+    """The deviation ratio of shares (..., C) that sum to 1 over the last dimension, as an array of shape (...)."""
     classes = shares.shape[-1]
     ratio: np.ndarray = np.abs(shares - 1 / classes).max(axis=-1) / (1 - 1 / classes)
     return ratio
 
 
 def lowest(figures: Mapping[int, float]) -> float:
-    """The worst of several figures."""
+    """The lowest of several figures, for example of the steering accuracies of all groups."""
     return min(figures.values())

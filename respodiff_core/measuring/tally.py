@@ -1,4 +1,4 @@
-"""Counts of what a classifier saw in pictures, by what they were asked to show, and the figures that follow."""
+"""Counts of the classes that a classifier saw in images, by the class requested, and the metrics computed from them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from .metrics import deviation_of_shares, lowest
 
-_DRAWS = 20_000  # by which the chance level is known to about 0.002
+_DRAWS = 20_000  # gives the chance level to within about 0.002
 
 
 @dataclass(frozen=True)
 class Tally:
-    """`counts[asked][seen]`: a column for each class, and a row for each, with one more for pictures asked for none."""
+    """`counts[requested][seen]`: one row and one column per class; the last row is for images without a request."""
 
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -23,60 +23,64 @@ class Tally:
     def empty(cls, classes: Sequence[str]) -> Tally:
         return cls(tuple(classes), ((0,) * len(classes),) * (len(classes) + 1))
 
-    def add(self, seen: Sequence[int], asked: Sequence[int | None] | None = None) -> Tally:
-        """With further pictures: the class number seen in each, and the one it was asked for (None: none)."""
+    def add(self, seen: Sequence[int], requested: Sequence[int | None] | None = None) -> Tally:
+        """A tally with further images: the class number seen in each, and the one requested (None if there is none).
+
+        Raises ValueError if the two sequences differ in length.
+        """
         rows = [list(row) for row in self.counts]
-        for shown, wanted in zip(seen, asked or [None] * len(seen), strict=True):
+        for shown, wanted in zip(seen, requested or [None] * len(seen), strict=True):
             rows[len(self.classes) if wanted is None else wanted][shown] += 1
         return replace(self, counts=tuple(map(tuple, rows)))
 
     def __add__(self, other: Tally) -> Tally:
-        """Both together. ValueError where the classes differ."""
+        """The sum of both. Raises ValueError if the classes differ."""
         if self.classes != other.classes:
-            raise ValueError(f"tallies of other classes: {self.classes} and {other.classes}")
+            raise ValueError(f"tallies with different classes cannot be added: {self.classes} and {other.classes}")
         pairs = zip(self.counts, other.counts, strict=True)
         return replace(self, counts=tuple(tuple(a + b for a, b in zip(*rows, strict=True)) for rows in pairs))
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
+        """The number of images counted."""
         return sum(self.seen)
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """Pictures of each class, whatever they were asked for."""
+        """Number of images seen as each class."""
         return tuple(map(sum, zip(*self.counts, strict=True)))
 
     @property
-    def asked(self) -> tuple[int, ...]:
-        """Pictures that were asked for each class, whatever they show."""
+    def requested(self) -> tuple[int, ...]:
+        """Number of images for which each class was requested."""
         return tuple(map(sum, self.counts[:-1]))
 
     @property
     def unsteered(self) -> tuple[int, ...]:
-        """What was seen in pictures that were asked for no class."""
+        """Number of images seen as each class among those without a requested class."""
         return self.counts[-1]
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of each class among all pictures. ValueError where there are none."""
-        if not self.pictures:
-            raise ValueError("no pictures, no shares")
-        return tuple(count / self.pictures for count in self.seen)
+        """The share of each class among all images. Raises ValueError if there are no images."""
+        if not self.images:
+            raise ValueError("shares need at least one image")
+        return tuple(count / self.images for count in self.seen)
 
     @property
     def deviation_ratio(self) -> float:
-        """Of all pictures: 0 where every class has the same share, 1 where all are of one class."""
+        """0 if every class has the same share, 1 if all images are of one class (see `metrics.deviation_ratio`)."""
         return float(deviation_of_shares(np.array(self.shares)))
 
     @property
     def steering_accuracy(self) -> tuple[float | None, ...]:
-        """For each class: the share of the pictures asked for it that show it; None where it was never asked for."""
+        """For each class: the share of the images requested to show it that do; None if it was never requested."""
         rows = enumerate(self.counts[:-1])
         return tuple(row[number] / sum(row) if sum(row) else None for number, row in rows)
 
     @property
     def worst(self) -> tuple[str, float] | None:
-        """The class of the lowest steering accuracy, and that; None where none was asked for."""
+        """The class with the lowest steering accuracy, and this accuracy; None if no class was requested."""
         known = {n: figure for n, figure in enumerate(self.steering_accuracy) if figure is not None}
         if not known:
             return None
@@ -84,35 +88,35 @@ class Tally:
         return next((self.classes[n], least) for n, figure in known.items() if figure == least)
 
     def summary(self) -> str:
-        """Several lines to read; at least one picture."""
-        chance = deviation_by_chance(self.pictures, len(self.classes))
-        of = f"{self.pictures} pictures" if self.pictures > 1 else "1 picture"
+        """All figures as several lines of text. Raises ValueError if there are no images."""
+        chance = deviation_by_chance(self.images, len(self.classes))
+        counted = f"{self.images} images" if self.images > 1 else "1 image"
         shown = (
             f"{name} {n} ({share:.0%})" for name, n, share in zip(self.classes, self.seen, self.shares, strict=True)
         )
         lines = [
-            f"{of}, seen as: {', '.join(shown)}",
-            f"Deviation ratio {self.deviation_ratio:.2f}: 0 is even, 1 is all of one class. "
-            f"Drawn evenly by chance, {of} would show about {chance:.2f}.",
+            f"{counted}, seen as: {', '.join(shown)}",
+            f"Deviation ratio {self.deviation_ratio:.2f} (0: balanced, 1: all of one class). "
+            f"An unbiased random sample of {counted} has about {chance:.2f} on average.",
         ]
         if self.worst is None:
-            lines.append("No class was asked for, so there is no steering accuracy.")
+            lines.append("No class was requested, so there is no steering accuracy.")
         else:
-            lines.append(f"Steering accuracy {self.worst[1]:.2f}, that of {self.worst[0]}, the lowest:")
-            lines += [self._row(number) for number, asked in enumerate(self.asked) if asked]
+            lines.append(f"Steering accuracy {self.worst[1]:.2f} (lowest class: {self.worst[0]}):")
+            lines += [self._row(number) for number, requested in enumerate(self.requested) if requested]
             if sum(self.unsteered):
-                lines.append(f"  asked for no class: {sum(self.unsteered)}, seen as {self._named(self.unsteered)}")
+                lines.append(f"  no class requested: {sum(self.unsteered)}, seen as {self._named(self.unsteered)}")
         return "\n".join(lines)
 
     def _row(self, number: int) -> str:
-        asked, figure = f"asked for {self.classes[number]}: {self.asked[number]}", self.steering_accuracy[number]
-        return f"  {asked}, seen as {self._named(self.counts[number])} ({figure:.2f})"
+        seen, accuracy = self._named(self.counts[number]), self.steering_accuracy[number]
+        return f"  {self.classes[number]} requested: {self.requested[number]}, seen as {seen} ({accuracy:.2f})"
 
     def _named(self, row: Sequence[int]) -> str:
         return ", ".join(f"{name} {count}" for name, count in zip(self.classes, row, strict=True) if count)
 
 
-def deviation_by_chance(pictures: int, classes: int) -> float:
-    """The mean deviation ratio of pictures that are each drawn from classes of even shares: what noise looks like."""
-    draws = np.random.default_rng(0).multinomial(pictures, [1 / classes] * classes, size=_DRAWS)
-    return float(deviation_of_shares(draws / pictures).mean())
+def deviation_by_chance(images: int, classes: int) -> float:
+    """The expected deviation ratio of `images` independent draws from equally likely classes: the noise level."""
+    draws = np.random.default_rng(0).multinomial(images, [1 / classes] * classes, size=_DRAWS)
+    return float(deviation_of_shares(draws / images).mean())

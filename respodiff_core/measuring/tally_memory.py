@@ -1,4 +1,4 @@
-"""Tallies that add up over runs, as long as the process lives."""
+"""Tallies that accumulate over runs for the lifetime of the process."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _MOST_SERIES = 64
 
 
 class TallyMemory:
-    """Keeps a series of batches under each key; of too many series the one not added to for longest is forgotten."""
+    """Keeps one series of batches per key. Above `most` series the least recently used one is deleted."""
 
     def __init__(self, most: int = _MOST_SERIES) -> None:
         self._most = most
         self._series: OrderedDict[Hashable, dict[str, Tally]] = OrderedDict()
 
     def add(self, key: Hashable, batch: str, tally: Tally) -> tuple[Tally, bool]:
-        """The sum of the series with this batch, and whether the batch is new.
+        """Add a batch to a series. Returns the sum of the series, and whether the batch is new.
 
-        `batch` tells batches apart. One that comes again takes the place of its former count.
+        `batch` identifies the batch. If it was added before, its previous tally is replaced.
         """
         batches = self._series.setdefault(key, {})
         self._series.move_to_end(key)

@@ -329,7 +329,7 @@ def test_a_mixers_values_saved_for_other_concepts_never_steer(page, adapters, pa
             later.load(workflow)
             error = failure(later)
             assert error["node_type"] == MIXER, name
-            assert "holds other concepts" in error["exception_message"], name
+            assert "contains other concepts" in error["exception_message"], name
 
 
 @pytest.fixture(scope="class")

@@ -184,14 +184,14 @@ class TestCounts:
         assert found.seen == classes.seen
         assert found.deviation_ratio == pytest.approx(classes.deviation_ratio)
         assert found.steering_accuracy == -1, "nothing was asked for"
-        assert f"Told apart by {SMALL}." in found.text
+        assert f"Classified by {SMALL}." in found.text
 
     def test_the_node_shows_text_and_chart(self, bench, folder, pictures):
         classes = judged(folder, pictures)
         found = measure(bench, pictures, classes.lines)
         left, right = classes.counts
         assert found.text.startswith(
-            f"6 pictures, seen as: left {left} ({left / 6:.0%}), right {right} ({right / 6:.0%})"
+            f"6 images, seen as: left {left} ({left / 6:.0%}), right {right} ({right / 6:.0%})"
         )
         chart = Image.open(bench.server.output_path(found.chart))
         assert chart.width > chart.height > 200
@@ -204,11 +204,11 @@ class TestCounts:
         asked[classes.labels.index(0)] = "right"
         found = measure(bench, pictures, classes.lines, names="\n".join(asked))
         assert found.steering_accuracy == pytest.approx(right / (right + 1))
-        assert f"asked for right: {right + 1}, seen as left 1, right {right} ({right / (right + 1):.2f})" in found.text
+        assert f"right requested: {right + 1}, seen as left 1, right {right} ({right / (right + 1):.2f})" in found.text
         asked[classes.labels.index(0)] = "none"
         found = measure(bench, pictures, classes.lines, names="\n".join(asked))
         assert found.steering_accuracy == 1
-        assert "asked for no class: 1, seen as left 1" in found.text
+        assert "no class requested: 1, seen as left 1" in found.text
 
     def test_fair_batch_tells_what_was_asked_for_and_grid_shows_what_was_seen(self, bench, folder, pictures):
         classes = judged(folder, pictures)
@@ -230,9 +230,9 @@ class TestCounts:
         node = meter.add(images, classes.lines, names=output(fair, 2))
         graph.add("RespoDiffGrid", images=images, labels=output(node, 4))
         found = reading(bench.run(graph), node)
-        assert "asked for left: 3" in found.text
-        assert "asked for no class: 3" in found.text
-        assert "No class is called other: counted as asked for none." in found.text
+        assert "left requested: 3" in found.text
+        assert "no class requested: 3" in found.text
+        assert "Not in classes: other. These images count as unsteered." in found.text
 
 
 class TestAccumulate:
@@ -243,11 +243,11 @@ class TestAccumulate:
         for number, batch in enumerate(batches, start=1):
             found = measure(bench, batch, lines, accumulate=True, series=7)
             left = [name for seen in alone[:number] for name in seen].count("left")
-            assert found.text.startswith(f"{2 * number} pictures, seen as: left {left} ")
+            assert found.text.startswith(f"{2 * number} images, seen as: left {left} ")
             assert found.seen == alone[number - 1], "SEEN is of this batch"
             assert found.deviation_ratio == pytest.approx(abs(left / number - 1))
-        assert measure(bench, batches[0], lines, accumulate=True, series=8).text.startswith("2 pictures")
-        assert measure(bench, draw(bench, 2, seed=23), lines, accumulate=True, series=7).text.startswith("8 pictures")
+        assert measure(bench, batches[0], lines, accumulate=True, series=8).text.startswith("2 images")
+        assert measure(bench, draw(bench, 2, seed=23), lines, accumulate=True, series=7).text.startswith("8 images")
 
     def test_a_batch_is_counted_once_and_the_node_runs_all_the_same(self, bench, folder, pictures):
         lines = judged(folder, pictures).lines
@@ -256,15 +256,15 @@ class TestAccumulate:
         first, again = (result.outputs[graph.id_of(METER)]["text"][0].splitlines() for result in results)
         assert graph.id_of(METER) not in results[1].cached
         assert first == again[:-1]
-        assert again[-1] == "These pictures were counted before, and are counted once."
+        assert again[-1] == "This batch was already counted; it counts only once."
 
     def test_without_it_nothing_is_kept_and_nothing_runs_twice(self, bench, folder, pictures):
         lines = judged(folder, pictures).lines + "\nthird = night"
         graph = self.graph(pictures, lines)
         bench.run(graph)
         assert graph.id_of(METER) in bench.run(graph).cached
-        assert measure(bench, draw(bench, 2, seed=30), lines).text.startswith("2 pictures")
-        assert measure(bench, draw(bench, 2, seed=31), lines, accumulate=True).text.startswith("2 pictures")
+        assert measure(bench, draw(bench, 2, seed=30), lines).text.startswith("2 images")
+        assert measure(bench, draw(bench, 2, seed=31), lines, accumulate=True).text.startswith("2 images")
 
     def graph(self, pictures: Pictures, lines: str, **wires: Any) -> Graph:
         meter = Meter()
@@ -281,10 +281,10 @@ class TestAccumulate:
             result = bench.server.wait(answer["prompt_id"])
             return result.outputs[graph.id_of(METER)]["text"][0].partition(",")[0]
 
-        assert total(40, "one", lines) == "2 pictures"
-        assert total(41, "two", lines) == "2 pictures"
-        assert total(42, "one", lines + "\nthird = night") == "2 pictures"
-        assert total(43, "one", lines) == "4 pictures"
+        assert total(40, "one", lines) == "2 images"
+        assert total(41, "two", lines) == "2 images"
+        assert total(42, "one", lines + "\nthird = night") == "2 images"
+        assert total(43, "one", lines) == "4 images"
 
 
 class TestFolders:
@@ -320,19 +320,19 @@ class TestFolders:
             name: v for name, v in load_file(half / "model.safetensors").items() if not name.startswith("vision")
         }
         save_file(weights, half / "model.safetensors", {"format": "pt"})
-        assert "is no whole CLIP" in refusal(bench, pictures, clip_folder="clip_vision/nets/half")
+        assert "is not a complete CLIP model" in refusal(bench, pictures, clip_folder="clip_vision/nets/half")
 
     def test_files_that_are_missing_or_damaged(self, bench, folder, pictures):
         damaged = shutil.copytree(folder, folder.with_name("damaged"))
         (damaged / "model.safetensors").write_bytes(b"x" * 100)
-        assert "is not read as a CLIP" in refusal(bench, pictures, clip_folder="clip_vision/nets/damaged")
+        assert "cannot be read as a CLIP model" in refusal(bench, pictures, clip_folder="clip_vision/nets/damaged")
         wordless = shutil.copytree(folder, folder.with_name("wordless"))
         (wordless / "tokenizer.json").unlink()
         message = refusal(bench, pictures, clip_folder="clip_vision/nets/wordless")
-        assert "is no whole CLIP: its tokenizer has no vocabulary" in message
+        assert "is not a complete CLIP model: its tokenizer has no vocabulary" in message
         eyeless = shutil.copytree(folder, folder.with_name("eyeless"))
         (eyeless / "processor_config.json").unlink()
-        assert "is not read as a CLIP" in refusal(bench, pictures, clip_folder="clip_vision/nets/eyeless")
+        assert "cannot be read as a CLIP model" in refusal(bench, pictures, clip_folder="clip_vision/nets/eyeless")
 
     @pytest.mark.parametrize("name", ["clip_vision/gone", "../../secret", ""])
     def test_a_folder_that_is_not_there(self, bench, pictures, name):
@@ -348,13 +348,13 @@ class TestRefusals:
         assert says in refusal(bench, pictures, classes)
 
     def test_names_of_another_number(self, bench, folder, pictures):
-        assert "6 pictures came with 2 names: connect the TEXT" in refusal(bench, pictures, names="woman\nman")
+        assert "There are 6 images but 2 names: connect TEXT" in refusal(bench, pictures, names="woman\nman")
 
     def test_a_broken_picture(self, bench, folder, pictures):
         meter = Meter()
         broken = meter.graph.add("ProbeBrokenImage", images=pictures.load(meter.graph))
         meter.add(broken, "a woman\na man")
-        assert "Picture 2 of 6 holds NaN" in bench.error(meter.graph).message
+        assert "Image 2 of 6 contains NaN" in bench.error(meter.graph).message
 
     def test_no_clip_at_all(self, bench, pictures):
         assert "connect both clip_vision and clip, or choose" in refusal(bench, pictures, clip_folder=CONNECTED)
@@ -404,7 +404,7 @@ class TestComfyUIsOwn:
         }
         found = measure(bench, few, classes.lines, graph, **wires)
         assert found.seen == classes.seen
-        assert "Told apart by text_encoders/whole_l.safetensors." in found.text
+        assert "Classified by text_encoders/whole_l.safetensors." in found.text
 
     def test_of_sdxls_two_text_encoders_the_second(self, bench, pictures):
         few = WORDS[:4]
@@ -434,22 +434,22 @@ class TestComfyUIsOwn:
     def test_widths_that_differ(self, bench, pictures, text):
         graph = Graph()
         message = self.refusal(bench, pictures, graph, self.wires(graph, text.name, 1024))
-        assert "clip_vision and clip are not of one CLIP: it gives pictures 1024 numbers, texts 768" in message
+        assert "image embeddings have 1024 dimensions, text embeddings 768" in message
 
     def test_a_checkpoint_of_sd15_has_no_projection(self, bench, pictures):
         graph = Graph()
         wires = self.wires(graph, "whole_l.safetensors")
         wires["clip"] = output(graph.add("CheckpointLoaderSimple", ckpt_name="sd15.safetensors"), 1)
         message = self.refusal(bench, pictures, graph, wires)
-        assert message.startswith("sd15.safetensors has no CLIP text projection of 768 numbers")
+        assert message.startswith("sd15.safetensors has no CLIP text projection of width 768")
         assert "openai/clip-vit-large-patch14" in message
 
     @pytest.mark.parametrize(
         ("projection", "says"),
         [
-            (None, "has no CLIP text projection of 768 numbers"),
+            (None, "has no CLIP text projection of width 768"),
             (torch.eye(768), "has an empty text projection"),
-            (torch.eye(512), "has no CLIP text projection of 768 numbers"),
+            (torch.eye(512), "has no CLIP text projection of width 768"),
         ],
     )
     def test_text_encoders_whose_projection_means_nothing(self, bench, pictures, text, projection, says):
@@ -487,9 +487,9 @@ class TestComfyUIsOwn:
             strength_clip=1.0,
         )
         wires["clip"] = output(changed, 1)
-        assert "A LoRA has changed clip" in self.refusal(bench, pictures, graph, wires)
+        assert "clip was modified by a LoRA" in self.refusal(bench, pictures, graph, wires)
 
     def test_vision_models_that_are_no_clip(self, bench, pictures, text):
         graph = Graph()
         message = self.refusal(bench, pictures, graph, self.wires(graph, text.name, model_type="dinov2"))
-        assert "clip_vision is no CLIP but a dinov2" in message
+        assert "clip_vision is not a CLIP but a dinov2" in message

@@ -19,7 +19,7 @@ def test_an_older_comfyui_says_in_one_line_what_to_do(tmp_path):
         log = server.log_text().splitlines()
         pack = str(server.base_directory / "custom_nodes" / PACK_NAME)
     (line,) = (line for line in log if "ComfyUI-RespoDiff needs" in line)
-    assert "needs ComfyUI 0.18 or newer, this is 0.17.9: update ComfyUI" in line
+    assert "needs ComfyUI 0.18 or newer; this is 0.17.9. Update ComfyUI" in line
     # A frame of a traceback would name the pack once more; what else ComfyUI cannot import here is its own matter.
     (timing,) = (line for line in log if pack in line)
     assert "seconds" in timing

@@ -149,14 +149,14 @@ class TestCombineAndSave:
         bench.run(self.saved())  # the same again is no harm
         error = bench.error(self.saved(0.25))
         assert error.node_type == "RespoDiffSaveAdapter"
-        assert "is there already, with other content" in error.message
+        assert "already exists with different content" in error.message
         assert (bench.adapters / "mine" / "both.safetensors").read_bytes() == before
         bench.run(self.saved(0.25, overwrite=True))
         assert (bench.adapters / "mine" / "both.safetensors").read_bytes() != before
 
     @pytest.mark.parametrize("name", ["../both", "/tmp/both", "", "mine/"])
     def test_no_file_outside_of_the_folder(self, bench, name):
-        assert "is no name for a file in" in bench.error(self.saved(name=name)).message
+        assert "is not a valid name for a file in" in bench.error(self.saved(name=name)).message
 
     def test_the_same_name_twice_is_said(self, bench):
         bench.save_adapter(make_adapter("sd15", "woman", seed=30), "b.safetensors")

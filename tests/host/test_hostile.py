@@ -116,7 +116,7 @@ class TestNames:
             sliders = {"adapter": "fine.safetensors", "adapter.concepts": name, "adapter.strength of woman": 1.0}
             mixer = graph.add("RespoDiffConceptMixer", model=load_unet(graph, "sd15"), **sliders)
             graph.add("ProbeDescribe", model=mixer)
-            assert "holds other concepts (woman) than when this node was set" in refused(bench, graph).message
+            assert "contains other concepts (woman) than when this node was set" in refused(bench, graph).message
 
     def test_of_the_concept(self, bench, names):
         for name in names:
@@ -143,7 +143,7 @@ class TestNames:
             graph = Graph()
             adapter = graph.add("RespoDiffLoadAdapter", adapter="fine.safetensors")
             graph.add("RespoDiffSaveAdapter", adapter=adapter, name=name, overwrite=True, dtype="float32")
-            assert "is no name for a file in" in refused(bench, graph).message
+            assert "is not a valid name for a file in" in refused(bench, graph).message
 
     def test_of_the_summed_concept(self, bench, names):
         for name in names:
@@ -174,7 +174,7 @@ class TestNames:
             assert bool(saved) != bool(error)
             assert all(path.name.isprintable() for path in saved)
             if error:
-                assert "cannot begin a file's name" in error or "outside the output folder is not allowed" in error
+                assert "is not a valid filename_prefix" in error or "outside the output folder is not allowed" in error
 
     def pictures(self, bench: Bench, group: str, prefix: str) -> tuple[set[Path], str]:
         """The files that Save RespoDiff Images writes of one picture, or what it says."""

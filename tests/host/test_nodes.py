@@ -142,7 +142,7 @@ class TestConceptMixer:
 
     def test_values_set_for_other_concepts_are_refused(self, bench):
         bench.save_adapter(make_adapter("sd15", "b", "a"))
-        with pytest.raises(NodeFailed, match=r"other concepts \(b \| a\) than when this node was set \(a \| b\)"):
+        with pytest.raises(NodeFailed, match=r"other concepts \(b \| a\) than when this node was set up \(a \| b\)"):
             self.mixed(bench, a=0.5, b=0.0)
 
     def test_a_damaged_file_does_not_take_the_others_away(self, bench):

@@ -110,7 +110,7 @@ def test_a_concept_that_is_not_in_the_file(bench):
 def test_the_only_concept_of_several(bench):
     bench.save_adapter(make_adapter("sd15", "woman", "man"))
     error = bench.error(graph_with("test.safetensors", concept="(the only one)"))
-    assert "holds several concepts, choose one: woman, man" in error.message
+    assert "several concepts. Choose one of them: woman, man" in error.message
 
 
 @pytest.mark.parametrize("how", [{"strength": -0.5}, {"ram_strength": -1.0}, {"strength": -1.0, "sam_strength": 0.0}])

@@ -83,7 +83,7 @@ def test_two_concepts_span_a_grid(bench):
     [
         ({"strengths": "strong"}, "names no strengths"),
         ({"strengths": "0, 1", "concept": "man"}, "holds no concept 'man'"),
-        ({"strengths": "0, 1", "concept": "(the only one)"}, "holds several concepts, choose one: woman, old"),
+        ({"strengths": "0, 1", "concept": "(the only one)"}, "several concepts. Choose one of them: woman, old"),
         ({"strengths": "0 to 1 in 20", "grid": True, "concept_y": "old", "strengths_y": "0 to 1 in 20"}, "400 images"),
     ],
 )
@@ -164,4 +164,4 @@ class TestGrid:
         graph = Graph()
         images = graph.add("EmptyImage", width=64, height=64, batch_size=3, color=0)
         graph.add("RespoDiffGrid", images=images, sweep=output(sweep(graph, "0, 1"), 2))
-        assert "3 pictures came, but the sweep has 2" in bench.error(graph).message
+        assert "There are 3 images, but the sweep has 2" in bench.error(graph).message

@@ -8,11 +8,11 @@ import pytest
 import torch
 from respodiff.respodiff_core.errors import BatchSizeError, ClassifierError
 from respodiff.respodiff_core.measuring.image_classes import (
-    PictureClass,
-    asked_for,
-    check_pictures,
+    ImageClass,
+    check_images,
     nearest,
     parse_classes,
+    requested_classes,
 )
 from respodiff.respodiff_core.measuring.metrics import deviation_ratio
 from respodiff.respodiff_core.measuring.tally import Tally, deviation_by_chance
@@ -57,7 +57,7 @@ class TestFigures:
     def test_nothing_was_asked_for(self):
         found = tally([W, M, M])
         assert found.unsteered == (1, 2)
-        assert found.asked == (0, 0)
+        assert found.requested == (0, 0)
         assert found.steering_accuracy == (None, None)
         assert found.worst is None
 
@@ -66,7 +66,7 @@ class TestFigures:
         assert tally(labels, classes=("a", "b", "c")).deviation_ratio == pytest.approx(deviation_ratio(labels, 3))
 
     def test_no_pictures_have_no_shares(self):
-        with pytest.raises(ValueError, match="no pictures"):
+        with pytest.raises(ValueError, match="at least one image"):
             _ = Tally.empty(("a", "b")).deviation_ratio
 
     def test_tallies_add_up_and_stay_as_they_were(self):
@@ -76,7 +76,7 @@ class TestFigures:
         assert first + second == tally([W, M, M, M], [W, None, W, M])
 
     def test_tallies_of_other_classes_do_not(self):
-        with pytest.raises(ValueError, match="other classes"):
+        with pytest.raises(ValueError, match="different classes"):
             tally([W]) + tally([W], classes=("man", "woman"))
 
     def test_a_label_for_each_picture(self):
@@ -97,19 +97,19 @@ class TestByChance:
 class TestSummary:
     def test_all_figures_to_read(self):
         assert tally([W, M, M, M], [W, W, M, None]).summary().splitlines() == [
-            "4 pictures, seen as: woman 1 (25%), man 3 (75%)",
-            "Deviation ratio 0.50: 0 is even, 1 is all of one class. "
-            f"Drawn evenly by chance, 4 pictures would show about {deviation_by_chance(4, 2):.2f}.",
-            "Steering accuracy 0.50, that of woman, the lowest:",
-            "  asked for woman: 2, seen as woman 1, man 1 (0.50)",
-            "  asked for man: 1, seen as man 1 (1.00)",
-            "  asked for no class: 1, seen as man 1",
+            "4 images, seen as: woman 1 (25%), man 3 (75%)",
+            "Deviation ratio 0.50 (0: balanced, 1: all of one class). "
+            f"An unbiased random sample of 4 images has about {deviation_by_chance(4, 2):.2f} on average.",
+            "Steering accuracy 0.50 (lowest class: woman):",
+            "  woman requested: 2, seen as woman 1, man 1 (0.50)",
+            "  man requested: 1, seen as man 1 (1.00)",
+            "  no class requested: 1, seen as man 1",
         ]
 
     def test_nothing_was_asked_for(self):
         text = tally([W]).summary()
-        assert text.startswith("1 picture, seen as: woman 1 (100%), man 0 (0%)\n")
-        assert text.endswith("No class was asked for, so there is no steering accuracy.")
+        assert text.startswith("1 image, seen as: woman 1 (100%), man 0 (0%)\n")
+        assert text.endswith("No class was requested, so there is no steering accuracy.")
 
 
 class TestMemory:
@@ -129,16 +129,16 @@ class TestMemory:
         memory = TallyMemory(most=2)
         for key in ("a", "b", "a", "c"):
             memory.add(key, "first", tally([W]))
-        assert memory.add("a", "second", tally([W]))[0].pictures == 2
-        assert memory.add("b", "second", tally([W]))[0].pictures == 1
+        assert memory.add("a", "second", tally([W]))[0].images == 2
+        assert memory.add("b", "second", tally([W]))[0].images == 1
 
 
 class TestClasses:
     def test_a_name_and_a_text_or_both_in_one(self):
         assert parse_classes(" woman = a photo of a woman \n\n a man\nx = 1 = 2\n") == (
-            PictureClass("woman", "a photo of a woman"),
-            PictureClass("a man", "a man"),
-            PictureClass("x", "1 = 2"),
+            ImageClass("woman", "a photo of a woman"),
+            ImageClass("a man", "a man"),
+            ImageClass("x", "1 = 2"),
         )
 
     @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ class TestClasses:
             ("a woman", "only 'a woman'"),
             ("a woman\nA Woman", "Two classes have the name 'a woman'"),
             ("woman = a person\nman = A person", "Two classes have the text 'a person'"),
-            ("woman =\nman", "'woman =' is no class"),
-            ("= a woman\nman", "'= a woman' is no class"),
+            ("woman =\nman", "'woman =' is not a valid class"),
+            ("= a woman\nman", "'= a woman' is not a valid class"),
         ],
     )
     def test_what_tells_nothing_apart(self, lines, says):
@@ -159,27 +159,27 @@ class TestClasses:
 
     def test_names_of_fair_batch_are_classes_by_name_by_text_or_by_a_part(self):
         lines = "woman\nMan\nA photo of a woman\nblack + woman\nman + old\nnone\nold\nold"
-        assert asked_for(lines, 8, GENDER) == ([W, M, W, W, M, None, None, None], ("old",))
+        assert requested_classes(lines, 8, GENDER) == ([W, M, W, W, M, None, None, None], ("old",))
 
     def test_a_name_goes_before_a_text(self):
         classes = parse_classes("b = a\na = c")
-        assert asked_for("a\nb", 2, classes).numbers == [1, 0]
+        assert requested_classes("a\nb", 2, classes).numbers == [1, 0]
 
     def test_a_class_may_be_a_crossed_group_itself(self):
         classes = parse_classes("woman + black\nwoman\nman")
-        assert asked_for("woman + black\nwoman + white", 2, classes).numbers == [0, 1]
+        assert requested_classes("woman + black\nwoman + white", 2, classes).numbers == [0, 1]
 
     def test_without_names_nothing_was_asked(self):
-        assert asked_for(None, 2, GENDER) == ([None, None], ())
+        assert requested_classes(None, 2, GENDER) == ([None, None], ())
 
     def test_a_name_in_two_classes(self):
-        with pytest.raises(ClassifierError, match=r"'woman \+ black' names 2 of the classes"):
-            asked_for("woman + black", 1, parse_classes("woman\nman\nblack\nwhite"))
+        with pytest.raises(ClassifierError, match=r"'woman \+ black' contains 2 of the classes"):
+            requested_classes("woman + black", 1, parse_classes("woman\nman\nblack\nwhite"))
 
     @pytest.mark.parametrize("names", ["", "woman", "woman\nman\nman"])
     def test_names_of_another_batch(self, names):
-        with pytest.raises(BatchSizeError, match=f"2 pictures came with {len(names.splitlines())} names"):
-            asked_for(names, 2, GENDER)
+        with pytest.raises(BatchSizeError, match=f"There are 2 images but {len(names.splitlines())} names"):
+            requested_classes(names, 2, GENDER)
 
 
 class TestNearest:
@@ -197,9 +197,9 @@ class TestNearest:
 
     def test_pictures_in_which_nothing_can_be_seen(self):
         images = torch.zeros(3, 2, 2, 3)
-        check_pictures(images)
+        check_images(images)
         images[1, 0, 0, 0] = float("nan")
-        with pytest.raises(ClassifierError, match="Picture 2 of 3 holds NaN"):
-            check_pictures(images)
-        with pytest.raises(ClassifierError, match="No pictures came"):
-            check_pictures(images[:0])
+        with pytest.raises(ClassifierError, match="Image 2 of 3 contains NaN"):
+            check_images(images)
+        with pytest.raises(ClassifierError, match="batch of images is empty"):
+            check_images(images[:0])
