@@ -1,6 +1,7 @@
-"""docs/nodes.md, written from the nodes' own schemas and from the limits on their help pages.
+"""Generates docs/nodes.md from the schemas of the nodes and from the limits on their help pages.
 
-Run after a node or a help page changed: PYTHONPATH=tests python tools/node_reference.py. Tests hold the page to both.
+Run it after a change of a node or a help page: PYTHONPATH=tests python tools/node_reference.py. Tests compare the page
+with both.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ _HELP = PACK / "web" / "docs"
 _LIMITS = ("What it refuses", "What it cannot promise")
 _HEAD = """# Node reference
 
-Every node, as ComfyUI shows it: `tools/node_reference.py` writes this page from the nodes and their help pages. How to
-begin: [tour](tour.md). In bold what an input is set to at first. *Advanced* inputs are folded away in ComfyUI's new
-node design; *optional* ones may stay unconnected. All nodes are in the category RespoDiff.
+All nodes and their inputs and outputs. `tools/node_reference.py` generates this page from the nodes and their help
+pages. For a first start see the [tour](tour.md). Defaults are in bold. *Advanced* inputs are hidden in ComfyUI's new
+node design until expanded; *optional* inputs need not be connected. All nodes are in the category RespoDiff.
 """
 _KINDS = {"FLOAT": "number", "INT": "whole number", "BOOLEAN": "on or off", "STRING": "text"}
-_LARGEST = 2**32  # a limit above it means that there is none
+_LARGEST = 2**32  # a larger maximum is not shown
 
 
 def reference(object_info: dict[str, Any]) -> str:
-    """The page for the nodes that /object_info tells of, in the order in which the pack lists them."""
+    """The page for the nodes in /object_info, in the order of the pack."""
     nodes = {name: info for name, info in object_info.items() if name.startswith("RespoDiff")}
     listed = "\n".join(f"- [{info['display_name']}](#{anchor(info['display_name'])})" for info in nodes.values())
     return "\n".join([_HEAD, listed, *(_node(name, info) for name, info in nodes.items()), ""])
 
 
 def anchor(heading: str) -> str:
-    """How GitHub calls a heading of letters, digits and spaces in a link."""
+    """GitHub's anchor of a heading of letters, digits and spaces."""
     return heading.lower().replace(" ", "-")
 
 
 def limits(node: str) -> list[str]:
-    """What the node's help page says that it refuses and cannot promise, each as a paragraph or list."""
+    """The sections on limits from the node's help page, each as a paragraph or list."""
     sections = {
         title: body.strip()
         for title, _, body in (
@@ -49,14 +50,14 @@ def limits(node: str) -> list[str]:
 
 def _node(name: str, info: dict[str, Any]) -> str:
     sections = [f"\n## {info['display_name']}\n", f"{info['description']} [Help page](../web/docs/{name}/en.md).\n"]
-    sections += ["| input | takes | what it is |", "|---|---|---|"]
+    sections += ["| input | type and default | description |", "|---|---|---|"]
     for section in ("required", "optional"):
         for input_, (kind, options) in info["input"].get(section, {}).items():
             marked = {"optional": section == "optional", "advanced": options.get("advanced")}
             takes = ", ".join([_takes(kind, options), *(f"*{mark}*" for mark, on in marked.items() if on)])
             sections.append(f"| **{input_}** | {takes} | {options['tooltip']} |")
     if info["output"]:
-        sections += ["", "| output | gives | what it is |", "|---|---|---|"]
+        sections += ["", "| output | type | description |", "|---|---|---|"]
         told = zip(info["output_name"], info["output"], info["output_is_list"], info["output_tooltips"], strict=True)
         for output, kind, is_list, tooltip in told:
             gives = f"{_kind(kind)}, a list" if is_list else _kind(kind)
@@ -71,11 +72,11 @@ def _takes(kind: str, options: dict[str, Any]) -> str:
         ((inner, _),) = template["input"]["required"].values()
         return f"{template['min']} to {template['max']} {_kind(inner)}"
     if kind == "COMFY_DYNAMICCOMBO_V3":
-        return "one of your files, which brings a slider for each of its concepts"
+        return "one of your files, with a slider for each of its concepts"
     default = options.get("default")
     if kind == "COMBO":
-        if default is None or default.startswith("("):  # what it lists depends on the files that are there
-            return f"a list of yours (**{default.strip('()')}**)" if default else "a list of yours"
+        if default is None or default.startswith("("):  # the options depend on the files of the user
+            return f"depends on your files (**{default.strip('()')}**)" if default else "depends on your files"
         return ", ".join(f"**{option}**" if option == default else option for option in options["options"])
     if kind in ("FLOAT", "INT"):
         most = options["max"]

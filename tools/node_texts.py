@@ -1,7 +1,7 @@
-"""The nodes' own texts in the form of ComfyUI's translations (locales/<language>/nodeDefs.json).
+"""Writes the texts of the nodes in the format of ComfyUI's translations (locales/<language>/nodeDefs.json).
 
-Run after a text of a node changed: PYTHONPATH=tests python tools/node_texts.py writes the English one; the others are
-translated by hand, and a test holds all of them to the nodes.
+Run it after a change of a node's text: PYTHONPATH=tests python tools/node_texts.py writes the English file. The other
+languages are translated by hand, and a test checks that no text is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LANGUAGES = ("en", "ja", "zh")
 
 
 def texts_of(object_info: dict[str, Any]) -> dict[str, Any]:
-    """Names and tooltips of all RespoDiff nodes, as /object_info tells them."""
+    """Names and tooltips of all RespoDiff nodes, from /object_info."""
     return {name: _node(info) for name, info in sorted(object_info.items()) if name.startswith("RespoDiff")}
 
 
