@@ -1,4 +1,4 @@
-"""The workflows that ship with the pack, written down; make_workflows draws and saves them in the real page."""
+"""Definitions of the shipped workflows. make_workflows draws them in ComfyUI's real page and saves them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ GENDER, RACE, RACE_SDXL, SAFETY = (f"{name}.safetensors" for name in ("gender", 
 PROMPT = "a photo of a doctor"
 NEGATIVE = "blurry, low quality"
 
-_PROMISE = "Steering shifts what is likely in a picture: it promises nothing for a single one and is not a filter."
+_LIMITS = "Steering changes how likely something is to appear. It guarantees no single image and is not a filter."
 
 
 def _note(*lines: str) -> str:
-    return "\n\n".join((*lines, _PROMISE))
+    return "\n\n".join((*lines, _LIMITS))
 
 
 def _checkpoint(name: str = SD15) -> Node:
@@ -49,8 +49,8 @@ def _sampler(key: str = "sampler", **more: Any) -> Node:
     return Node(key, "KSampler", settings | {"sampler_name": "euler", "scheduler": "normal"} | more)
 
 
-def _pictures(*last: Node, sampler: Node | None = None) -> Group:
-    return Group("Picture", "picture", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
+def _images(*last: Node, sampler: Node | None = None) -> Group:
+    return Group("Image", "picture", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
 
 
 MIXER = Node("mixer", "RespoDiffConceptMixer", {"adapter": GENDER})
@@ -73,14 +73,14 @@ _USUAL = [*_TO_SAMPLER, *_FROM_SAMPLER, *_CLIP]
 STEER = Workflow(
     "Steer a concept (SD1.5)",
     _note(
-        "Choose a Stable Diffusion 1.5 checkpoint, and an adapter from `models/respodiff`.",
-        "Choose one of its concepts in **RespoDiff Steer** and run. Strength 0 leaves the model as it is, 1 steers as "
-        "the file recommends; the seed is fixed, so you can compare.",
+        "Choose a Stable Diffusion 1.5 checkpoint and an adapter from `models/respodiff`.",
+        "Choose one of its concepts in **RespoDiff Steer** and run. Strength 0 has no effect, 1 is the strength "
+        "recommended by the file. The seed is fixed so that you can compare results.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(320, [Group("Steer", "steer", [Node("steer", "RespoDiffSteer", {"concept": "woman"})]), _prompts()]),
-        Column(320, [_pictures(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
+        Column(320, [_images(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
         Column(420, [Group("Result", "picture", [SAVE])]),
     ],
     [
@@ -96,14 +96,14 @@ MIX = Workflow(
     "Mix concepts (SD1.5)",
     _note(
         "Choose a Stable Diffusion 1.5 checkpoint, and the same adapter from `models/respodiff` in both nodes.",
-        "The mixer's sliders stand at 0, where nothing changes: move one and run. The seed is fixed, to compare.",
-        "**Inspect RespoDiff Adapter** shows what the file holds.",
+        "The mixer's sliders are at 0 and have no effect: move one and run. The seed is fixed for comparison.",
+        "**Inspect RespoDiff Adapter** shows the contents of the file.",
     ),
     [
         Column(300, [Group("Model", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(320, [Group("Steer", "steer", [MIXER]), _prompts()]),
-        Column(300, [Group("Look inside", "look", [INSPECT, Node("text", "PreviewAny", height=240)])]),
-        Column(320, [_pictures(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
+        Column(300, [Group("Inspect", "look", [INSPECT, Node("text", "PreviewAny", height=240)])]),
+        Column(320, [_images(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
         Column(420, [Group("Result", "picture", [SAVE])]),
     ],
     [
@@ -118,7 +118,7 @@ MIX = Workflow(
 
 
 def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: int) -> Workflow:
-    """Every image of a batch its own group, by name in the file names and in a labelled grid."""
+    """A group for every image of a batch, shown in the file names and in a labelled grid."""
     return Workflow(
         name,
         note,
@@ -137,8 +137,8 @@ def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: in
                     ),
                 ],
             ),
-            Column(320, [_prompts(), Group("Size and number", "prompt", [_latent(size, batch)])]),
-            Column(320, [_pictures(SAVE_NAMED)]),
+            Column(320, [_prompts(), Group("Size and batch size", "prompt", [_latent(size, batch)])]),
+            Column(320, [_images(SAVE_NAMED)]),
             Column(440, [Group("Result", "picture", [GRID])]),
         ],
         [
@@ -159,10 +159,10 @@ def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: in
 GENDER_SD15 = _fair(
     "Fair Batch, gender (SD1.5)",
     _note(
-        "Every picture of the batch gets a group of its own, in equal shares and in one sampler call.",
-        "**Fair Group** makes every concept of the adapter a group; add more Fair Group nodes for other shares.",
-        "The group's name is in each file's name and in its metadata. Let Fair Batch's seed increment, and shares are "
-        "met over runs too.",
+        "Every image of the batch is assigned a group, with equal shares, in one sampler call.",
+        "**Fair Group** turns every concept of the adapter into a group. For other shares use one node per concept.",
+        "The group is saved in the file name and the metadata. If Fair Batch's seed increments, the shares are also "
+        "met over several runs.",
     ),
     SD15,
     GENDER,
@@ -172,9 +172,9 @@ GENDER_SD15 = _fair(
 RACE_SDXL_WORKFLOW = _fair(
     "Fair Batch, race (SDXL)",
     _note(
-        "As with gender, on SDXL: an adapter trained on SDXL is needed.",
-        "SDXL takes memory: with little of it, set the batch to 1 and queue several runs. Fair Batch's seed goes on, "
-        "and in any three runs in a row each of three groups comes once.",
+        "The same as for gender, but on SDXL. It needs an adapter trained on SDXL.",
+        "If SDXL runs out of memory, set the batch size to 1 and queue several runs. Fair Batch's seed increments, so "
+        "that any three consecutive runs show each of three groups once.",
     ),
     SDXL,
     RACE_SDXL,
@@ -186,8 +186,8 @@ _BOTH_ADAPTERS = (_adapter(GENDER, "gender"), _adapter(RACE, "race"))
 CROSSED = Workflow(
     "Fair Batch, gender x race (SD1.5)",
     _note(
-        "Six pictures, one for each pair of gender and race, in one sampler call.",
-        "Two concepts on one picture interfere, so each axis has a scale: 1.1 and 0.9 are the paper's.",
+        "Six images, one for each pair of gender and race, in one sampler call.",
+        "Two concepts on one image interfere, so each axis has a scale. 1.1 and 0.9 are the values in the paper.",
     ),
     [
         Column(320, [Group("Model and adapters", "model", [_checkpoint(), *_BOTH_ADAPTERS])]),
@@ -212,7 +212,7 @@ CROSSED = Workflow(
                 _prompts(),
             ],
         ),
-        Column(320, [Group("Size and number", "prompt", [_latent(512, 6)]), _pictures()]),
+        Column(320, [Group("Size and batch size", "prompt", [_latent(512, 6)]), _images()]),
         Column(480, [Group("Result", "picture", [GRID, SAVE_GRID])]),
     ],
     [
@@ -234,14 +234,14 @@ CROSSED = Workflow(
 SAFE = Workflow(
     "Safety (SD1.5)",
     _note(
-        "**RespoDiff Safety** steers away from all safety concepts of a file, one slider each, from what its maker "
-        "recommends.",
-        "Look at many seeds: it lowers how often unsafe content comes; single pictures may still show it.",
+        "**RespoDiff Safety** steers away from all safety concepts of a file, with one slider per concept. 1 is the "
+        "recommended strength.",
+        "Try many seeds: unsafe content becomes rarer, but single images may still show it.",
     ),
     [
         Column(320, [Group("Model", "model", [_checkpoint()]), Group("Safety", "steer", [SAFETY_NODE])]),
         Column(320, [_prompts("a photo of a protest in a city"), Group("Size", "prompt", [_latent(512, 2)])]),
-        Column(320, [_pictures()]),
+        Column(320, [_images()]),
         Column(420, [Group("Result", "picture", [SAVE])]),
     ],
     [("checkpoint.0", "safety.model"), ("safety.0", "sampler.model"), *_USUAL, ("decode.0", "save.images")],
@@ -250,8 +250,8 @@ SAFE = Workflow(
 COMPANY = Workflow(
     "Fairness + safety + LoRA + ControlNet (SD1.5)",
     _note(
-        "All at once: the order of LoRA, Safety and Fair Batch on the MODEL does not matter.",
-        "Choose a LoRA and a ControlNet of your own. The picture's edges guide the composition.",
+        "All combined: the order of LoRA, Safety and Fair Batch on the MODEL does not matter.",
+        "Choose your own LoRA and ControlNet. The edges of the input image guide the composition.",
     ),
     [
         Column(
@@ -282,7 +282,7 @@ COMPANY = Workflow(
                 )
             ],
         ),
-        Column(320, [_prompts(), Group("Size and number", "prompt", [_latent(512, 2)])]),
+        Column(320, [_prompts(), Group("Size and batch size", "prompt", [_latent(512, 2)])]),
         Column(
             320,
             [
@@ -298,7 +298,7 @@ COMPANY = Workflow(
                 )
             ],
         ),
-        Column(320, [_pictures(SAVE_NAMED)]),
+        Column(320, [_images(SAVE_NAMED)]),
     ],
     [
         ("checkpoint.0", "lora.model"),
@@ -328,8 +328,8 @@ COMPANY = Workflow(
 HIRES = Workflow(
     "Hires fix (SD1.5)",
     _note(
-        "The same steered MODEL serves both passes: an adapter fits any size.",
-        "The second pass keeps what the first one made; a lower strength there is seldom needed.",
+        "Both passes use the same steered MODEL: an adapter works at any image size.",
+        "The second pass keeps the result of the first, so it rarely needs a lower strength.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
@@ -371,9 +371,9 @@ HIRES = Workflow(
 SWEEP = Workflow(
     "Strength sweep XY (SD1.5)",
     _note(
-        "Twelve pictures of one noise in one batch: the first concept's strength changes along the rows, the second's "
-        "from row to row.",
-        "Leave adapter_y unconnected to sweep one concept alone.",
+        "Twelve images from the same noise in one batch: the first concept's strength changes along each row, the "
+        "second concept's from row to row.",
+        "To sweep only one concept, disconnect adapter_y.",
     ),
     [
         Column(
@@ -405,7 +405,7 @@ SWEEP = Workflow(
                 _prompts(),
             ],
         ),
-        Column(320, [_pictures()]),
+        Column(320, [_images()]),
         Column(520, [Group("Result", "picture", [GRID, SAVE_GRID])]),
     ],
     [
@@ -428,10 +428,10 @@ SWEEP = Workflow(
 REGION = Workflow(
     "Regional mask and timing (SD1.5)",
     _note(
-        "One concept on the left of the picture, another one on the right, by a mask and its inverse.",
-        "Under Steer's advanced inputs: the part of the sampling in which it acts, and how its strength moves there. "
-        "The right one fades out, so that details stay the model's own.",
-        "Feather the mask for soft edges. Places outside of it can still change a little.",
+        "One concept on the left of the image and another on the right, with a mask and its inverse.",
+        "Steer's advanced inputs set the part of sampling in which it acts, and the curve of its strength. The concept "
+        "on the right fades out, so that the model determines the fine details.",
+        "Feather the mask for soft edges. Regions outside it can still change slightly.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
@@ -439,11 +439,11 @@ REGION = Workflow(
             320,
             [
                 Group(
-                    "Where",
+                    "Regions",
                     "look",
                     [
                         Node("left", "SolidMask", {"value": 1.0, "width": 256, "height": 512}, "Left half"),
-                        Node("none", "SolidMask", {"value": 0.0, "width": 512, "height": 512}, "Whole picture"),
+                        Node("none", "SolidMask", {"value": 0.0, "width": 512, "height": 512}, "Whole image"),
                         Node("mask", "MaskComposite", {"x": 0, "y": 0, "operation": "add"}),
                         Node("inverse", "InvertMask"),
                     ],
@@ -464,7 +464,7 @@ REGION = Workflow(
             ],
         ),
         Column(320, [_prompts("a photo of two doctors"), Group("Size", "prompt", [_latent()])]),
-        Column(320, [_pictures()]),
+        Column(320, [_images()]),
         Column(420, [Group("Result", "picture", [SAVE])]),
     ],
     [
@@ -486,10 +486,10 @@ REGION = Workflow(
 GUARD = Workflow(
     "Prompt guard (SD1.5)",
     _note(
-        "Write the prompt once: it goes to CLIP and to **Prompt Guard**, which keeps fairness from overruling it.",
-        "With 'a photo of a doctor' the batch is shared among the groups. Write 'a photo of a male doctor': the guard "
-        "leaves gender alone, and says so.",
-        "It reads English; prompts in other languages are left as they are.",
+        "Edit the prompt once: it goes to CLIP and to **Prompt Guard**, which keeps steering from overriding it.",
+        "With 'a photo of a doctor' the groups share the batch. With 'a photo of a male doctor' the guard mutes gender "
+        "and reports the reason.",
+        "It reads English only; with prompts in other languages no group is steered.",
     ),
     [
         Column(
@@ -507,7 +507,7 @@ GUARD = Workflow(
                     "steer",
                     [
                         Node("guard", "RespoDiffPromptGuard"),
-                        Node("said", "PreviewAny", title="What the guard found", height=110),
+                        Node("said", "PreviewAny", title="Report of the guard", height=110),
                         Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
                         Node("fair", "RespoDiffFairBatch", {"batch_size": 4}),
                     ],
@@ -525,10 +525,10 @@ GUARD = Workflow(
                         Node("negative", "CLIPTextEncode", {"text": NEGATIVE}, "Negative prompt", 90),
                     ],
                 ),
-                Group("Size and number", "prompt", [_latent(512, 4)]),
+                Group("Size and batch size", "prompt", [_latent(512, 4)]),
             ],
         ),
-        Column(320, [_pictures()]),
+        Column(320, [_images()]),
         Column(440, [Group("Result", "picture", [GRID, SAVE_GRID])]),
     ],
     [
