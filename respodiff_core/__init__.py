@@ -1,5 +1,5 @@
-"""RespoDiff without a host: adapter files and what they add to a UNet's h-space.
+"""The core of RespoDiff: adapter files, and the steering that they add to a UNet's h-space.
 
-Pure torch, safetensors and numpy. Neither ComfyUI nor diffusers is imported here, so the nodes and the
-trainer share one meaning of a file and of a strength.
+It uses torch, safetensors and numpy, but neither ComfyUI nor diffusers, so that the nodes and the trainer share one
+definition of the file format and of strength. The method is that of arXiv 2509.15257 ("the paper").
 """

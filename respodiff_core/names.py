@@ -19,25 +19,25 @@ Rollout = Literal["pool", "reference"]
 """Where the states to train on come from: see `learning.trajectories`."""
 
 _NAME_LENGTH = 64
-# A dot separates a concept's name from its tensors' names, the others are unsafe in file names.
+# A dot separates the concept's name from the parameter names of its tensors; the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')
 
 
 def check_name(name: object) -> str:
-    """The name itself, if it may name a concept; else AdapterFileError saying which rule it breaks."""
+    """The name itself if it is a valid concept name. Raises AdapterFileError, which states the violated rule."""
     if not isinstance(name, str) or not name or len(name) > _NAME_LENGTH:
-        raise AdapterFileError(f"A concept's name must be 1 to {_NAME_LENGTH} characters, not {quoted(name)}.")
+        raise AdapterFileError(f"A concept name must have 1 to {_NAME_LENGTH} characters, not {quoted(name)}.")
     bad = sorted({c for c in name if c in NAME_FORBIDS or not (c == " " or c.isprintable())})
     if bad:
         raise AdapterFileError(
-            f"The concept name {quoted(name)} holds {', '.join(map(repr, bad))}, which names may not."
+            f"The concept name {quoted(name)} contains {', '.join(map(repr, bad))}, which is not allowed in names."
         )
     if name != name.strip() or name != unicodedata.normalize("NFC", name):
-        raise AdapterFileError(f"The concept name {quoted(name)} has spaces at its ends or is not normalised (NFC).")
+        raise AdapterFileError(f"The concept name {quoted(name)} starts or ends with a space or is not NFC-normalised.")
     return name
 
 
 def check_axis(axis: str) -> None:
-    """Raise AdapterFileError unless the text may name what groups have in common."""
+    """Raise AdapterFileError unless the text is a valid name of an axis."""
     if len(axis) > _NAME_LENGTH or not axis.isprintable():
         raise AdapterFileError(f"An axis must be at most {_NAME_LENGTH} printable characters, not {quoted(axis)}.")

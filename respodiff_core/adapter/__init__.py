@@ -1,4 +1,4 @@
-"""The adapter file and what is in it."""
+"""The adapter file and its contents."""
 
 from ..names import SUFFIX
 from .adapter import Adapter, merge, peek, read, write

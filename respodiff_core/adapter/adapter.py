@@ -1,8 +1,8 @@
-"""The adapter file: one safetensors file that holds one or many concepts.
+"""The adapter file: a safetensors file with one or more concepts (docs/adapter-file.md).
 
-Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`; the metadata (all strings)
-says format, family, prediction and the list of concepts, and carries ModelSpec keys for model managers.
-`peek` reads the header alone, `read` only the bytes of the concepts asked for.
+Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`. The metadata (all strings)
+contains format, family, prediction and the list of concepts, and ModelSpec keys for model managers.
+`peek` reads only the header, `read` only the bytes of the requested concepts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT = "1"
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _LABEL_LENGTH = 64
 MOST_CONCEPTS = 1000
-"""In one file: a file with a hundred times as many would keep its reader busy for a minute."""
+"""Maximum number of concepts in one file; reading a file with a hundred times as many would take a minute."""
 _NO_METADATA = (
     "The file has no RespoDiff metadata: its concepts were read from tensor names and shapes, and only the "
     "channel count can be checked against a model."
@@ -39,7 +39,7 @@ _NO_METADATA = (
 
 @dataclass(frozen=True)
 class ConceptHeader:
-    """What the file's header alone tells of a concept."""
+    """The description of a concept in the header of the file."""
 
     info: ConceptInfo
     kind: str
@@ -48,7 +48,7 @@ class ConceptHeader:
 
 @dataclass(frozen=True)
 class AdapterHeader:
-    """What `peek` returns. `notes` says, in sentences, what was missing and assumed."""
+    """The result of `peek`. `notes` are sentences about what was missing in the file and assumed instead."""
 
     family: str | None
     prediction: str | None
@@ -61,9 +61,9 @@ class AdapterHeader:
 class Adapter:
     """Concepts of one model family, their tensors in fp32 on the CPU.
 
-    `prediction` is what the base model predicts ("epsilon" or "v"); `metadata` holds the file's other
-    entries, ModelSpec's among them; `source` names the file in messages. `muted` names the concepts that the
-    prompt at hand already decides (see prompt_guard): they are held, but not to steer with.
+    `prediction` is the prediction type of the base model ("epsilon" or "v"); `metadata` contains the other entries of
+    the file, including those of ModelSpec; `source` is the file name for messages. `muted` are the concepts of axes
+    that the current prompt already specifies (see prompt_guard): they are kept but must not be used to steer.
     """
 
     family: str | None
@@ -75,33 +75,31 @@ class Adapter:
     muted: frozenset[str] = frozenset()
 
     def concept(self, name: object) -> Concept:
-        """The concept of that name, whatever a workflow has in its place, or UnknownConceptError listing those there
-        are.
-        """
+        """The concept with that name. Raises UnknownConceptError, which lists the concepts, for any other value."""
         if not isinstance(name, str) or name not in self.concepts:
             raise _unknown(name, self.source, self.concepts)
         return self.concepts[name]
 
 
-def _unknown(name: object, source: str, held: Iterable[str]) -> UnknownConceptError:
-    return UnknownConceptError(f"{source} holds no concept {quoted(name)}; it holds: {listed(held)}.")
+def _unknown(name: object, source: str, known: Iterable[str]) -> UnknownConceptError:
+    return UnknownConceptError(f"{source} has no concept {quoted(name)}. Its concepts are: {listed(known)}.")
 
 
 def peek(path: str | os.PathLike[str]) -> AdapterHeader:
-    """Read the header alone: no tensor data is touched, whatever the file's size.
+    """Read only the header: no tensor data is read, whatever the size of the file.
 
-    Raises AdapterFileError as `read` does, but for damage inside the tensors.
+    Raises AdapterFileError like `read`, except for damage inside the tensors.
     """
     with _Opened(path) as opened:
         return opened.header()
 
 
 def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) -> Adapter:
-    """Read all concepts, or only those named, checked at the door.
+    """Read and check all concepts, or only the given ones.
 
-    Tensors come as fp32 copies on the CPU, so that the file may be replaced while the adapter is in use.
-    Raises AdapterFileError (missing, pickled, truncated, invalid or non-finite content) and
-    UnknownConceptError.
+    Tensors are fp32 copies on the CPU, so the file may be replaced while the adapter is in use. Raises
+    AdapterFileError for a file that is missing, a pickle, truncated or invalid, or contains NaN or infinity, and
+    UnknownConceptError for a name that is not in the file.
     """
     with _Opened(path) as opened:
         header = opened.header()
@@ -115,9 +113,9 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
 
 
 def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
-    """The file's content; the same adapter always gives the same.
+    """The content of the adapter's file, with tensors in `dtype`; the same for equal adapters.
 
-    Raises AdapterFileError for NaN and infinity, and for what would not be read again.
+    Raises AdapterFileError for NaN and infinity, and for anything that `read` would refuse.
     """
     _check_count(len(adapter.concepts), adapter.source)
     tensors = {}
@@ -129,15 +127,16 @@ def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
                 tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
                 if not is_finite(tensors[key]):
                     raise AdapterFileError(
-                        f"Concept {concept.name!r} has values too large for {dtype}: write it as float32 or bfloat16."
+                        f"Concept {concept.name!r} has values too large for {dtype}: save it as float32 or bfloat16."
                     )
     return _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
 
 
 def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Path:
-    """Write the file atomically: whole under its final name, or not there at all.
+    """Write the file atomically, with tensors in `dtype`, and return its path.
 
-    Raises OSError as the file system does (a full disk, no permission) and leaves nothing behind then.
+    Raises OSError from the file system (disk full, no permission) and leaves no partial file then. Raises
+    AdapterFileError like `to_bytes`.
     """
     path = Path(path)
     data = to_bytes(adapter, dtype)
@@ -147,22 +146,22 @@ def write(adapter: Adapter, path: str | os.PathLike[str], dtype: torch.dtype = t
 
 
 def merge(adapters: Iterable[Adapter]) -> Adapter:
-    """One adapter with the concepts of all, in their order.
+    """One adapter with the concepts of all adapters, in their order.
 
-    Raises AdapterFileError where families, predictions or channel counts differ or a concept's name comes
-    twice.
+    Raises AdapterFileError if families, prediction types or numbers of channels differ, or if two concepts have the
+    same name.
     """
     parts = list(adapters)
     if not parts:
-        raise AdapterFileError("There is nothing to merge: give at least one adapter.")
+        raise AdapterFileError("There is nothing to merge: at least one adapter is needed.")
     check_same_model(parts)
     concepts: dict[str, Concept] = {}
     for part in parts:
         twice = concepts.keys() & part.concepts.keys()
         if twice:
             raise AdapterFileError(
-                f"{part.source} holds {', '.join(map(repr, sorted(twice)))}, which an adapter before it holds too; "
-                "rename or leave out one of them."
+                f"{part.source} contains {', '.join(map(repr, sorted(twice)))}, which another of these adapters also "
+                "contains. Rename or leave out one of them."
             )
         concepts |= part.concepts
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
@@ -172,13 +171,13 @@ def merge(adapters: Iterable[Adapter]) -> Adapter:
 
 
 def check_same_model(adapters: Sequence[Adapter]) -> None:
-    """Raise AdapterFileError unless all were made for the same kind of model."""
+    """Raise AdapterFileError unless all adapters have the same family, prediction type and number of channels."""
     first = adapters[0]
     for adapter in adapters[1:]:
         for what, value in _traits(adapter).items():
             if value != _traits(first)[what]:
                 raise AdapterFileError(
-                    f"{adapter.source} and {first.source} cannot be one adapter: their {what} differ "
+                    f"{adapter.source} and {first.source} cannot be combined into one adapter: their {what} differ "
                     f"({value} and {_traits(first)[what]})."
                 )
 
@@ -187,23 +186,26 @@ def _traits(adapter: Adapter) -> dict[str, object]:
     channels = sorted({concept.channels for concept in adapter.concepts.values()})
     return {
         "families": family_title(adapter.family),
-        "predictions": adapter.prediction,
+        "prediction types": adapter.prediction,
         "channel counts": channels,
     }
 
 
 def _check_count(concepts: int, source: str) -> None:
     if concepts > MOST_CONCEPTS:
-        raise AdapterFileError(f"{source} holds {concepts} concepts; at most {MOST_CONCEPTS} can be in one file.")
+        raise AdapterFileError(f"{source} has {concepts} concepts; at most {MOST_CONCEPTS} are allowed in one file.")
 
 
 def _check_label(source: str, key: str, label: str | None) -> None:
     if label is not None and not (label.isprintable() and len(label) <= _LABEL_LENGTH):
-        raise AdapterFileError(f"{source}: {key} is {quoted(label)}, which is no name.")
+        raise AdapterFileError(
+            f"{source}: {key} is {quoted(label)}, which is not a valid name (at most {_LABEL_LENGTH} printable "
+            "characters)."
+        )
 
 
 class _Opened:
-    """An adapter file held open, its errors turned into sentences."""
+    """An open adapter file. Low-level errors are converted to AdapterFileError."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
@@ -212,12 +214,12 @@ class _Opened:
     def __enter__(self) -> _Opened:
         if self.path.suffix.lower() in _PICKLES:
             raise AdapterFileError(
-                f"{self.name} is a pickle, which can run code when it is opened, so it is not loaded. "
-                f"Turn it into an adapter with: respodiff import {self.name}"
+                f"{self.name} is a pickle file, which can run code when opened, so it is not loaded. "
+                f"Convert it to an adapter with: respodiff import {self.name}"
             )
         if not self.path.is_file():
             raise AdapterFileError(
-                f"There is no adapter file {self.name}: check the name, and in ComfyUI that it is in models/respodiff."
+                f"There is no adapter file {self.name}: check the name and, in ComfyUI, that it is in models/respodiff."
             )
         with self._explaining():
             self._file = TensorFile(self.path)
@@ -232,8 +234,8 @@ class _Opened:
             yield
         except (TensorFileError, OSError) as error:
             raise AdapterFileError(
-                f"{self.name} is not a whole safetensors file ({error}): it is damaged, was only partly downloaded, "
-                "or is something else. Download or train it again."
+                f"{self.name} is not a whole safetensors file ({error}): it is damaged, only partly downloaded, or "
+                "a different kind of file. Download or train it again."
             ) from error
 
     def header(self) -> AdapterHeader:
@@ -247,11 +249,11 @@ class _Opened:
             infos = [ConceptInfo(check_name(name)) for name in self._modules]
             notes = (_NO_METADATA,)
         if not infos:
-            raise AdapterFileError(f"{self.name} holds no concept.")
+            raise AdapterFileError(f"{self.name} contains no concepts.")
         described = {info.name for info in infos}
         if described != self._modules.keys():
             raise AdapterFileError(
-                f"{self.name} describes the concepts {quoted(sorted(described))} but holds tensors of "
+                f"{self.name} describes the concepts {quoted(sorted(described))} but contains tensors of "
                 f"{quoted(sorted(self._modules))}: the file is damaged."
             )
         return AdapterHeader(
@@ -263,14 +265,14 @@ class _Opened:
         )
 
     def _tensor_names(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Concept -> role -> parameter -> the tensor's name in the file."""
+        """Names of the tensors in the file, by concept, role ("ram" or "sam") and parameter."""
         modules: dict[str, dict[str, dict[str, str]]] = {}
         for key, entry in self._file.entries.items():
             name, _, rest = key.partition(".")
             role, _, parameter = rest.partition(".")
             if role not in ("ram", "sam") or key.endswith("."):
                 raise AdapterFileError(
-                    f"{self.name} holds the tensor {quoted(key)}, which is not of a RespoDiff adapter "
+                    f"{self.name} contains the tensor {quoted(key)}, which does not belong in a RespoDiff adapter "
                     "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
                 )
             if entry.dtype not in DTYPES:
@@ -281,8 +283,8 @@ class _Opened:
     def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
         if metadata["respodiff.format"] != FORMAT:
             raise AdapterFileError(
-                f"{self.name} has the format {quoted(metadata['respodiff.format'])}, this version reads {FORMAT!r}: "
-                "update ComfyUI-RespoDiff."
+                f"{self.name} has format {quoted(metadata['respodiff.format'])}, but this version reads format "
+                f"{FORMAT!r}: update ComfyUI-RespoDiff."
             )
         try:
             entries = parse_json(metadata.get("respodiff.concepts", "null"))
@@ -333,12 +335,12 @@ class _Opened:
 
 def _metadata_of(adapter: Adapter) -> dict[str, str]:
     names = ", ".join(adapter.concepts)
-    # Nothing is written that would not be read again.
+    # Refuse to write anything that `read` would refuse.
     try:
         concepts = json.dumps([one.info.to_metadata(one.kind) for one in adapter.concepts.values()], allow_nan=False)
         entries = parse_json(concepts)
     except ValueError as error:
-        raise AdapterFileError(f"What is said of {names} cannot be written as JSON ({error}).") from error
+        raise AdapterFileError(f"The metadata of {names} cannot be written as JSON ({error}).") from error
     for entry in entries:
         ConceptInfo.from_metadata(entry)
     for key, label in (("family", adapter.family), ("prediction", adapter.prediction)):
@@ -358,9 +360,9 @@ def _metadata_of(adapter: Adapter) -> dict[str, str]:
 
 
 def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same file with its metadata in order; the library writes them in a random one.
+    """The same file with sorted metadata; the safetensors library writes them in random order.
 
-    Raises AdapterFileError where there is more of it than would be read.
+    Raises AdapterFileError if the header is larger than `read` accepts.
     """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -369,7 +371,7 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     text += b" " * (-len(text) % 8)
     if len(text) > HEADER_LIMIT:
         raise AdapterFileError(
-            f"The names and metadata of these concepts take {len(text)} bytes, more than the {HEADER_LIMIT} that are "
-            "read again: write fewer concepts into one file, or say less of them."
+            f"The names and metadata of these concepts take {len(text)} bytes, but at most {HEADER_LIMIT} can be read "
+            "back: write fewer concepts into one file, or shorten their metadata."
         )
     return len(text).to_bytes(8, "little") + text + data[8 + length :]

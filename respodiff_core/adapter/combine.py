@@ -1,4 +1,4 @@
-"""Adapters made from adapters: at other strengths, and summed into one concept (side by side: `adapter.merge`)."""
+"""Scales an adapter, and sums the concepts of adapters into one. `adapter.merge` keeps them separate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .transforms import Transform
 
 
 def scaled(adapter: Adapter, strength: float) -> Adapter:
-    """The adapter whose concepts do at strength 1 what they did at `strength`; the same adapter for 1.
+    """The adapter with RAM and SAM of all concepts multiplied by `strength`; the same adapter for 1.
 
     Raises StrengthError for a negative strength of a safety concept, and for NaN and infinity.
     """
@@ -22,19 +22,20 @@ def scaled(adapter: Adapter, strength: float) -> Adapter:
 
 
 def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
-    """An adapter with one concept of that name, which adds what all concepts of these adapters add together at 1.
+    """An adapter with a single concept `name`: the sum of all concepts of these adapters at strength 1.
 
-    Where sizes differ, constants are resampled to the largest. Where one of them is a safety concept, the sum is one
-    too. Raises AdapterFileError for mlp and conv concepts, which do not add up to one of their kind.
+    Constants of different sizes are resampled to the largest. If one of the concepts is a safety concept, so is the
+    sum. Raises AdapterFileError for mlp and conv concepts, since a sum of these is not a module of the same kind, and
+    for adapters of different families, prediction types or numbers of channels.
     """
     check_same_model(adapters)
     concepts = [concept for adapter in adapters for concept in adapter.concepts.values()]
     sources = ", ".join(adapter.source for adapter in adapters)
-    looking = [concept.name for concept in concepts if concept.ram.depends_on_h or concept.sam.depends_on_h]
-    if looking:
+    dependent = [concept.name for concept in concepts if concept.ram.depends_on_h or concept.sam.depends_on_h]
+    if dependent:
         raise AdapterFileError(
-            f"{', '.join(map(repr, looking))} of {sources} cannot be summed into one concept: mlp and conv "
-            "modules do not add up to one. Keep them side by side instead (leave as_one empty)."
+            f"{', '.join(map(repr, dependent))} of {sources} cannot be summed into one concept, since they have mlp or "
+            "conv modules. Keep the concepts separate instead (leave as_one empty)."
         )
     infos = [concept.info for concept in concepts]
     categories = {info.category for info in infos}
@@ -59,8 +60,8 @@ def _scaled(concept: Concept, strength: float) -> Concept:
     check_numbers(concept, strength)
     if concept.info.category == "safety" and strength < 0:
         raise StrengthError(
-            f"{concept.name!r} is a safety concept: a file that holds it with a negative strength would steer towards "
-            "what it was trained to avoid. Use a strength of 0 or more."
+            f"{concept.name!r} is a safety concept: with a negative strength the file would steer towards what the "
+            "concept was trained to avoid. Use a strength of 0 or more."
         )
     return replace(concept, ram=concept.ram.scaled(strength), sam=concept.sam.scaled(strength))
 
@@ -75,7 +76,7 @@ def _sum(modules: Sequence[Transform]) -> Transform:
 
 
 def _origins(info: ConceptInfo) -> list[dict[str, object]]:
-    """How the concept was trained, or what it was combined from; without what lies too deep to lie still deeper."""
+    """Training information of the concept or of the concepts it was combined from, without deeply nested values."""
     origins = info.training.get("combined_from")
     if not isinstance(origins, list) or not all(isinstance(one, dict) for one in origins):
         origins = [dict(info.training) | {"concept": info.name}]

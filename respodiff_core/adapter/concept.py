@@ -1,4 +1,4 @@
-"""A concept: what it is about, and the RAM and SAM that steer towards it."""
+"""A concept: its description, and the RAM and SAM modules that steer towards it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ _EXPECTED: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class ConceptInfo:
-    """What an adapter's metadata says of one concept.
+    """The metadata of a concept.
 
-    `target`, `neutral` and `negative` are the prompts it was trained with (several neutral ones stand beside each
-    other, parted by " | "), `latent_height` and `latent_width` the latent size it was trained at, `strength` the
-    recommended strength, `training` how it was trained (base model's name and hash, steps, rates, seed, tool version).
-    `axis` names what groups of one kind have in common ("gender"), `synonyms` are other words for this one; both are
-    for the prompt guard. `scales` multiply the strength where the concept is crossed with one of another axis.
+    `target`, `neutral` and `negative` are the training prompts (several neutral prompts are separated by " | "),
+    `latent_height` and `latent_width` the latent size in training, `strength` the recommended strength, and `training`
+    the training settings (name and hash of the base model, steps, learning rates, seed, tool version). `axis` is the
+    axis of the group ("gender"), and `synonyms` are other words for it; both are used by the prompt guard. `scales`
+    are factors on the strength, by axis, used when the concept is crossed with a concept of that axis.
+
+    Raises AdapterFileError for an invalid name or an unknown category.
     """
 
     name: str
@@ -57,14 +59,15 @@ class ConceptInfo:
         check_name(self.name)
         if self.category not in CATEGORIES:
             raise AdapterFileError(
-                f"Concept {self.name!r} has the category {quoted(self.category)}; known are {', '.join(CATEGORIES)}."
+                f"Concept {self.name!r} has the unknown category {quoted(self.category)}; it must be one of "
+                f"{', '.join(CATEGORIES)}."
             )
 
     @classmethod
     def from_metadata(cls, entry: object) -> ConceptInfo:
-        """Read one entry of `respodiff.concepts`; keys of later versions are passed over."""
+        """Read one entry of `respodiff.concepts`, ignoring unknown keys. Raises AdapterFileError for invalid values."""
         if not isinstance(entry, dict):
-            raise AdapterFileError(f"respodiff.concepts must list objects, not {quoted(entry)}.")
+            raise AdapterFileError(f"respodiff.concepts must be a list of objects, but contains {quoted(entry)}.")
         name = check_name(entry.get("name"))
         known = {}
         for key, types in _EXPECTED.items():
@@ -72,12 +75,13 @@ class ConceptInfo:
                 continue
             if not isinstance(entry[key], types) or isinstance(entry[key], bool):
                 raise AdapterFileError(
-                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which is of a wrong type."
+                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which has the wrong type."
                 )
             known[key] = entry[key]
         if not abs(known.get("strength", 1.0)) <= _STRONGEST:
             raise AdapterFileError(
-                f"Concept {name!r} has the recommended strength {quoted(entry['strength'])}, which is out of range."
+                f"Concept {name!r} has the recommended strength {quoted(entry['strength'])}, which is not between "
+                f"{-_STRONGEST:g} and {_STRONGEST:g}."
             )
         for axis in (known.get("axis", ""), *known.get("scales", {})):
             check_axis(axis)
@@ -91,15 +95,16 @@ class ConceptInfo:
             size = known.get(key)
             if size is not None and not 1 <= size <= _LARGEST_LATENT:
                 raise AdapterFileError(
-                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which is no size of latents."
+                    f"Concept {name!r} has the {key} {quoted(entry[key])}, which is not a valid latent size "
+                    f"(1 to {_LARGEST_LATENT})."
                 )
         if not is_plain(known.get("training", {})):
-            raise AdapterFileError(f"Concept {name!r} says too deeply nested things of its training.")
+            raise AdapterFileError(f"Concept {name!r} has training metadata nested too deeply (more than 5 levels).")
         known["synonyms"] = tuple(known.get("synonyms", ()))
         return cls(name=name, **known)
 
     def to_metadata(self, kind: str) -> dict[str, Any]:
-        """The entry of `respodiff.concepts`; `kind` is told by the tensors."""
+        """The entry of `respodiff.concepts`; `kind` is that of the tensors."""
         entry = {f.name: getattr(self, f.name) for f in fields(self)}
         mappings = {"training": dict(self.training), "scales": dict(self.scales)}
         return {"name": entry.pop("name"), "kind": kind, **entry, **mappings}
@@ -110,14 +115,18 @@ def _is_factor(value: object) -> bool:
 
 
 def is_plain(value: object, depth: int = 5) -> bool:
-    """Whether tables and lists lie in each other at most so deep: what can be shown and written again."""
+    """Whether dictionaries and lists are nested at most `depth` levels deep."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return not inner or (depth > 0 and all(is_plain(one, depth - 1) for one in inner))
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A concept that can be added to h: `ram` aligns with the target, `sam` keeps the prompt's meaning."""
+    """A concept that can be added to h (arXiv 2509.15257, section 4).
+
+    `ram` aligns the image with the target, `sam` preserves the meaning of the neutral prompt. Raises AdapterFileError
+    if their numbers of channels differ.
+    """
 
     info: ConceptInfo
     ram: Transform
@@ -135,33 +144,33 @@ class Concept:
 
     @property
     def channels(self) -> int:
-        """C, the width of the h-space this concept acts on."""
+        """C, the number of channels of the h-space."""
         return self.ram.channels
 
     @property
     def kind(self) -> str:
-        """The module kind; `ram+sam` kinds where they differ."""
+        """The kind of the modules, or both kinds as `ram+sam` if they differ."""
         return joint_kind(self.ram.kind, self.sam.kind)
 
     def check_finite(self) -> Concept:
-        """Self, unless a tensor holds NaN or infinity (AdapterFileError)."""
+        """The concept itself. Raises AdapterFileError if a tensor contains NaN or infinity."""
         for role, module in (("RAM", self.ram), ("SAM", self.sam)):
             if not all(is_finite(tensor) for tensor in module.tensors.values()):
                 raise AdapterFileError(
-                    f"The {role} of concept {self.name!r} holds NaN or infinite values: the file is damaged or its "
+                    f"The {role} of concept {self.name!r} contains NaN or infinite values: the file is damaged or the "
                     "training diverged. Download or train it again."
                 )
         return self
 
 
 def joint_kind(ram: Kind, sam: Kind) -> str:
-    """How a concept's kind is written: one word, or both where RAM and SAM differ."""
+    """The kind of a concept: one word, or `ram+sam` if the kinds of RAM and SAM differ."""
     return ram if ram == sam else f"{ram}+{sam}"
 
 
 def check_numbers(concept: Concept, *strengths: float) -> None:
-    """Raise StrengthError where a strength of the concept is NaN or infinite."""
+    """Raise StrengthError if one of the strengths is NaN or infinite."""
     if not all(map(isfinite, strengths)):
         raise StrengthError(
-            f"{concept.name!r} was given a strength that is no number (NaN or infinite). Use one around 1."
+            f"The strength of {concept.name!r} is NaN or infinite. Use a finite number, usually between 0 and 2."
         )

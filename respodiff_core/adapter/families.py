@@ -1,7 +1,7 @@
-"""Model families an adapter can belong to.
+"""Model families that adapters are made for.
 
-SD1.x, SD2.x and SDXL bottlenecks are all 1280 channels wide, so the width does not tell them apart: the
-adapter's metadata must.
+The bottlenecks of SD1.x, SD2.x and SDXL all have 1280 channels, so the number of channels does not identify the family:
+it is stored in the adapter's metadata.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..plain_text import plain
 
 @dataclass(frozen=True)
 class Family:
-    """One family of UNets with an h-space."""
+    """A family of UNets with an h-space."""
 
     name: str
     title: str
@@ -33,12 +33,12 @@ FAMILIES = {
 
 
 def family_title(name: str | None) -> str:
-    """The family's name as people write it; an unlisted name stands for itself."""
+    """The display name of the family. A name that is not listed is returned unchanged."""
     if not name:
         return "an unknown family"
     return FAMILIES[name].title if name in FAMILIES else plain(name, 80)
 
 
 def pixels_per_latent(name: str | None) -> int:
-    """How many pixels wide and high one latent is; 8 for families that are not listed."""
+    """Width and height in image pixels of one latent pixel; 8 for families that are not listed."""
     return FAMILIES[name].pixels_per_latent if name in FAMILIES else 8

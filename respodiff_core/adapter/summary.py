@@ -1,4 +1,4 @@
-"""A readable summary of an adapter, the same in the graph and on the command line."""
+"""A readable summary of an adapter, used by the nodes and the command line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .families import family_title, pixels_per_latent
 from .transforms import Transform
 
 _SHOWN_METADATA = ("title", "author", "license", "date", "description")
-_MOST = 100  # concepts shown
-_LONGEST = 1000  # characters of a line
+_MOST = 100  # maximum number of concepts shown
+_LONGEST = 1000  # maximum number of characters in a line
 
 
 def rms_map(module: Transform) -> torch.Tensor | None:
-    """Root mean square over channels at each place of h, (H, W); (1, 1) for a channel module.
+    """Root mean square over channels at each position of h: (H, W), or (1, 1) for a channel module.
 
-    None for modules that look at h: what they add is not known before.
+    None for mlp and conv modules, since their output depends on h.
     """
     if module.depends_on_h:
         return None
@@ -26,7 +26,7 @@ def rms_map(module: Transform) -> torch.Tensor | None:
 
 
 def summarise(adapter: Adapter) -> str:
-    """Several lines: the file, then each concept with its prompts, training and strengths; safe to print."""
+    """Several lines of text, safe to print: the file, then each concept with its prompts, training and strengths."""
     lines = [f"{adapter.source}: {family_title(adapter.family)}, {_count(len(adapter.concepts))}"]
     if adapter.prediction:
         lines[0] += f", {adapter.prediction} prediction"
@@ -68,4 +68,4 @@ def _strength(module: Transform) -> str:
     rms = acts.square().mean().sqrt().item()
     if acts.numel() == 1:
         return f"rms {rms:.4g}, the same everywhere"
-    return f"rms {rms:.4g}, {acts.min():.4g} to {acts.max():.4g} over {acts.shape[1]} x {acts.shape[0]} places"
+    return f"rms {rms:.4g}, {acts.min():.4g} to {acts.max():.4g} over {acts.shape[1]} x {acts.shape[0]} positions"

@@ -1,8 +1,8 @@
-"""What a RAM or a SAM is: a function of h, given by its kind and its tensors.
+"""RAM and SAM modules: functions of h, defined by their kind and tensors.
 
-`constant` and `channel` ignore h (paper, section 4: one learned tensor, the same at every step); `mlp` and
-`conv` look at h (the paper's ablation of module architectures). Shapes use C for the bottleneck's channels,
-H and W for its native size, M for a module's own hidden width.
+`constant` and `channel` do not depend on h (arXiv 2509.15257, section 4: one learned tensor, the same at every step);
+`mlp` and `conv` do (the paper's ablation of module architectures). In shapes, C is the number of channels of the
+bottleneck, H and W are its height and width in training, and M is the hidden width of a module.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ PARAMETERS: dict[Kind, dict[str, _Shape]] = {
         "conv3.bias": ("C",),
     },
 }
-"""Parameter names (after `<concept>.ram` / `<concept>.sam`) and shapes of each kind."""
+"""Names (after `<concept>.ram` or `<concept>.sam`) and shapes of the parameters of each kind."""
 
 LARGEST_NATIVE_SIZE = 256
-"""H and W of a constant are no larger: the bottleneck of a picture 16384 pixels wide (SDXL: 8192).
+"""Maximum H and W of a constant: the bottleneck of an image 16384 pixels wide (SDXL: 8192).
 
-To resample or to draw a constant takes memory for its size and the one wanted multiplied, whatever the file's own is.
+Resampling or drawing a constant takes memory proportional to the product of both sizes, even if the file is small.
 """
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One RAM or SAM: `transform(h)` is what is added to h at strength 1.
+    """A RAM or SAM: `transform(h)` is added to h at strength 1.
 
-    `tensors` maps the names in `PARAMETERS[kind]` to floating point tensors. Build it with
-    `Transform.of`, which checks names and shapes.
+    `tensors` maps the names in `PARAMETERS[kind]` to floating point tensors. Create it with `Transform.of`, which
+    checks names and shapes.
     """
 
     kind: Kind
@@ -60,22 +60,22 @@ class Transform:
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], owner: str = "module") -> Transform:
-        """The transform these tensors spell, its kind told by their names and shapes.
+        """The transform with these tensors. Its kind follows from their names and shapes (see PARAMETERS).
 
-        `owner` names the module in error messages. Raises AdapterFileError with the shapes expected and
-        found.
+        `owner` is the module's name in error messages. Raises AdapterFileError, which gives the expected and the
+        actual shapes.
         """
         kind = kind_of({name: tuple(tensor.shape) for name, tensor in tensors.items()}, owner)
         return cls(kind, MappingProxyType(dict(tensors)))
 
     @property
     def channels(self) -> int:
-        """C, the width of the h-space this acts on."""
+        """C, the number of channels of the h-space."""
         return channels_of(self.kind, {name: tensor.shape for name, tensor in self.tensors.items()})
 
     @property
     def native_size(self) -> tuple[int, int] | None:
-        """(H, W) of h where a constant was trained; None for kinds that fit any size."""
+        """(H, W) of a constant, the size of h in training; None for kinds that fit any size."""
         return tuple(self.tensors[""].shape[1:]) if self.kind == "constant" else None  # type: ignore[return-value]
 
     @property
@@ -84,35 +84,35 @@ class Transform:
         return self.kind in ("mlp", "conv")
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Transform:
-        """The same transform with its tensors on another device or in another dtype."""
+        """The transform with its tensors on the given device and in the given dtype."""
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(moved))
 
     def detach(self) -> Transform:
-        """The same transform, through which no gradient flows to its tensors."""
+        """The transform with detached tensors, which receive no gradients."""
         detached = {name: tensor.detach() for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(detached))
 
     def scaled(self, strength: float) -> Transform:
-        """The transform that adds `strength` times as much."""
+        """The transform with its output multiplied by `strength`."""
         last = {"mlp": ("fc2.weight", "fc2.bias"), "conv": ("conv3.weight", "conv3.bias")}.get(self.kind, ("",))
         tensors = {name: tensor * strength if name in last else tensor for name, tensor in self.tensors.items()}
         return replace(self, tensors=MappingProxyType(tensors))
 
     def averaged_over_space(self) -> Transform:
-        """A constant as the channel module that adds its mean everywhere; a channel module as it is.
+        """A channel transform (C, 1, 1) with the spatial mean of a constant; a channel transform is unchanged.
 
-        Raises AdapterFileError for modules that look at h, which have no mean of their own.
+        Raises AdapterFileError for mlp and conv, since their output depends on h.
         """
         if self.depends_on_h:
             raise AdapterFileError(f"A module of kind {self.kind} depends on h and cannot be averaged over space.")
         return Transform.of({"": self.tensors[""].mean(dim=(1, 2), keepdim=True)})
 
     def field(self, height: int, width: int) -> torch.Tensor:
-        """What a constant (C, height, width) or channel (C, 1, 1) transform adds to an h of that size.
+        """The tensor that is added to an h of this size: (C, height, width) for constant, (C, 1, 1) for channel.
 
-        A constant of another native size is resampled bilinearly; antialiasing keeps its mean when h is
-        smaller, so the strength means the same at every size.
+        A constant of another native size is resampled bilinearly. Antialiasing preserves its mean when h is smaller,
+        so that a strength has the same meaning at every size.
         """
         value = self.tensors[""]
         if self.kind == "channel" or value.shape[1:] == (height, width):
@@ -120,7 +120,7 @@ class Transform:
         return F.interpolate(value[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[0]
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
-        """What is added to h (rows, C, height, width); the result broadcasts against h."""
+        """The tensor that is added to h (N, C, height, width) at strength 1; it broadcasts against h."""
         t = self.tensors
         if self.kind == "mlp":
             hidden = F.silu(F.linear(h.movedim(1, -1), t["fc1.weight"], t["fc1.bias"]))
@@ -135,10 +135,10 @@ class Transform:
 def initial(
     kind: Kind, shape: tuple[int, int, int], hidden: int, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Tensors to start training a module from; at first it adds exactly zero.
+    """Initial tensors of a module for training. The initial module adds exactly zero.
 
-    `shape` is h's (C, H, W), `hidden` the width M of mlp and conv. Constants start at zero; in mlp and conv only the
-    last layer does, since gradients must find their way to the others.
+    `shape` is (C, H, W) of h, `hidden` the hidden width M of mlp and conv. Constants are initialised with zeros. In mlp
+    and conv only the last layer is, so that gradients reach the other layers.
     """
     sizes = dict(zip("CHW", shape, strict=True)) | {"M": hidden}
     *_, last = (name for name in PARAMETERS[kind] if name.endswith("weight") or not name)
@@ -152,41 +152,41 @@ def initial(
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
-    # A sum is finite only where all that it adds is, and takes a sixth of the time; that of finite values may overflow.
+    """Whether the tensor contains neither NaN nor infinity."""
+    # A finite sum proves that all values are finite, in a sixth of the time; but a sum of finite values may overflow.
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def kind_of(shapes: Mapping[str, tuple[int, ...]], owner: str = "module") -> Kind:
-    """The kind whose parameter names and shapes these are, from shapes alone (no data is read).
+    """The kind with these parameter names and shapes. No tensor data is needed.
 
-    Raises AdapterFileError when the names belong to no kind, and when a shape does not fit or is of no model.
+    Raises AdapterFileError if the names match no kind, or if a shape does not match or is too large for any model.
     """
     named = [kind for kind, parameters in PARAMETERS.items() if parameters.keys() == shapes.keys()]
     if not named:
         known = "; ".join(f"{kind}: {', '.join(p or '(bare)' for p in names)}" for kind, names in PARAMETERS.items())
         found = listed(quoted(name) if name else "(bare)" for name in sorted(shapes))
-        raise AdapterFileError(f"{owner} has tensors [{found}], which are those of no module kind ({known}).")
+        raise AdapterFileError(f"{owner} has the tensors [{found}], which match no kind of module ({known}).")
     for kind in named:
         if _fits(PARAMETERS[kind], shapes):
             if kind == "constant" and max(shapes[""][1:]) > LARGEST_NATIVE_SIZE:
                 raise AdapterFileError(
-                    f"{owner} has the shape {_spell(shapes)}; no model's bottleneck is larger than "
+                    f"{owner} has the shape {_spell(shapes)}, but height and width must be at most "
                     f"{LARGEST_NATIVE_SIZE} x {LARGEST_NATIVE_SIZE}."
                 )
             return kind
     expected = " or ".join(_spell(PARAMETERS[kind]) for kind in named)
-    raise AdapterFileError(f"{owner} has shapes {_spell(shapes)}; expected {expected}.")
+    raise AdapterFileError(f"{owner} has the shapes {_spell(shapes)}; expected {expected}.")
 
 
 def channels_of(kind: Kind, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """C, the width of the h-space that a module of these shapes acts on."""
+    """C, the number of channels of the h-space, from the shapes of a module."""
     name, pattern = next(iter(PARAMETERS[kind].items()))
     return shapes[name][pattern.index("C")]
 
 
 def _fits(pattern: Mapping[str, _Shape], shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether the shapes match the pattern, each letter standing for one size throughout."""
+    """Whether the shapes match the pattern, in which each letter stands for a single size."""
     letters: dict[str, int] = {}
     for name, symbols in pattern.items():
         if len(symbols) != len(shapes[name]):

@@ -217,7 +217,7 @@ class TestRefusals:
     def test_a_concept_that_left_the_file_after_the_workflow_was_saved(self, bench):
         error = bench.error(self.graph(concept="old"))
         assert error.node_type == "RespoDiffFairGroup"
-        assert "holds no concept 'old'; it holds: woman, man, other" in error.message
+        assert "has no concept 'old'. Its concepts are: woman, man, other" in error.message
 
     def test_a_file_of_safety_concepts_alone(self, bench):
         bench.save_adapter(make_adapter("sd15", "violence", category="safety"))

@@ -187,7 +187,7 @@ class TestAdapterThatChanges:
         )
         bench.save_adapter(make_adapter("sd15", "old"), self.FILE)
         error = bench.error(graph_of(lambda graph: steered(graph, self.FILE)))
-        assert "holds no concept 'woman'; it holds: old" in error.message
+        assert "has no concept 'woman'. Its concepts are: old" in error.message
         with pytest.raises(PromptRejected, match=r"Required input is missing \(strength of old\)"):
             bench.run(graph_of(self.mixed))
 
@@ -199,7 +199,7 @@ class TestAdapterThatChanges:
             "half": (whole[: len(whole) // 2], "is not a whole safetensors file"),
             "header alone": (whole[: 8 + int.from_bytes(whole[:8], "little")], "is not a whole safetensors file"),
             "pickle": (pickle.dumps({"woman.ram": [0.0] * 999}), "is not a whole safetensors file"),
-            "nan": (save({"woman.ram": nan, "woman.sam": nan.clone()}), "holds NaN or infinite values"),
+            "nan": (save({"woman.ram": nan, "woman.sam": nan.clone()}), "contains NaN or infinite values"),
             "much metadata": (with_metadata(whole, rubbish="x" * 50_000_000), self.FILE),
         }[damage]
         self.put(bench, content)

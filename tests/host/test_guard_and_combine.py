@@ -162,4 +162,4 @@ class TestCombineAndSave:
         bench.save_adapter(make_adapter("sd15", "woman", seed=30), "b.safetensors")
         error = bench.error(self.saved())
         assert error.node_type == "RespoDiffCombineAdapters"
-        assert "'woman', which an adapter before it holds too" in error.message
+        assert "'woman', which another of these adapters also contains" in error.message

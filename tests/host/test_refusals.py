@@ -71,7 +71,7 @@ def test_values_that_are_no_numbers(bench, bad):
     broken[3, 2, 1] = bad
     error = bench.error(graph_with(raw(bench, {"woman.ram": broken, "woman.sam": torch.zeros(320, 4, 4)})))
     assert error.node_type == "RespoDiffLoadAdapter"
-    assert "RAM of concept 'woman' holds NaN or infinite values" in error.message
+    assert "RAM of concept 'woman' contains NaN or infinite values" in error.message
 
 
 @pytest.mark.parametrize("content", ["truncated", "text", "empty"])
@@ -104,7 +104,7 @@ def test_a_path_out_of_the_folder(bench):
 def test_a_concept_that_is_not_in_the_file(bench):
     bench.save_adapter(make_adapter("sd15", "woman", "man"))
     error = bench.error(graph_with("test.safetensors", concept="old"))
-    assert "test.safetensors holds no concept 'old'; it holds: woman, man" in error.message
+    assert "test.safetensors has no concept 'old'. Its concepts are: woman, man" in error.message
 
 
 def test_the_only_concept_of_several(bench):

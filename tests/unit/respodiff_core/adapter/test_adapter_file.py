@@ -107,12 +107,12 @@ class TestReading:
         data[start : start + 4] = struct.pack("<f", float("nan"))
         path.write_bytes(data)
         assert list(read(path, ["a"]).concepts) == ["a"]
-        with pytest.raises(AdapterFileError, match="'b' holds NaN"):
+        with pytest.raises(AdapterFileError, match="'b' contains NaN"):
             read(path)
 
     def test_an_unknown_concept_is_answered_with_those_there_are(self, tmp_path):
         path = write(random_adapter("woman", "man"), tmp_path / "a.safetensors")
-        with pytest.raises(UnknownConceptError, match="no concept 'old'; it holds: woman, man"):
+        with pytest.raises(UnknownConceptError, match="no concept 'old'. Its concepts are: woman, man"):
             read(path, ["old"])
 
     def test_a_loaded_adapter_does_not_change_with_its_file(self, tmp_path):
@@ -169,7 +169,7 @@ class TestRefusals:
     def test_non_finite_values_are_neither_read_nor_written(self, tmp_path, bad):
         path = tmp_path / "a.safetensors"
         save_file({"w.ram": torch.full((2, 1, 1), bad), "w.sam": torch.ones(2, 1, 1)}, str(path))
-        with pytest.raises(AdapterFileError, match="RAM of concept 'w' holds NaN or infinite"):
+        with pytest.raises(AdapterFileError, match="RAM of concept 'w' contains NaN or infinite"):
             read(path)
         module = Transform.of({"": torch.full((2, 1, 1), bad)})
         with pytest.raises(AdapterFileError, match="NaN or infinite"):
@@ -184,16 +184,16 @@ class TestRefusals:
             ({"respodiff.concepts": "[" * 100_000}, "not JSON"),
             ({"respodiff.concepts": "{}"}, "not a list"),
             ({"respodiff.concepts": None}, "not a list"),
-            ({"respodiff.concepts": "[]"}, "holds no concept"),
-            ({"respodiff.concepts": '["woman"]'}, "must list objects"),
-            ({"respodiff.concepts": '[{"name": 3}]'}, "must be 1 to 64 characters"),
+            ({"respodiff.concepts": "[]"}, "contains no concepts"),
+            ({"respodiff.concepts": '["woman"]'}, "must be a list of objects"),
+            ({"respodiff.concepts": '[{"name": 3}]'}, "must have 1 to 64 characters"),
             ({"respodiff.concepts": '[{"name": "woman", "strength": NaN}]'}, "NaN is no number"),
             ({"respodiff.concepts": '[{"name": "woman", "strength": 1e999}]'}, "'1e999' is too large a number"),
-            ({"respodiff.concepts": f'[{{"name": "woman", "strength": 1{"0" * 400}}}]'}, "which is out of range"),
+            ({"respodiff.concepts": f'[{{"name": "woman", "strength": 1{"0" * 400}}}]'}, "which is not between"),
             ({"respodiff.concepts": '[{"name": "woman", "synonyms": [1]}]'}, "synonyms that are not text"),
             ({"respodiff.concepts": '[{"name": "woman", "scales": {"race": -1}}]'}, "scales that are not numbers"),
             ({"respodiff.concepts": '[{"name": "woman", "scales": {"race": NaN}}]'}, "NaN is no number"),
-            ({"respodiff.concepts": '[{"name": "../x"}]'}, "which names may not"),
+            ({"respodiff.concepts": '[{"name": "../x"}]'}, "which is not allowed in names"),
             ({"respodiff.concepts": '[{"name": "woman"}, {"name": "woman"}]'}, "lists a concept twice"),
             ({"respodiff.concepts": '[{"name": "man"}]'}, "the file is damaged"),
             ({"respodiff.concepts": '[{"name": "woman", "category": "fun"}]'}, "category 'fun'"),
@@ -212,14 +212,14 @@ class TestRefusals:
         [
             ({"lora_unet_down.weight": torch.ones(1)}, "Is it a LoRA"),
             ({"w.ram": torch.ones(2, 1, 1)}, "has no SAM"),
-            ({"w.ram.": torch.ones(2, 1, 1), "w.sam": torch.ones(2, 1, 1)}, "not of a RespoDiff adapter"),
+            ({"w.ram.": torch.ones(2, 1, 1), "w.sam": torch.ones(2, 1, 1)}, "does not belong in a RespoDiff adapter"),
             ({"w.ram": torch.ones(2), "w.sam": torch.ones(2)}, r"shapes \(2\); expected"),
             ({"w.ram": torch.ones(2, 0, 0), "w.sam": torch.ones(2, 1, 1)}, r"shapes \(2, 0, 0\)"),
             (
                 {"w.ram": torch.ones(2, 1, 1), "w.sam": torch.ones(3, 1, 1)},
                 "RAM of 2 channels and a SAM of 3",
             ),
-            ({"w.ram.fc1.weight": torch.ones(2, 2), "w.sam": torch.ones(2, 1, 1)}, "no module kind"),
+            ({"w.ram.fc1.weight": torch.ones(2, 2), "w.sam": torch.ones(2, 1, 1)}, "match no kind of module"),
             ({"w.ram": torch.ones(2, 1, 1, dtype=torch.int32), "w.sam": torch.ones(2, 1, 1)}, "is I32"),
         ],
     )
@@ -271,7 +271,7 @@ class TestMerge:
             merge([random_adapter("a"), random_adapter("b", family="sdxl")])
 
     def test_a_name_may_come_once(self):
-        with pytest.raises(AdapterFileError, match="'a', which an adapter before it holds too"):
+        with pytest.raises(AdapterFileError, match="'a', which another of these adapters also contains"):
             merge([random_adapter("a"), random_adapter("a")])
 
     def test_nothing_to_merge_is_said(self):

@@ -188,7 +188,7 @@ class TestSettings:
         ("wrong", "said"),
         [
             ({"strengths": {"woman": 1.0}}, "gives a strength to 'woman'; its concepts are: round"),
-            ({"concepts": ["woman"]}, "holds no concept 'woman'"),
+            ({"concepts": ["woman"]}, "has no concept 'woman'"),
             ({"scales": {"race": 1.1}}, "scales the axis 'race'; its axes are: shape"),
         ],
     )
