@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Atomic writing of files: a file is complete, or does not exist."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .unfinished import undone
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name in the same folder to write to; what is there in the end becomes `path`, in one rename.
+    """A temporary path in the same folder to write to. At the end of the block it is renamed to `path`.
 
-    Raises OSError as the file system does (a full disk, no permission) and leaves `path` as it was then.
+    Raises OSError from the file system (disk full, no permission) and leaves `path` unchanged then.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with undone(partial(unfinished.unlink, missing_ok=True)):
@@ -28,18 +28,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all. Raises OSError as `replacing` does."""
+    """Write a text file in UTF-8 atomically. Raises OSError like `replacing`."""
     with replacing(path) as partial:
         partial.write_text(text, "utf-8")
 
 
 def remove_partials(path: Path) -> None:
-    """Delete what processes that were killed have left of writing `path`; only where no other writes it now."""
+    """Delete partial files of `path` left by killed processes. No other process may be writing it now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         left.unlink(missing_ok=True)
 
 
 def remove_partials_in(folder: Path) -> None:
-    """Delete what killed processes have left of writing any file of a folder; only where no other writes there now."""
+    """Delete all partial files in a folder left by killed processes. No other process may be writing there now."""
     for left in folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)

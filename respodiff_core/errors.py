@@ -1,17 +1,17 @@
-"""Errors whose text is written for the person at the screen: what is wrong, and what to do about it."""
+"""Errors with messages for users: what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
 from .plain_text import plain
 
-_LONGEST = 4000  # characters of a line
+_LONGEST = 4000  # maximum number of characters in a line
 
 
 class RespoDiffError(ValueError):
-    """Base of everything this project refuses; the message stands on its own.
+    """Base class of all errors with a message for users. The message is understandable without a traceback.
 
-    It is one line, unless `lines` says that its line breaks are meant, and safe to print, whatever names of
-    strangers' files and workflows went into it.
+    It is a single line unless `lines` is true, and safe to print even if it contains names from untrusted files and
+    workflows.
     """
 
     def __init__(self, message: str, *, lines: bool = False) -> None:
@@ -20,38 +20,38 @@ class RespoDiffError(ValueError):
 
 
 class AdapterFileError(RespoDiffError):
-    """The file cannot be used as an adapter (missing, damaged, not safetensors, invalid content)."""
+    """The file cannot be used as an adapter: it is missing, damaged, not safetensors or has invalid content."""
 
 
 class UnknownConceptError(RespoDiffError):
-    """A concept was asked for that the adapter does not hold."""
+    """The requested concept is not in the adapter."""
 
 
 class ModelMismatchError(RespoDiffError):
-    """The adapter and the model do not belong together."""
+    """The adapter does not fit the model."""
 
 
 class StrengthError(RespoDiffError):
-    """A strength or window outside its meaning (for one, a negative strength of a safety concept)."""
+    """An invalid strength, window or mask, for example a negative strength of a safety concept."""
 
 
 class BatchSizeError(RespoDiffError):
-    """A plan for the images of one batch meets a batch of another size."""
+    """A plan made for one batch size is used with another."""
 
 
 class ShareError(RespoDiffError):
-    """Target shares or groups that no batch can be given by."""
+    """Target shares or groups that cannot be assigned to images."""
 
 
 class ClassifierError(RespoDiffError):
-    """Classes, pictures or a CLIP by which no picture can be told apart."""
+    """Classes, images or a CLIP model that cannot be used for classification."""
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, as a part of a sentence: its first line, or its kind where it says nothing."""
+    """The reason of an error as part of a sentence: the first line of its message, or else the name of its class."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-# ComfyUI shows an error's module before its text, and a pack's is a long path.
+# ComfyUI shows the module of an error before its message, and in a node pack that is a long path.
 for _error in (RespoDiffError, *RespoDiffError.__subclasses__()):
     _error.__module__ = "respodiff"

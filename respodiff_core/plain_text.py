@@ -1,4 +1,4 @@
-"""Text from files and workflows of strangers, made fit to be shown: in a log, a terminal, a page, a picture."""
+"""Sanitises text from untrusted files and workflows for display in logs, terminals, pages and images."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from collections.abc import Iterable
 LONGEST = 300
 _MOST_LISTED = 20
 
-# Control, format (bidi overrides among them), surrogates, and the separators of lines and paragraphs.
+# Control, format (including bidirectional overrides), surrogate, line separator, paragraph separator.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-_JOINERS = frozenset("\u200c\u200d")  # without which Persian and emoji read otherwise; they hide nothing
+_JOINERS = frozenset("\u200c\u200d")  # needed for Persian and emoji, and harmless
 _BREAKS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
-    """One line of it, at most so many characters: breaks become spaces, what does not show becomes its escape.
+    """The text as one line of at most `longest` characters: line breaks become spaces, hidden characters are escaped.
 
-    So no text writes over a terminal's lines, adds lines to a log, or turns the direction of what stands around it.
+    It cannot overwrite lines in a terminal, add lines to a log, or change the direction of the surrounding text.
     """
     return _cut("".join(map(_shown, _BREAKS.sub(" ", text[: longest + 1]))), longest)
 
 
 def quoted(value: object, longest: int = 80) -> str:
-    """Any value as Python writes it, cut to so many characters, and to the outer ones of many values in each other."""
+    """The `repr` of a value, truncated to `longest` characters; large collections are abbreviated."""
     return _cut(repr(value[: longest + 1]) if isinstance(value, str) else reprlib.repr(value), longest)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names after each other; of very many, the first and how many more there are."""
+    """The names separated by commas. Of more than 20, only the first 20 and the number of the others."""
     names = list(names)
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
     return ", ".join(names[:_MOST_LISTED]) + more

@@ -1,1 +1,1 @@
-"""What is added to the model, where, and for which image."""
+"""Steering: what is added to the model, at which positions, and for which images."""

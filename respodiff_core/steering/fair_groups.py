@@ -1,4 +1,4 @@
-"""Groups of people that the images of a batch are shared among, and the plan that gives each image its own."""
+"""Groups that the images of a batch are assigned to, and the steering plan for such an assignment."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .prompt_guard import axis_of
 from .steering import Steering, Term
 
 Allocation = Literal["balanced", "random"]
-"""Whole quotas that add up over runs, or every image drawn by itself as in the paper."""
+"""Quotas that are exact over runs, or an independent draw for every image as in the paper."""
 
 NONE = "none"
-"""What an image is called that no concept steers."""
+"""The group name of an unsteered image."""
 
 AND = " + "
-"""Between the names of a crossed group."""
+"""Separates the names in a crossed group."""
 
 
 @dataclass(frozen=True)
 class FairGroup:
-    """What an image may be given: a name, the terms that steer it (none: it stays as it is), and a target share."""
+    """A group: its name, the terms that steer its images (empty: unsteered), and its target share."""
 
     name: str
     terms: tuple[Term, ...]
@@ -38,10 +38,10 @@ class FairGroup:
 def crossed(
     first: Sequence[FairGroup], second: Sequence[FairGroup], first_scale: float = 1.0, second_scale: float = 1.0
 ) -> tuple[FairGroup, ...]:
-    """Every group of one axis with every one of the other, shares multiplied.
+    """Every group of one axis combined with every group of the other. Shares are multiplied.
 
-    The scales multiply each axis' strengths: two vectors added to one h interfere (the paper found 1.1 for gender
-    and 0.9 for race better than 1 and 1). Scales of 1 are those that a concept's file recommends for that other axis.
+    The scales are factors on the strengths of each axis, since two vectors added to the same h interfere
+    (arXiv 2509.15257 uses 1.1 for gender and 0.9 for race). At 1 the scales in the metadata of the concepts apply.
     """
     return tuple(
         FairGroup(
@@ -57,23 +57,23 @@ def crossed(
 def allocate(
     groups: Sequence[FairGroup], images: int, seed: int, allocation: Allocation = "balanced"
 ) -> tuple[FairGroup, ...]:
-    """The group of each image. Raises ShareError."""
+    """The group of each image. Raises ShareError for no groups and for invalid shares."""
     if not groups:
-        raise ShareError("No group is connected: connect a Fair Group, or several.")
+        raise ShareError("No group is connected: connect a Fair Group node or several.")
     shares = [group.share for group in groups]
     numbers = balanced(shares, images, seed) if allocation == "balanced" else drawn(shares, images, seed)
     return tuple(groups[number] for number in numbers)
 
 
 def plan(given: Sequence[FairGroup]) -> Steering:
-    """The steering that adds to image i what group i of `given` says, and to no other image."""
+    """The steering plan in which image i is steered by the terms of `given[i]`."""
     distinct = {id(group): group for group in given}.values()
     images = {id(group): tuple(float(one is group) for one in given) for group in distinct}
     return Steering(tuple(replace(term, images=images[id(group)]) for group in distinct for term in group.terms))
 
 
 def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> tuple[Term, ...]:
-    """The terms at `scale` times what their files recommend beside these others."""
+    """The terms multiplied by `scale` and by the scales in their metadata for the axes of `others`."""
     axes = {axis_of(other.concept.info) for other in others}
     scaled = []
     for term in terms:

@@ -1,8 +1,8 @@
-"""Keeps fairness from overruling a prompt that says who is shown, and chooses an adapter that fits the prompt.
+"""Keeps fairness steering from overriding a prompt that names a group, and selects an adapter that fits the prompt.
 
-Reading is by word lists and the adapter's own metadata; it is made to err on the side of leaving a prompt alone. It
-reads English. Where a prompt looks like another language it cannot tell whether a group is named, so it steers no
-group then. Safety concepts are never touched.
+Prompts are analysed with word lists and the metadata of the adapter. In doubt, concepts are muted rather than steered.
+Only English is supported: in a prompt that appears to be in another language it is unknown whether a group is named, so
+all groups are muted. Safety concepts are never muted.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from .prompt_words import (
 )
 
 Kind = Literal["person", "group", "scene"]
-"""What a prompt shows (paper, appendix 8.8: one adapter each)."""
+"""The subject of a prompt (arXiv 2509.15257, appendix 8.8: one adapter for each)."""
 
-_TAGS = re.compile(r"<[^<>]*>|\bembedding:\S+|:\s*[\d.]+|[()\[\]{}]")  # brackets only weigh what they hold
+_TAGS = re.compile(r"<[^<>]*>|\bembedding:\S+|:\s*[\d.]+|[()\[\]{}]")  # brackets only set weights
 _CLAUSES = re.compile(r"[,.;:!?|\"]+|\n\s*\n|\bBREAK\b|\bAND\b")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-_REACH = 4  # words from an adjective to its person
+_REACH = 4  # maximum number of words between an adjective and its person
 _FILLERS = frozenset({"person", "people", "human", "race", "racial", "skin", "someone", "looking", "ethnicity"})
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt, taken apart into clauses of lower-case words; weights, LoRA tags and embeddings are left out."""
+    """A prompt, split into clauses of lower-case words without weights, LoRA tags and embeddings."""
 
     text: str
 
@@ -60,23 +60,23 @@ class Prompt:
 
     @property
     def looks_english(self) -> bool:
-        """False for other scripts, and for the common small words of other languages without English ones."""
+        """False for other scripts, and for prompts with common words of other languages and none of English."""
         letters = {letter for word in self.words for letter in word if letter.isalpha()}
         if any(not unicodedata.name(letter, "").startswith("LATIN") for letter in letters):
             return False
-        words = {word.split("'")[0] for word in self.words}  # of an elision ("d'une") what comes first tells
+        words = {word.split("'")[0] for word in self.words}  # only the first part of an elision ("d'une")
         return not words & FOREIGN or bool(words & ENGLISH)
 
     @property
     def kind(self) -> Kind:
-        """Several people, one person, or neither; a prompt that gives no sign counts as a person's."""
+        """Whether the prompt shows several people, one person or neither. The default is one person."""
         words = set(self.words)
         if words & GROUPS or any(word.endswith("s") and word[:-1] in PEOPLE for word in words):
             return "group"
         return "scene" if words & SCENES and not any(map(_is_person, words)) else "person"
 
     def names(self, words: GroupWords) -> str | None:
-        """The word by which the prompt names that group; None where it does not."""
+        """The word in the prompt that names this group; None if there is none."""
         for clause, person in zip(self.clauses, self._first_persons, strict=True):
             for place, word in enumerate(clause):
                 if word in words.nouns or (word in words.adjectives and _describes_a_person(clause, place, person)):
@@ -93,22 +93,22 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard found: the adapter to steer with, some of its concepts muted, and why, in sentences."""
+    """The result: the adapter to steer with, with some concepts muted, and the reasons as sentences."""
 
     adapter: Adapter
     reasons: tuple[str, ...]
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The concepts that may steer."""
+        """The concepts that are not muted."""
         return tuple(name for name in self.adapter.concepts if name not in self.adapter.muted)
 
 
 def guard(prompt: str, adapters: Sequence[Adapter], similarities: Sequence[float] | None = None) -> Verdict:
-    """The adapter that fits the prompt best, with the concepts muted that the prompt itself decides.
+    """The adapter that fits the prompt best, with the concepts of every axis muted that the prompt specifies.
 
-    `similarities` are the prompt's to each adapter's neutral prompt, by a text encoder (paper, appendix 8.8);
-    without them the choice is by what the words show: a person, several, or a scene.
+    `similarities` are the similarities of the prompt to the neutral prompt of each adapter, from a text encoder
+    (arXiv 2509.15257, appendix 8.8). Without them the adapter is selected by keywords for the subject of the prompt.
     """
     read = Prompt(prompt)
     number, why = _route(read, adapters, similarities)
@@ -123,12 +123,12 @@ def guard(prompt: str, adapters: Sequence[Adapter], similarities: Sequence[float
 
 
 def neutral_kind(adapter: Adapter) -> Kind:
-    """What the adapter's neutral prompts show: that is what it was trained to steer."""
+    """The subject of the adapter's neutral prompt, which is what it was trained to steer."""
     return Prompt(neutral_prompt(adapter)).kind
 
 
 def neutral_prompt(adapter: Adapter) -> str:
-    """The neutral prompt of the adapter's first concept that has one."""
+    """The first neutral prompt in the adapter's metadata, or "a person"."""
     neutrals = (concept.info.neutral for concept in adapter.concepts.values())
     return next(filter(None, neutrals), "a person").split(" | ")[0]
 
@@ -148,10 +148,10 @@ def _route(prompt: Prompt, adapters: Sequence[Adapter], similarities: Sequence[f
 
 
 def _muted(prompt: Prompt, infos: Sequence[ConceptInfo]) -> dict[str, str]:
-    """The fairness concepts that must not steer, and why."""
+    """The fairness concepts to mute, with the reason for each."""
     fairness = [info for info in infos if info.category != "safety"]
     if not prompt.looks_english:
-        why = "the prompt does not look English, so whether it names a group cannot be told."
+        why = "the prompt does not appear to be English, so it is unknown whether it names a group."
         return {info.name: why for info in fairness}
     if prompt.kind == "scene":
         scenes = {info.name for info in fairness if Prompt(info.neutral).kind == "scene" and info.neutral}
@@ -166,7 +166,7 @@ def _muted(prompt: Prompt, infos: Sequence[ConceptInfo]) -> dict[str, str]:
 
 
 def _named(prompt: Prompt, axis: str, infos: Sequence[ConceptInfo]) -> str | None:
-    """The word or phrase by which the prompt settles an axis."""
+    """The word or phrase in the prompt that specifies an axis; None if there is none."""
     for words in (*AXES.get(axis, {}).values(), *map(_own_words, infos)):
         if said := prompt.names(words):
             return said
@@ -175,7 +175,7 @@ def _named(prompt: Prompt, axis: str, infos: Sequence[ConceptInfo]) -> str | Non
 
 
 def axis_of(info: ConceptInfo) -> str:
-    """What the concept's group is one of: as its file says, else by its words; else the groups of its file."""
+    """The axis of the concept: from its metadata, else from the word lists, else "groups"."""
     if info.axis:
         return info.axis.casefold()
     own = {word for clause in Prompt(f"{info.name}, {info.target}").clauses for word in clause}
@@ -188,7 +188,7 @@ def axis_of(info: ConceptInfo) -> str:
 
 
 def _own_words(info: ConceptInfo) -> GroupWords:
-    """What the target says beyond the neutral prompt; adjectives where a person follows."""
+    """The words of the target that are not in the neutral prompt; those that describe a person as adjectives."""
     neutral = set(Prompt(info.neutral).words) | STOPS | _FILLERS
     nouns: set[str] = set()
     adjectives: set[str] = set()
@@ -203,12 +203,12 @@ def _own_words(info: ConceptInfo) -> GroupWords:
 
 
 def _first_person(clause: tuple[str, ...]) -> int:
-    """The place of the first word for a person; behind the clause where there is none."""
+    """The index of the first word for a person, or the length of the clause if there is none."""
     return next((place for place, word in enumerate(clause) if _is_person(word)), len(clause))
 
 
 def _describes_a_person(clause: tuple[str, ...], place: int, first_person: int) -> bool:
-    """Whether the adjective there belongs to a person: "white male doctor", "a nurse who is white"."""
+    """Whether the adjective at this index describes a person: "white male doctor", "a nurse who is white"."""
     after = clause[place + 1 : place + 1 + _REACH]
     for step, word in enumerate(after):
         if _is_person(word):
@@ -227,7 +227,7 @@ def _is_person(word: str) -> bool:
 
 
 def _plain(word: str) -> str:
-    """Without the possessive: a woman's hand is a woman's."""
+    """The word without the possessive 's."""
     return word.removesuffix("'s") or word
 
 

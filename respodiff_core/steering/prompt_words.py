@@ -1,6 +1,6 @@
-"""English words that say who is shown: groups by axis, people, crowds, scenes. The prompt guard reads prompts by them.
+"""English words for the subject of a prompt, used by the prompt guard: groups by axis, people, crowds, scenes.
 
-`nouns` name a group wherever they stand ("a lady"); `adjectives` only beside a person ("a white coat" names none).
+`nouns` name a group anywhere ("a lady"), `adjectives` only next to a person ("a white coat" names no group).
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ AXES: dict[str, dict[str, GroupWords]] = {
         ),
     },
 }
-"""Groups by axis. `other` races are no concept's own, but naming one settles the axis all the same."""
+"""Groups by axis. There is no concept for `other` races, but naming one also specifies the axis."""
 
 _SKINS = ("dark", "light", "fair", "pale", "brown", "black", "white", "olive")
 PHRASES: dict[str, tuple[str, ...]] = {
     "race": tuple(f"{tone} {skin}" for tone in _SKINS for skin in ("skin", "skinned")),
     "age": ("years old", "year old", "middle aged"),
 }
-"""Runs of words that settle an axis."""
+"""Phrases that specify an axis."""
 
 PEOPLE = _words(
     "person human adult individual figure somebody someone character face model citizen stranger tourist "
@@ -125,7 +125,7 @@ PEOPLE = _words(
     "examiner planner hairstylist stylist barber beautician paralegal advisor adviser specialist practitioner intern "
     "apprentice trainee professional"
 )
-"""Words for one person. What ends like an occupation (see PERSON_ENDINGS) counts as one too."""
+"""Words for one person. Words with the ending of an occupation (PERSON_ENDINGS) count as well."""
 
 PERSON_ENDINGS = ("smith", "person", "ist", "ian", "er", "or")
 NOT_PEOPLE = _words(
@@ -148,7 +148,7 @@ NOT_PEOPLE = _words(
     "laser bumper camper bunker freighter steamer cruiser destroyer carrier scooter roller skyscraper wallpaper "
     "newspaper blazer jumper pullover windbreaker loafers bomber reader manor mirror anchor motor sensor vector"
 )
-"""Common words with such an ending that are no person."""
+"""Common words with such an ending that do not mean a person."""
 
 GROUPS = _words(
     "people persons crowd crowds group groups team teams couple couples family families band bands choir audience "
@@ -166,13 +166,13 @@ SCENES = _words(
     "horse horses bird birds fish animal animals flower flowers tree trees fruit apple food cake pizza bowl cup "
     "bottle table chair sofa lamp logo pattern texture wallpaper still abstract architecture aerial"
 )
-"""Words for pictures of something else than people."""
+"""Words for images that do not show people."""
 
 LINKS = _words("is are was were looks being who's she's he's they're")
-"""Verbs after which an adjective speaks of who stands before them."""
+"""Verbs that connect an adjective to the person before them."""
 
 STOPS = _words("a an the in on at with of from by for to near under over behind beside wearing holding using and or")
-"""Words across which an adjective does not reach; "and" and "or" it does reach across between adjectives."""
+"""Words that separate an adjective from its person; "and" and "or" between adjectives do not."""
 
 ENGLISH = _words("an the of with on at and by from to are his her their wearing holding who this that")
 FOREIGN = _words(
@@ -180,4 +180,4 @@ FOREIGN = _words(
     "ein eine einen einem einer der das dem den mit und im auf von zu il lo gli di che della nel een het van op met "
     "en foto retrato ritratto bild"
 )
-"""Commonest words of Spanish, Portuguese, French, German, Italian and Dutch that English lacks or seldom uses."""
+"""The most common words of Spanish, Portuguese, French, German, Italian and Dutch that are rare in English."""

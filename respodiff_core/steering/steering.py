@@ -1,8 +1,8 @@
-"""A plan of what is added to h: which concepts, how strongly, on whose rows, where, and in which part of sampling.
+"""Steering plans: the concepts added to h, with their strengths, prompts, masks and sampling windows.
 
-A plan is immutable and plans add up. However many concepts it holds, those that do not look at h are summed
-once into one tensor per device, dtype and size, so that a step costs one add; where images of a batch differ,
-that tensor has one row for each.
+Plans are immutable and can be added. All concepts that do not depend on h are summed once into a single tensor per
+device, dtype and size, so that a sampling step costs one addition for any number of concepts. If the images of a batch
+differ, this tensor has one row per image.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..errors import BatchSizeError, StrengthError
 from .mask import WHOLE, Area, Mask
 
 Prompt = Literal["positive", "negative", "both"]
-"""Whose rows are steered: those of the positive prompt (the method's own choice), the negative, or both."""
+"""The prompt to steer: positive (as in the paper), negative, or both."""
 
 Curve = Literal["constant", "fade in", "fade out"]
-"""How the strength moves across a window: not at all, from nothing to all of it, or from all of it to nothing."""
+"""The strength within a window: constant, rising linearly from 0, or falling linearly to 0."""
 
 _CACHED_SIZES = 8
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the sampling schedule in which a concept acts, as ControlNet's start and end percent."""
+    """The part of the sampling schedule (0 to 1) in which a concept acts, like ControlNet's start and end percent."""
 
     start: float = 0.0
     end: float = 1.0
@@ -40,20 +40,21 @@ class Window:
         if not 0.0 <= self.start <= self.end <= 1.0:
             raise StrengthError(
                 f"The window from {self.start:g} to {self.end:g} is empty or out of range: start_percent must be "
-                "between 0 and end_percent, end_percent at most 1."
+                "between 0 and end_percent, and end_percent at most 1."
             )
 
     @property
     def is_whole(self) -> bool:
-        """Whether the concept acts in every step alike."""
+        """Whether the concept acts equally in every step."""
         return self.start <= 0.0 and self.end >= 1.0 and self.curve == "constant"
 
 
 @dataclass(frozen=True)
 class Term:
-    """One concept in a plan: h + ram_strength * RAM + sam_strength * SAM (paper, section 4).
+    """One concept in a plan: h + ram_strength * RAM + sam_strength * SAM (arXiv 2509.15257, section 4).
 
-    `images` holds a factor for each image of the batch (None: 1 for all), `mask` says where in the picture.
+    `images` are factors for the images of the batch (None: 1 for all), `mask` is the region of the image. Raises
+    StrengthError for NaN and infinity, and for a negative strength of a safety concept.
     """
 
     concept: Concept
@@ -70,13 +71,13 @@ class Term:
         lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
         if self.concept.info.category == "safety" and lowest < 0:
             raise StrengthError(
-                f"{self.concept.name!r} is a safety concept: its vector already points away from the unsafe "
-                "content, and a negative strength would steer towards it. Use a strength of 0 or more."
+                f"{self.concept.name!r} is a safety concept: it already points away from the unsafe content, and a "
+                "negative strength would steer towards it. Use a strength of 0 or more."
             )
 
     @classmethod
     def of(cls, concept: Concept, strength: float, ram: float = 1.0, sam: float = 1.0, **rest: Any) -> Term:
-        """A concept at `strength` times the one its file recommends; `ram` and `sam` multiply the halves."""
+        """A concept at `strength` times its recommended strength; `ram` and `sam` are factors for the two modules."""
         strength *= concept.info.strength
         return cls(concept, strength * ram, strength * sam, **rest)
 
@@ -86,15 +87,15 @@ class Term:
 
     @property
     def batch_size(self) -> int | None:
-        """How many images the term is made for; None: any number."""
+        """The batch size that the term requires; None if any."""
         if self.images is not None:
             return len(self.images)
-        return self.mask.pictures if self.mask is not None and self.mask.pictures > 1 else None
+        return self.mask.count if self.mask is not None and self.mask.count > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
 class _Addend:
-    """One module of a term: what it gives is multiplied by the strength, image i's factor, and the mask."""
+    """One module of a term. Its output is multiplied by the strength, the factor of the image, and the mask."""
 
     module: Transform
     strength: float
@@ -103,26 +104,26 @@ class _Addend:
 
     @property
     def rows(self) -> tuple[int, ...] | None:
-        """The images it acts on; None: all alike."""
+        """The indices of the images it acts on; None if it acts on all images equally."""
         if self.images is None:
-            return None if self.mask is None or self.mask.pictures == 1 else tuple(range(self.mask.pictures))
+            return None if self.mask is None or self.mask.count == 1 else tuple(range(self.mask.count))
         return tuple(row for row, factor in enumerate(self.images) if factor)
 
     def scale(self, height: int, width: int, area: Area) -> torch.Tensor:
-        """What the module's values are multiplied by: (rows or 1, 1, height or 1, width or 1), fp32."""
+        """The factor on the module's output: (rows or 1, 1, height or 1, width or 1), fp32."""
         scale = torch.tensor(self.strength)
         if self.images is not None:
             scale = scale * torch.tensor([factor for factor in self.images if factor])[:, None, None, None]
         if self.mask is not None:
             mask = self.mask.on(height, width, area)
-            scale = scale * (mask if self.images is None or self.mask.pictures == 1 else mask[list(self.rows or ())])
+            scale = scale * (mask if self.images is None or self.mask.count == 1 else mask[list(self.rows or ())])
         return scale
 
 
 class Group:
-    """The terms of a plan that act in one window on one prompt's rows, fused.
+    """The terms of a plan with the same window and prompt, fused into one addition.
 
-    `batch_size` is the number of images the terms are made for; None: any.
+    `batch_size` is the batch size that the terms require; None if any.
     """
 
     def __init__(self, window: Window, prompt: Prompt, terms: Iterable[Term], batch_size: int | None):
@@ -136,37 +137,37 @@ class Group:
             if strength
         ]
         fixed = tuple(addend for addend in addends if not addend.module.depends_on_h)
-        looking = tuple(addend for addend in addends if addend.module.depends_on_h)
-        # Closures over plain values, not bound methods: the caches must not keep the group alive.
+        dependent = tuple(addend for addend in addends if addend.module.depends_on_h)
+        # Closures over plain values instead of bound methods, so that the caches do not keep the group alive.
         self._sum_of_fixed = lru_cache(maxsize=_CACHED_SIZES)(lambda *key: _sum_fields(fixed, batch_size, *key))
         self._modules_on = lru_cache(maxsize=_CACHED_SIZES)(
-            lambda device, dtype: tuple(addend.module.to(device, dtype) for addend in looking)
+            lambda device, dtype: tuple(addend.module.to(device, dtype) for addend in dependent)
         )
         self._scales_on = lru_cache(maxsize=_CACHED_SIZES)(
             lambda device, dtype, *size: tuple(
-                (_index(addend.rows, device), addend.scale(*size).to(device, dtype)) for addend in looking
+                (_index(addend.rows, device), addend.scale(*size).to(device, dtype)) for addend in dependent
             )
         )
         self._has_mask = any(addend.mask is not None for addend in addends)
         self._has_fixed = bool(fixed)
-        self._has_looking = bool(looking)
+        self._has_dependent = bool(dependent)
 
     def delta(self, h: torch.Tensor, area: Area = WHOLE) -> torch.Tensor:
-        """What is added to h (images, C, height, width), in h's dtype on h's device; broadcasts against h.
+        """The tensor to add to h (images, C, height, width), in the dtype and on the device of h; broadcasts against h.
 
-        `area` is the part of the picture that h stands for. What does not depend on h is computed in fp32 once
-        per (device, dtype, height, width, area) and kept. Raises BatchSizeError where h has another number of
-        images than the plan was made for.
+        `area` is the part of the image that h covers. The sum of the modules that do not depend on h is computed in
+        fp32 and cached per (device, dtype, height, width, area). Raises BatchSizeError if h has a different number of
+        images than the plan requires.
         """
         if self.batch_size not in (None, h.shape[0]):
             raise BatchSizeError(
-                f"The steering was made for a batch of {self.batch_size} images, but {h.shape[0]} are sampled. Give "
-                "the node that made it (Fair Batch, Strength Sweep, or a Steer with a batch of masks) the batch size "
-                "of the latent that you sample, or connect that latent to it."
+                f"The steering was made for a batch of {self.batch_size} images, but {h.shape[0]} are sampled. Set the "
+                "batch size of the node that made it (Fair Batch, Strength Sweep, or Steer with a batch of masks) to "
+                "that of the sampled latent, or connect that latent to it."
             )
         size = (h.shape[-2], h.shape[-1], area if self._has_mask else WHOLE)
         fixed = self._sum_of_fixed(h.device, h.dtype, *size) if self._has_fixed else None
-        if not self._has_looking:
+        if not self._has_dependent:
             assert fixed is not None, "a group has at least one module"
             return fixed
         total = h.new_zeros(()) if fixed is None else fixed
@@ -192,7 +193,7 @@ def _sum_fields(
     width: int,
     area: Area,
 ) -> torch.Tensor:
-    """All that does not look at h: (C, height, width) or, where images differ, (images, C, height, width)."""
+    """The sum of the modules: (C, height, width), or (images, C, height, width) if the images differ."""
     total = torch.zeros(())
     for addend in fixed:
         if addend.rows is None:
@@ -208,9 +209,9 @@ def _sum_fields(
 
 @dataclass(frozen=True)
 class Steering:
-    """An immutable plan; `a + b` adds both, in either order with the same effect.
+    """An immutable plan. `a + b` combines two plans; the order does not matter.
 
-    Raises BatchSizeError where its terms are made for batches of different sizes.
+    Raises BatchSizeError if its terms require different batch sizes.
     """
 
     terms: tuple[Term, ...]
@@ -219,8 +220,8 @@ class Steering:
         sizes = sorted({term.batch_size for term in self.terms if term.batch_size is not None})
         if len(sizes) > 1:
             raise BatchSizeError(
-                f"The model is steered for batches of {' and of '.join(map(str, sizes))} images at once. Give Fair "
-                "Batch, Strength Sweep and masks the batch size of the one latent that you sample."
+                f"The model is steered for different batch sizes at the same time: {' and '.join(map(str, sizes))} "
+                "images. Set Fair Batch, Strength Sweep and masks to the batch size of the sampled latent."
             )
 
     def __add__(self, other: Steering) -> Steering:
@@ -228,11 +229,11 @@ class Steering:
 
     @property
     def batch_size(self) -> int | None:
-        """How many images the plan is made for; None: any number."""
+        """The batch size that the plan requires; None if any."""
         return next((term.batch_size for term in self.terms if term.batch_size is not None), None)
 
     def groups(self) -> tuple[Group, ...]:
-        """The fewest adds that do the plan: one per window and prompt."""
+        """The plan as groups, one per window and prompt. Terms without effect are left out."""
         by_key: dict[tuple[Window, Prompt], list[Term]] = {}
         for term in self.terms:
             if not term.is_noop:

@@ -1,4 +1,4 @@
-"""A sweep: image i of a batch at strength i, along one concept or across two."""
+"""Strength sweeps: a batch with a different strength of one or two concepts for each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 256
 
 @dataclass(frozen=True)
 class Axis:
-    """One concept and its strengths, in the order shown."""
+    """One concept and its strengths, in display order."""
 
     concept: Concept
     strengths: tuple[float, ...]
@@ -29,14 +29,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Images in rows: x changes along a row, y (where there is one) from row to row."""
+    """Images in rows: the strength of x changes along a row, that of y (if given) from row to row.
+
+    Raises StrengthError for more than 256 images.
+    """
 
     x: Axis
     y: Axis | None = None
 
     def __post_init__(self) -> None:
         if self.images > MOST:
-            raise StrengthError(f"The sweep has {self.images} images, at most {MOST} are possible: name fewer.")
+            raise StrengthError(f"The sweep has {self.images} images, at most {MOST} are allowed: use fewer strengths.")
 
     @property
     def columns(self) -> int:
@@ -51,7 +54,7 @@ class Sweep:
         return self.columns * self.rows
 
     def plan(self) -> Steering:
-        """The steering of all images. Raises StrengthError for a safety concept with a negative strength."""
+        """The steering plan for the batch. Raises StrengthError for a negative strength of a safety concept."""
         terms = [Term.of(self.x.concept, 1.0, images=self.x.strengths * self.rows)]
         if self.y:
             strengths = tuple(strength for strength in self.y.strengths for _ in range(self.columns))
@@ -60,22 +63,22 @@ class Sweep:
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:
-    """Strengths as people write them: "-1, 0, 1" or "0 to 2 in 5" (both ends included). Raises StrengthError."""
+    """Parse a list ("-1, 0, 1") or a range ("0 to 2 in 5", both ends included). Raises StrengthError."""
     written = text.strip()
     found = _RANGE.fullmatch(written)
     parts = [found["first"], found["last"]] if found else [part for part in re.split(r"[,;\s]+", written) if part]
     if not parts or len(parts) > MOST or not all(map(_NUMBER.fullmatch, parts)):
         raise StrengthError(
-            f"{text!r} names no strengths (or more than {MOST}): write a list such as '-1, 0, 1', or a range such as "
-            "'0 to 2 in 5'."
+            f"{text!r} is not a list of strengths, or has more than {MOST}: write a list such as '-1, 0, 1' or a range "
+            "such as '0 to 2 in 5'."
         )
     strengths = tuple(map(float, parts))
     if max(map(abs, strengths)) > _STRONGEST:
-        raise StrengthError(f"{text!r} goes beyond {_STRONGEST}: strengths lie between {-_STRONGEST} and {_STRONGEST}.")
+        raise StrengthError(f"{text!r} is out of range: strengths must be between {-_STRONGEST} and {_STRONGEST}.")
     return _spaced(strengths[0], strengths[1], int(found["count"])) if found else strengths
 
 
 def _spaced(first: float, last: float, count: int) -> tuple[float, ...]:
     if not 2 <= count <= MOST:
-        raise StrengthError(f"A range has 2 to {MOST} strengths, not {count}.")
+        raise StrengthError(f"A range must have 2 to {MOST} strengths, not {count}.")
     return tuple(round(first + (last - first) * i / (count - 1), 6) for i in range(count))

@@ -81,7 +81,7 @@ def test_two_concepts_span_a_grid(bench):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"strengths": "strong"}, "names no strengths"),
+        ({"strengths": "strong"}, "is not a list of strengths"),
         ({"strengths": "0, 1", "concept": "man"}, "has no concept 'man'"),
         ({"strengths": "0, 1", "concept": "(the only one)"}, "several concepts. Choose one of them: woman, old"),
         ({"strengths": "0 to 1 in 20", "grid": True, "concept_y": "old", "strengths_y": "0 to 1 in 20"}, "400 images"),

@@ -142,7 +142,7 @@ def test_other_languages_are_left_alone(prompt):
     """Whether they name a group cannot be told, and many do so in every noun."""
     verdict = guard(prompt, [ALL])
     assert verdict.active == ("violence",)
-    assert "does not look English" in verdict.reasons[0]
+    assert "does not appear to be English" in verdict.reasons[0]
 
 
 def test_a_foreign_word_in_an_english_prompt_is_no_other_language():

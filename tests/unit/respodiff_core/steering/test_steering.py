@@ -138,7 +138,7 @@ class TestImagesOfABatch:
 
     def test_plans_for_different_batch_sizes_are_refused(self):
         one, other = (Steering((Term(random_concept(), 1, 1, images=images),)) for images in ((1.0,), (1.0, 1.0)))
-        with pytest.raises(BatchSizeError, match="batches of 1 and of 2 images at once"):
+        with pytest.raises(BatchSizeError, match="different batch sizes at the same time: 1 and 2 images"):
             one + other
 
     def test_a_safety_concept_is_turned_around_in_no_image(self):
@@ -195,11 +195,11 @@ class TestMask:
         assert mask.on(4, 4, Area(0.5, 0.5, 0.5, 0.5)).eq(1).all()
 
     def test_nothing_but_a_mask_is_taken(self):
-        with pytest.raises(StrengthError, match=r"\(pictures, height, width\)"):
+        with pytest.raises(StrengthError, match=r"\(masks, height, width\)"):
             Mask.of(torch.zeros(1, 2, 3, 4))
 
     def test_holes_in_it_are_refused(self):
-        with pytest.raises(StrengthError, match="mask holds NaN"):
+        with pytest.raises(StrengthError, match="mask contains NaN"):
             Mask.of(torch.tensor([[1.0, float("nan")]]))
 
     def test_masks_for_another_batch_are_refused(self):

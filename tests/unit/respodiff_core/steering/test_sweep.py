@@ -27,13 +27,13 @@ def test_lists_and_ranges(text, strengths):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "names no strengths"),
-        ("strong", "names no strengths"),
-        ("0 to 2", "names no strengths"),
-        ("0, 1, two", "names no strengths"),
+        ("", "is not a list of strengths"),
+        ("strong", "is not a list of strengths"),
+        ("0 to 2", "is not a list of strengths"),
+        ("0, 1, two", "is not a list of strengths"),
         ("0 to 2 in 1", "2 to 256 strengths, not 1"),
-        ("0, 1000", "lie between -10 and 10"),
-        ("nan", "names no strengths"),
+        ("0, 1000", "must be between -10 and 10"),
+        ("nan", "is not a list of strengths"),
         ("1 " * 300, "more than 256"),
     ],
 )
