@@ -112,7 +112,7 @@ class TestReading:
 
     def test_an_unknown_concept_is_answered_with_those_there_are(self, tmp_path):
         path = write(random_adapter("woman", "man"), tmp_path / "a.safetensors")
-        with pytest.raises(UnknownConceptError, match="no concept 'old'. Its concepts are: woman, man"):
+        with pytest.raises(UnknownConceptError, match=r"no concept 'old'\. Its concepts are: woman, man"):
             read(path, ["old"])
 
     def test_a_loaded_adapter_does_not_change_with_its_file(self, tmp_path):
