@@ -28,6 +28,8 @@ def setting(
     write. `notes` are for programs: "may_change" where an interrupted training may be resumed with another value.
     """
     metadata = {"description": description, "json_schema_extra": dict(notes), **limits}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..base.spec import BASES, locate
-from ..recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe, Protocol, SettingRecipe
+from ..recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe, Protocol, VariantRecipe
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
 from .report_errors import quieten_libraries, report_errors
@@ -18,7 +18,7 @@ NOT_FLAGS = ("protocol", "base", "output", "prompts", "settings", "drawing", "ju
 
 
 @with_settings(
-    Panel("variant", "Steering", SettingRecipe, without=("strength",)),
+    Panel("variant", "Steering", VariantRecipe, without=("strength",)),
     Panel("evaluation", "Evaluation", EvalRecipe, without=NOT_FLAGS),
     Panel("drawing", "Sampling", DrawingRecipe),
     Panel("judging", "Scoring", JudgingRecipe),

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from typing import Any
 
 from ..base.model import BaseModel
-from ..recipes.evaluation import EvalRecipe, SettingRecipe
+from ..recipes.evaluation import EvalRecipe, VariantRecipe
 from ..worlds.image_spec import ImageSpec
 from .variants import Variant
 
@@ -37,7 +37,7 @@ def manifest_of(
     }
 
 
-def _variant(recipe: SettingRecipe, variant: Variant) -> dict[str, Any]:
+def _variant(recipe: VariantRecipe, variant: Variant) -> dict[str, Any]:
     terms = [term for group in variant.groups for term in group.terms] + list(variant.always)
     return {
         "adapters": dict(variant.files),

@@ -14,7 +14,7 @@ from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
-from ..recipes.evaluation import Protocol, SettingRecipe
+from ..recipes.evaluation import Protocol, VariantRecipe
 from ..support.hashes import sha256_of
 from ..worlds.image_spec import ImageSpec
 from ..worlds.scorer import Axis
@@ -74,7 +74,7 @@ def _shared_within_groups(asked: Sequence[ImageSpec], groups: int, seed: int) ->
     return numbers
 
 
-def resolve(recipe: SettingRecipe) -> Variant:
+def resolve(recipe: VariantRecipe) -> Variant:
     """Read a variant's adapters. Raises RespoDiffError."""
     if not recipe.adapters:
         if recipe.concepts or recipe.strengths or recipe.scales:
@@ -168,7 +168,7 @@ def _read(paths: Sequence[Path]) -> Adapter:
     return adapters[0] if len(adapters) == 1 else merge(adapters)
 
 
-def _term(concept: Concept, recipe: SettingRecipe) -> Term:
+def _term(concept: Concept, recipe: VariantRecipe) -> Term:
     strength = recipe.strengths.get(concept.name, recipe.strength)
     if concept.info.category == "fairness":
         strength *= recipe.scales.get(axis_of(concept.info), 1.0)

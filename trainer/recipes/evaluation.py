@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from ...respodiff_core.learning.settings import setting
-from .strict import STRICT, Strict, as_list, checked, expand_user, load_toml
+from .strict import STRICT, Strict, Texts, as_list, checked, expand_user, load_toml
 from .training import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
@@ -21,7 +21,7 @@ Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "
 
 class Needs(NamedTuple):
     """What a metric needs: a setting of `[judging]`, and what that must hold; `unsteered` images to compare with; or
-    the whole `set` of a variant's images, since it is no number of each.
+    the whole set of a variant's images, where it is not a number for each.
     """
 
     setting: str = ""
@@ -52,19 +52,22 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"}  # of Windows
 _NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
-class SettingRecipe(Strict):
-    """One way of steering that is measured: adapters, and how strongly their concepts act.
-
-    Strengths are in units of each concept's recommended one: `strength` for all, `strengths` for some by name;
-    `scales` multiply all strengths of an axis (gender x race). `concepts` chooses some of the files' (empty: all).
+@dataclass(frozen=True, config=STRICT)
+class VariantRecipe:
+    """One way of steering that is measured: adapters, and how strongly their concepts act. Strengths are in units of
+    each concept's recommended one.
     """
 
-    name: str = Field(min_length=1, max_length=64)
-    adapters: list[Path] = Field(default=[])
-    concepts: list[str] = Field(default=[])
-    strength: float = Field(default=1.0, ge=-100, le=100)
-    strengths: dict[str, float] = Field(default={})
-    scales: dict[str, float] = Field(default={})
+    name: str = setting(description="Name of the variant; the adapters' if left out.", min_length=1, max_length=64)
+    adapters: tuple[Path, ...] = setting((), "Adapter file; several act together.")
+    concepts: Texts = setting((), "Concept of the adapters to use; all of them if left out.")
+    strength: float = setting(1.0, "Strength of all concepts.", ge=-100, le=100)
+    strengths: dict[str, float] = setting(
+        {}, "Strength of one concept, as NAME=NUMBER.", notes={"flag": "--concept-strength"}
+    )
+    scales: dict[str, float] = setting(
+        {}, "Factor for the strengths of one axis, as AXIS=NUMBER, where axes are crossed (gender x race)."
+    )
 
     @field_validator("name")
     @classmethod
@@ -75,8 +78,8 @@ class SettingRecipe(Strict):
 
     @field_validator("adapters")
     @classmethod
-    def _expand_user(cls, adapters: list[Path]) -> list[Path]:
-        return [expand_user(path) for path in adapters]
+    def _expand_user(cls, adapters: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(map(expand_user, adapters))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -88,24 +91,32 @@ class DrawingRecipe(ModelRecipe):
     batch: int = setting(8, "Images sampled at once.", ge=1)
 
 
-class JudgingRecipe(Strict):
-    """Who judges. `metrics` empty: those of the protocol. `axes` are groups to tell apart (gender, race, age, or one's
-    own in `classes`: axis -> name -> words); empty: those the adapters steer.
-    """
+@dataclass(frozen=True, config=STRICT)
+class JudgingRecipe:
+    """How images are scored."""
 
-    metrics: Annotated[list[Metric], BeforeValidator(as_list)] = Field(default=[])
-    axes: Annotated[list[str], BeforeValidator(as_list)] = Field(default=[])
-    classes: dict[str, dict[str, str]] = Field(default={})
-    classifier: str = "auto"
-    clip: str = "openai/clip-vit-base-patch32"
-    dino: str = "facebook/dinov2-base"
-    q16_prompts: Path | None = None
-    q16_clip: str = "openai/clip-vit-large-patch14"
-    reference: Path | None = None
-    inception: Path | None = None
-    batch: int = Field(default=64, ge=1)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    resamples: int = Field(default=1000, ge=100)
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(as_list)] = setting(
+        (), "Metric; the protocol's if left out."
+    )
+    axes: Texts = setting(
+        (),
+        "Axis whose groups are told apart: gender, race, age, or one of --class; those that the adapters steer if "
+        "left out.",
+        notes={"flag": "--axis"},
+    )
+    classes: dict[str, dict[str, str]] = setting(
+        {}, "Class of an axis of your own, as AXIS.NAME=WORDS for the classifier.", notes={"flag": "--class"}
+    )
+    classifier: str = setting("auto", "Classifier of the axes: auto, clip, toyworld, or module:function of your own.")
+    clip: str = setting("openai/clip-vit-base-patch32", "CLIP model: a folder or Hub id.")
+    dino: str = setting("facebook/dinov2-base", "DINO model: a folder or Hub id.")
+    q16_prompts: Path | None = setting(None, "File of Q16's prompt embeddings (prompts.p or .npy).")
+    q16_clip: str = setting("openai/clip-vit-large-patch14", "CLIP model of Q16: a folder or Hub id.")
+    reference: Path | None = setting(None, "Folder of real images, or their statistics (.npz), for FID.")
+    inception: Path | None = setting(None, "File of FID's Inception network, where it cannot be downloaded.")
+    batch: int = setting(64, "Images scored at once.", ge=1, notes={"flag": "--judging-batch"})
+    confidence: float = setting(0.95, "Confidence of the intervals.", gt=0, lt=1)
+    resamples: int = setting(1000, "Bootstrap samples of an interval.", ge=100)
 
     @field_validator("q16_prompts", "reference", "inception")
     @classmethod
@@ -114,22 +125,28 @@ class JudgingRecipe(Strict):
 
 
 class EvalRecipe(Strict):
-    """A whole evaluation: a protocol on a base model in several settings, into one folder.
-
-    `images` are those of each profession (winobias) or prompt; `limit` takes only the first prompts of a data set;
-    `prompts` is a file, needed by the protocol of that name and a local copy for i2p and coco. `seed` is the first.
+    """A whole evaluation: a protocol on a base model in several variants (`settings`), into one folder. `prompts` is a
+    file, needed by the protocol of that name and a local copy for i2p and coco.
     """
 
     protocol: Protocol
     base: str = Field(min_length=1)
     output: Path
     prompts: Path | None = None
-    settings: list[SettingRecipe] = Field(default=[SettingRecipe(name=UNSTEERED)], min_length=1)
-    images: int | None = Field(default=None, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    extended: bool = False
-    seed: int = Field(default=0, ge=0, lt=2**62)
-    keep_pictures: bool = True
+    settings: list[VariantRecipe] = Field(default=[VariantRecipe(name=UNSTEERED)], min_length=1)
+    images: int | None = Field(
+        default=None,
+        ge=1,
+        description="Images of each profession (winobias: 150, ToyWorld: 30) or prompt (i2p: 5, else 1).",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Use only the first prompts of a data set: how many.")
+    extended: bool = Field(default=False, description="Prompts with 'a successful <profession>' (winobias).")
+    seed: int = Field(default=0, ge=0, lt=2**62, description="Seed of the first image; image i uses seed + i.")
+    keep_pictures: bool = Field(
+        default=True,
+        description="Keep or delete images after scoring.",
+        json_schema_extra={"flag": "--keep-pictures/--drop-pictures"},
+    )
     drawing: DrawingRecipe = DrawingRecipe()
     judging: JudgingRecipe = JudgingRecipe()
 
@@ -140,10 +157,10 @@ class EvalRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvalRecipe:
-        names = [setting.name.casefold() for setting in self.settings]  # some file systems see no difference
+        names = [variant.name.casefold() for variant in self.settings]  # some file systems see no difference
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"settings: {', '.join(twice)} comes twice; each needs a name of its own")
-        if any(setting.name.casefold() == UNSTEERED and setting.adapters for setting in self.settings):
+        if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.settings):
             raise ValueError(f"settings: {UNSTEERED} is what the others are compared with, so it takes no adapters")
         if self.protocol == "winobias" and (self.prompts or self.limit):
             raise ValueError("winobias has its own prompts, all of them: use the protocol prompts for a file of yours")
@@ -161,7 +178,7 @@ class EvalRecipe(Strict):
         needs = needs_of(metric)
         if needs.setting and getattr(self.judging, needs.setting) is None:
             return f"judging.{needs.setting}: {needs.holds}"
-        names = [setting.name for setting in self.settings]
+        names = [variant.name for variant in self.settings]
         if needs.unsteered and (UNSTEERED not in names or len(names) == 1):
             return f"judging.metrics: {metric} compares with {UNSTEERED} pictures: measure both"
         return ""
@@ -172,7 +189,7 @@ class EvalRecipe(Strict):
         return checked(cls, values, _SECTIONS)
 
 
-_SECTIONS: dict[str, type] = {"settings": SettingRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
+_SECTIONS: dict[str, type] = {"settings": VariantRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

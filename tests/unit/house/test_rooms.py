@@ -54,6 +54,7 @@ MAY_IMPORT = {
     },
     "trainer.commands": {
         *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.toyworld.demo",
+        "trainer.worlds.lookup",
         "trainer.run", "trainer.evaluation", "trainer.experiments", "trainer.sharing",
     },
 }  # fmt: skip

@@ -15,7 +15,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.run import jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
 from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
-from respodiff.trainer.recipes.evaluation import EvalRecipe, SettingRecipe, read_recipe
+from respodiff.trainer.recipes.evaluation import EvalRecipe, VariantRecipe, read_recipe
 from respodiff.trainer.recipes.strict import RecipeError
 from respodiff.trainer.worlds import protocols
 from respodiff.trainer.worlds.image_spec import ImageSpec
@@ -53,7 +53,7 @@ class TestWinoBias:
     def test_pictures_that_cannot_be_shared_evenly_are_refused(self, tmp_path):
         with pytest.raises(RespoDiffError, match="multiple of 5"):
             protocols.winobias(12)
-        setting = resolve(SettingRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
+        setting = resolve(VariantRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
         with pytest.raises(RespoDiffError, match="cannot be shared evenly among the 2 groups"):
             setting.assign_groups(protocols.winobias(15), seed=0)
 
@@ -143,9 +143,9 @@ class TestPromptFiles:
             protocols.prompts([{"prompt": "a", "seed": "x"}])
 
 
-def adapter_of(held: dict, tmp_path: Path, **recipe: object) -> SettingRecipe:
+def adapter_of(held: dict, tmp_path: Path, **recipe: object) -> VariantRecipe:
     path = write(Adapter("toyworld", held, "epsilon"), tmp_path / "adapter.safetensors")
-    return SettingRecipe(name="all", adapters=[path], **recipe)
+    return VariantRecipe(name="all", adapters=[path], **recipe)
 
 
 class TestSettings:
@@ -177,7 +177,7 @@ class TestSettings:
 
     def test_single_pictures_are_shared_within_each_group(self, tmp_path):
         """Or a profession's ratio would be that of chance."""
-        setting = resolve(SettingRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
+        setting = resolve(VariantRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
         asked = [ImageSpec(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
         given = setting.assign_groups(asked, seed=3)
         for profession in ("doctor", "nurse"):
@@ -199,10 +199,10 @@ class TestSettings:
     def test_a_file_that_is_no_adapter_is_refused_before_it_is_hashed(self, tmp_path, monkeypatch):
         monkeypatch.setattr("respodiff.trainer.evaluation.variants.sha256_of", lambda _: pytest.fail("hashed"))
         with pytest.raises(RespoDiffError, match="There is no adapter file"):
-            resolve(SettingRecipe(name="all", adapters=[tmp_path / "nosuch.safetensors"]))
+            resolve(VariantRecipe(name="all", adapters=[tmp_path / "nosuch.safetensors"]))
         save_file({"model.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
         with pytest.raises(RespoDiffError, match="Is it a LoRA or a checkpoint"):
-            resolve(SettingRecipe(name="all", adapters=[tmp_path / "model.safetensors"]))
+            resolve(VariantRecipe(name="all", adapters=[tmp_path / "model.safetensors"]))
 
     def test_the_files_are_hashed_as_they_are_read(self, tmp_path, monkeypatch):
         recipe = adapter_of({"round": concept("round", "shape")}, tmp_path)
