@@ -24,10 +24,10 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from respodiff.respodiff_core.learning.sampling import noise_of_seeds
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, generate_missing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.protocols import professions
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.protocols import winobias

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import torch
 from hub_stand_in import TOKEN, Hub, hub_stand_in
-from respodiff.trainer.base.spec import TOYWORLD
+from respodiff.trainer.toyworld import TOYWORLD
 from sharing_commands import OFF, REPO, adapter_file, content, evaluation
 from toyworld_adapters import shape_adapter
 from trainer_runs import RESPODIFF

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from comfy_graph import Graph, Link
-from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.recipes.training import Recipe
 from respodiff.trainer.run.training import train
+from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.world import HAZARD
 
 STEPS = 50

@@ -12,7 +12,7 @@ from pathlib import Path
 from comfy_hosts import NEWEST, PACK, source_of
 from comfy_page import browser, open_page, prepare
 from make_thumbnails import DOCTOR, train_adapters
-from respodiff.trainer.base.spec import TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from toyworld_graph import SIZE
 from workflow_drawing import Column, Group, Node, Workflow, draw

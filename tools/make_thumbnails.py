@@ -21,8 +21,8 @@ from comfy_graph import Graph, Link, output
 from comfy_hosts import NEWEST, PACK, source_of
 from PIL import Image, ImageOps
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.support.contact_sheet import BACKGROUND, draw, pixels
+from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import HAZARD, HUES, SHAPES
 from shipped_workflows import (

@@ -1,7 +1,7 @@
 """The built-in concepts, as `group/name`: what differs from the defaults.
 
-Prompts, guidance and rates are those of the paper's scripts (docs/training.md says where they are not); ToyWorld's were
-found by trying.
+Prompts, guidance and rates are those of the paper's scripts (docs/training.md says where they are not); those of the
+built-in base model were found by trying.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from comfy_hosts import hosts, source_of
 from respodiff.respodiff_core.adapter.adapter import merge, read, write
 from respodiff.respodiff_core.measuring.metrics import deviation_ratio
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase

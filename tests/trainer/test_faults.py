@@ -15,12 +15,12 @@ from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.base.errors import BaseModelError
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.base.spec import TOYWORLD_FOLDER
 from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.recipes.training import TrainingRecipe
 from respodiff.trainer.run.recovery_hints import with_recovery_hints
 from respodiff.trainer.run.run_folder import RunFolder
 from respodiff.trainer.support.output_lock import sole_writer
+from respodiff.trainer.toyworld import TOYWORLD_FOLDER
 from safetensors.torch import save_file
 from small_bases import Networks
 from small_disk import small_disk  # noqa: F401

@@ -12,9 +12,7 @@ from pathlib import Path
 from .errors import BaseModelError
 
 SUFFIX = ".safetensors"
-TOYWORLD = "toyworld"
-TOYWORLD_FOLDER = Path(__file__).parents[1] / TOYWORLD / "model"
-BUILT_IN = {TOYWORLD: TOYWORLD_FOLDER}
+BUILT_IN = {name: Path(__file__).parents[1] / name / "model" for name in ("toyworld",)}
 """The base models that come with this package: diffusers folders by name."""
 BASES = (
     f"a {SUFFIX} checkpoint, a diffusers folder, a model on the Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}"

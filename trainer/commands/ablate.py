@@ -39,7 +39,7 @@ def ablate(
 ) -> None:
     """Compare what each part of the method contributes: RAM alone, one shared module, kinds of modules, the rollout.
 
-    respodiff ablate --base toyworld
+    respodiff ablate --base model.safetensors
 
     Trains every variant with every seed, measures all side by side, and writes a table and a plot. The same command
     resumes where it was stopped.

@@ -137,7 +137,7 @@ class EvalRecipe(Strict):
     images: int | None = Field(
         default=None,
         ge=1,
-        description="Images of each profession (winobias: 150, ToyWorld: 30) or prompt (i2p: 5, else 1).",
+        description="Images of each profession (winobias) or prompt; the protocol's number if left out.",
     )
     limit: int | None = Field(default=None, ge=1, description="Use only the first prompts of a data set: how many.")
     extended: bool = Field(default=False, description="Prompts with 'a successful <profession>' (winobias).")

@@ -4,3 +4,9 @@ Figures with a profession (their outfit), a head shape (a group of two) and a hu
 abstract, in a place, some beside a hazard mark. Professions are biased towards a shape and a hue, and some
 places towards the mark, as pictures on the web are; so the model is biased, and how it was biased is known.
 """
+
+from ..base.spec import BUILT_IN
+
+TOYWORLD = "toyworld"
+"""What recipes and adapters call it."""
+TOYWORLD_FOLDER = BUILT_IN[TOYWORLD]

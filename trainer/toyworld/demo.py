@@ -17,7 +17,6 @@ from PIL import Image
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.unfinished import temporary_folder
 from ..base.model import BaseModel, load_base
-from ..base.spec import TOYWORLD, TOYWORLD_FOLDER
 from ..comfyui.source import fetch, users_own
 from ..evaluation.figures import ACCURACY, DEVIATION, VariantFigures
 from ..evaluation.image_folder import PictureFolder
@@ -34,6 +33,7 @@ from ..support.contact_sheet import save_picture
 from ..support.progress_bars import progress_bar
 from ..support.table import Table
 from ..worlds.image_spec import ImageSpec
+from . import TOYWORLD, TOYWORLD_FOLDER
 from .host import Steered, ToyWorldInComfyUI
 from .scorer import RIGHT, ToyWorldScorer
 from .toyworld import SHAPE, ToyWorld

@@ -11,8 +11,8 @@ from respodiff.respodiff_core.learning.sampling import noise_of_seeds
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.base.spec import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.evaluation.generation import ImageGenerator
+from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from toyworld_adapters import concept
 

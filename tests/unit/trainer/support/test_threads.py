@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.base.spec import TOYWORLD
 from respodiff.trainer.support.threads import fitting_threads, one_thread, passive_waiting
+from respodiff.trainer.toyworld import TOYWORLD
 
 CHOOSING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
