@@ -22,7 +22,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ...respodiff_core.adapter.adapter import Adapter
-from ...respodiff_core.adapter.families import family_title
+from ...respodiff_core.adapter.compatibility import check_fits
 from ...respodiff_core.errors import ModelMismatchError
 from ...respodiff_core.plain_text import plain
 from ...respodiff_core.steering.mask import WHOLE, Area
@@ -63,27 +63,10 @@ def h_space_of(model: ModelPatcher) -> HSpace:
 def check(adapter: Adapter, model: ModelPatcher) -> None:
     """Raise ModelMismatchError unless the adapter fits the model: same family, same number of channels."""
     space = h_space_of(model)
-    if adapter.family and adapter.family != space.family:
-        raise ModelMismatchError(
-            f"{adapter.source} was made for {family_title(adapter.family)}, this model is "
-            f"{family_title(space.family)}. Load a {family_title(adapter.family)} checkpoint, or choose an adapter "
-            f"made for {family_title(space.family)}."
-        )
-    for concept in adapter.concepts.values():
-        if concept.channels != space.channels:
-            raise ModelMismatchError(
-                f"{adapter.source} steers an h-space of {concept.channels} channels, this model's has "
-                f"{space.channels}: it was trained on a different kind of model. Choose an adapter trained on "
-                "this kind of model."
-            )
     predicts = {ModelType.EPS: "epsilon", ModelType.V_PREDICTION: "v"}.get(model.model.model_type)
-    if adapter.prediction and predicts and adapter.prediction != predicts:
-        logger.warning(
-            "RespoDiff: %s was trained on a model with %s prediction, this model uses %s prediction: results may vary.",
-            plain(adapter.source),
-            plain(adapter.prediction),
-            predicts,
-        )
+    warning = check_fits(adapter, family=space.family, channels=space.channels, prediction=predicts, model="this model")
+    if warning:
+        logger.warning("RespoDiff: %s", plain(warning))
 
 
 def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 
-from ..adapter.concept import Concept
-from ..adapter.transforms import Transform
 from .denoiser import Condition, Denoiser
 from .diffusion import Schedule, guided
 
 Steer = Callable[[torch.Tensor], torch.Tensor]
 """h of the conditional rows -> h steered."""
-
-
-def at_strengths(concept: Concept, strengths: Sequence[float]) -> Steer:
-    """Row i of h steered with strength i."""
-
-    @lru_cache(maxsize=1)  # brought to the device once, not in every step
-    def there(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, Transform, Transform]:
-        scale = torch.tensor(strengths, device=device, dtype=dtype).view(-1, 1, 1, 1)
-        return scale, concept.ram.to(device, dtype), concept.sam.to(device, dtype)
-
-    def steer(h: torch.Tensor) -> torch.Tensor:
-        scale, ram, sam = there(h.device, h.dtype)
-        return h + scale * (ram(h) + sam(h))
-
-    return steer
 
 
 @torch.inference_mode()

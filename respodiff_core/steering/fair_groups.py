@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
+
+import torch
 
 from ..errors import ShareError
 from .allocation import balanced, drawn
@@ -70,6 +72,20 @@ def plan(given: Sequence[FairGroup]) -> Steering:
     distinct = {id(group): group for group in given}.values()
     images = {id(group): tuple(float(one is group) for one in given) for group in distinct}
     return Steering(tuple(replace(term, images=images[id(group)]) for group in distinct for term in group.terms))
+
+
+def steer_rows(given: Sequence[FairGroup]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What adds to row i of h (rows, C, H, W) the terms of `given[i]`, at every step; None where nothing is added."""
+    groups = plan(given).groups()
+    if not groups:
+        return None
+
+    def steer(h: torch.Tensor) -> torch.Tensor:
+        for group in groups:
+            h = h + group.delta(h)
+        return h
+
+    return steer
 
 
 def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> tuple[Term, ...]:

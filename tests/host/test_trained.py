@@ -9,7 +9,6 @@ import torch
 from comfy_bench import Bench, sample, steer
 from comfy_graph import Graph, output
 from respodiff.respodiff_core.adapter.adapter import read
-from respodiff.respodiff_core.learning.sampling import at_strengths
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.recipes.training import Recipe
 from respodiff.trainer.run.training import train
@@ -79,7 +78,8 @@ def test_the_trained_adapter_steers_the_file_it_was_trained_on(bench: Bench, mod
         z = call["latent"][:1] / (sigma**2 + 1).sqrt()
         with torch.inference_mode():
             h, carry = base.denoiser.encode(z, call["timestep"][:1].round().long(), condition)
-            steered = at_strengths(adapter.concepts["woman"], [strength])(h)
+            woman = adapter.concepts["woman"]
+            steered = h + strength * (woman.ram(h) + woman.sam(h))
             noise = base.denoiser.decode(steered, carry, condition)
         denoised = call["latent"][:1] - sigma * noise
         assert (call["prediction0"] - denoised).norm() / denoised.norm() <= 1e-3

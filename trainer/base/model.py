@@ -21,7 +21,7 @@ from .diffusers_folder import Folder
 from .errors import BaseModelError
 from .hub import snapshot
 from .single_file import SingleFile
-from .spec import BUILT_IN, HubModel, locate
+from .spec import BUILT_IN, HubId, locate
 from .text import TextEncoders
 from .unet_denoiser import Prediction, UNetDenoiser
 
@@ -222,7 +222,7 @@ def describe(spec: str | Path) -> Description:
 
 def _open(spec: str | Path) -> Parts:
     found = locate(spec)
-    if isinstance(found, HubModel):
+    if isinstance(found, HubId):
         return Folder(snapshot(found.repo, found.revision), str(spec))
     if found.is_file():
         return SingleFile(found)

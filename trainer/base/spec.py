@@ -18,26 +18,33 @@ BASES = (
     f"a {SUFFIX} checkpoint, a diffusers folder, a model on the Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}"
 )
 """What a base model may be named by, in words."""
-_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 
 
+_HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./+-]+))?", re.ASCII)
+
+
 @dataclass(frozen=True)
-class HubModel:
-    """A model on the Hugging Face Hub; no revision is the newest."""
+class HubId:
+    """A repository on the Hugging Face Hub, and maybe a branch, a tag or a commit of it (None: the newest)."""
 
     repo: str
-    revision: str | None
+    revision: str | None = None
+
+    @classmethod
+    def match(cls, text: object) -> HubId | None:
+        """The repository that `owner/name` or `owner/name@revision` names; None where the text is neither."""
+        found = _HUB_ID.fullmatch(text) if isinstance(text, str) else None
+        return cls(found["repo"], found["revision"]) if found else None
 
 
-def locate(spec: str | Path) -> Path | HubModel:
+def locate(spec: str | Path) -> Path | HubId:
     """The file, folder or Hub model that `spec` names; neither opened nor downloaded. Raises BaseModelError."""
     if spec in BUILT_IN:
         return BUILT_IN[str(spec)]
     path = Path(spec).expanduser()
     if path.is_file() or path.is_dir():
         return path
-    hub_id = _HUB_ID.fullmatch(str(spec))
-    if hub_id and path.suffix not in _FILES:
-        return HubModel(hub_id["repo"], hub_id["revision"])
+    if (hub_id := HubId.match(str(spec))) and path.suffix not in _FILES:
+        return hub_id
     raise BaseModelError(f"There is no file or folder {spec}. Name {BASES}, the model that comes with this package.")

@@ -41,7 +41,7 @@ def pull(
     """
     from ...respodiff_core.adapter.families import family_title
     from ..sharing.destination import destination_of
-    from ..sharing.hub import HubId
+    from ..sharing.hub import parse_hub_id
     from ..sharing.pull import pull as fetch
     from ..sharing.pull import record_of
     from ..support.untrusted_text import one_line
@@ -49,7 +49,7 @@ def pull(
     with report_errors():
         from huggingface_hub import HfApi
 
-        wanted = HubId.parse(hub_id)
+        wanted = parse_hub_id(hub_id)
         place = destination_of(output, comfyui)
         found, left_out = fetch(HfApi(), wanted, place, files=file or [], sha256=sha256, force=force)
         for one in found:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.diffusion import Schedule
-from ...respodiff_core.learning.sampling import Steer, noise_of_seeds, sample
-from ...respodiff_core.steering.fair_groups import FairGroup, plan
+from ...respodiff_core.learning.sampling import noise_of_seeds, sample
+from ...respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from ..base.model import BaseModel
 from ..support.contact_sheet import pixels
 from ..worlds.image_spec import ImageSpec
@@ -60,7 +60,7 @@ class ImageGenerator:
             Condition.cat([self._encode(one.prompt) for one in asked]),
             empty,
             guidance=self.guidance,
-            steer=_steer(given),
+            steer=steer_rows(given),
         )
         height, width = self.base.latent_size
         return torch.cat(
@@ -109,16 +109,3 @@ def _writer() -> Iterator[Callable[[PictureFolder, Sequence[Job], Sequence[Image
         yield write
         for future in under_way:
             future.result()
-
-
-def _steer(given: Sequence[FairGroup]) -> Steer | None:
-    groups = plan(given).groups()
-    if not groups:
-        return None
-
-    def steer(h: torch.Tensor) -> torch.Tensor:
-        for group in groups:
-            h = h + group.delta(h)
-        return h
-
-    return steer

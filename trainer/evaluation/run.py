@@ -11,8 +11,8 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
-from ...respodiff_core.adapter.families import family_title
-from ...respodiff_core.errors import ModelMismatchError, RespoDiffError, reason_of
+from ...respodiff_core.adapter.compatibility import check_fits
+from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
 from ..recipes.evaluation import EvalRecipe, needs_of
@@ -136,23 +136,14 @@ def jobs_of(asked: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) 
 
 
 def check_models(base: BaseModel, variants: Sequence[Variant]) -> None:
-    """Raise ModelMismatchError where a variant's adapter was made for another kind of model."""
+    """Raise ModelMismatchError where a variant's adapter was made for another kind of model; warn of what differs."""
     channels = base.h_shape(*base.latent_size)[0]
-    for variant in variants:
-        if variant.adapter is None:
-            continue
-        family = variant.adapter.family
-        if family not in (None, base.family):
-            raise ModelMismatchError(
-                f"{variant.adapter.source} was made for {family_title(family)}, {base.name} is "
-                f"{family_title(base.family)}."
-            )
-        for concept in variant.adapter.concepts.values():
-            if concept.channels != channels:
-                raise ModelMismatchError(
-                    f"Concept {concept.name!r} of {variant.adapter.source} has {concept.channels} channels, the middle "
-                    f"of {base.name} has {channels}: it was made for another model."
-                )
+    for adapter in (variant.adapter for variant in variants if variant.adapter):
+        warning = check_fits(
+            adapter, family=base.family, channels=channels, prediction=base.prediction, model=base.name
+        )
+        if warning:
+            log.warning("%s", warning)
 
 
 def _work(

@@ -8,7 +8,9 @@ from PIL import Image
 from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.diffusion import Schedule
-from ...respodiff_core.learning.sampling import at_strengths, noise_of_seeds, sample
+from ...respodiff_core.learning.sampling import noise_of_seeds, sample
+from ...respodiff_core.steering.fair_groups import FairGroup, steer_rows
+from ...respodiff_core.steering.steering import Term
 from ..base.model import BaseModel
 from ..recipes.training import PreviewRecipe
 from ..support.contact_sheet import draw, pixels
@@ -24,6 +26,7 @@ def preview(
     device = condition.context.device
     noise = noise_of_seeds([recipe.seed], base.latent_size).to(device)
     strengths = recipe.strengths
+    given = [FairGroup(concept.name, (Term(concept, strength, strength),)) for strength in strengths]
     rows = []
     for number, prompt in enumerate(recipe.prompts):
         z = sample(
@@ -33,7 +36,7 @@ def preview(
             condition.rows(torch.full((len(strengths),), number, dtype=torch.long, device=device)),
             empty,
             guidance=recipe.guidance,
-            steer=at_strengths(concept, strengths),
+            steer=steer_rows(given),
         )
         # One by one: SDXL's autoencoder takes gigabytes a picture.
         rows.append((prompt, [pixels(base.decode_latents(one)[0]) for one in z.split(1)]))

@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from ...respodiff_core.adapter.adapter import Adapter
 from ...respodiff_core.adapter.families import family_title, pixels_per_latent
-from ..base.spec import BUILT_IN
+from ..base.spec import BUILT_IN, HubId
 from ..support.table import Table
 from ..support.untrusted_text import code, markdown, number, one_line
-from .hub import SharingError, is_hub_id
+from .hub import SharingError
 
 if TYPE_CHECKING:
     from .card_evaluation import Evaluation
@@ -125,7 +125,7 @@ def _environment() -> Environment:
 def _front_matter(adapter: Adapter, licence: Licence) -> str:
     categories = sorted({concept.info.category for concept in adapter.concepts.values()} - {"other"})
     training = [concept.info.training.get("base_model") for concept in adapter.concepts.values()]
-    bases = sorted({one.partition("@")[0] for one in training if isinstance(one, str) and is_hub_id(one)})
+    bases = sorted({hub_id.repo for one in training if (hub_id := HubId.match(one))})
     data = ModelCardData(
         license=licence.id,
         license_name=_slug(licence.name) or "other" if licence.id == "other" else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from huggingface_hub import get_token
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 
 from ...respodiff_core.errors import RespoDiffError, reason_of
 from ...respodiff_core.names import NAME_FORBIDS
+from ..base.spec import HubId
 from ..support.untrusted_text import one_line
 
 TIMEOUT = 30.0
@@ -28,7 +28,6 @@ TIMEOUT = 30.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./+-]+))?", re.ASCII)
 _LOG_IN = "log in with `hf auth login`"
 # The errors of the HTTP library below, which is another one from version to version of huggingface_hub.
 _OF_HTTP: tuple[type[Exception], ...] = tuple(
@@ -46,25 +45,12 @@ class SharingError(RespoDiffError):
 SharingError.__module__ = "respodiff"
 
 
-@dataclass(frozen=True)
-class HubId:
-    """A model on the Hub, and maybe a branch, a tag or a commit of it."""
-
-    repo: str
-    revision: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> HubId:
-        """From `owner/name` or `owner/name@revision`. Raises SharingError."""
-        match = _ID.fullmatch(text)
-        if match is None:
-            raise SharingError(f"{one_line(text)!r} is no model on the Hub: write owner/name or owner/name@revision.")
-        return cls(match["repo"], match["revision"])
-
-
-def is_hub_id(text: object) -> bool:
-    """Whether a text can only be the name of a model on the Hub."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None
+def parse_hub_id(text: str) -> HubId:
+    """The repository that `owner/name` or `owner/name@revision` names. Raises SharingError."""
+    found = HubId.match(text)
+    if found is None:
+        raise SharingError(f"{one_line(text)!r} is not a Hub id: write owner/name or owner/name@revision.")
+    return found
 
 
 def check_file_name(name: str) -> None:

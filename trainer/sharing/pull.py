@@ -18,11 +18,12 @@ from ...respodiff_core.adapter.adapter import Adapter, read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
+from ..base.spec import HubId
 from ..support.hashes import sha256_of
 from ..support.interrupts import shielded
 from ..support.output_file import refuse_to_replace
 from ..support.untrusted_text import one_line
-from .hub import COMMIT, SHA256, TIMEOUT, HubId, SharingError, base_name, check_file_name, in_words
+from .hub import COMMIT, SHA256, TIMEOUT, SharingError, base_name, check_file_name, in_words
 
 _TENSOR = re.compile(r"[^.]+\.(ram|sam)(\..+)?")
 

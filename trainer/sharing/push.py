@@ -15,11 +15,12 @@ from ...respodiff_core.adapter.adapter import read
 from ...respodiff_core.atomic import replacing
 from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
+from ..base.spec import HubId
 from ..support.extras import import_optional
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of
-from .hub import TIMEOUT, HubId, SharingError, check_file_name, in_words
+from .hub import TIMEOUT, SharingError, check_file_name, in_words, parse_hub_id
 
 CARD = "README.md"
 _PICTURES = "card/"
@@ -59,7 +60,7 @@ def package(
     """An adapter with its card. Raises RespoDiffError where it is unsound, has no licence, or was not what was
     evaluated.
     """
-    hub_id = HubId.parse(repo)
+    hub_id = parse_hub_id(repo)
     if hub_id.revision is not None:
         raise SharingError(f"A push goes to the main branch: write {hub_id.repo}, without a revision.")
     check_suffix(file)

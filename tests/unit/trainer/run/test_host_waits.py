@@ -15,9 +15,10 @@ from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.learning.diffusion import Schedule
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
-from respodiff.respodiff_core.learning.sampling import at_strengths, sample
+from respodiff.respodiff_core.learning.sampling import sample
 from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
 from respodiff.respodiff_core.names import Kind, Update
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.run.progress import REPORT_EVERY, Progress
@@ -161,7 +162,7 @@ def groups_of(*terms: Term) -> Any:
     "steer",
     [
         lambda: None,
-        lambda: at_strengths(a_concept(), (0.5, 1.0)),  # a preview
+        lambda: steer_rows([FairGroup("", (Term(a_concept(), s, s),)) for s in (0.5, 1.0)]),  # a preview
         lambda: groups_of(Term(a_concept(), 1.0, 1.0), Term(a_concept(), 1.0, 1.0, Window(0.1, 0.9))),
         lambda: groups_of(Term(a_concept(), 1.0, 1.0, images=(1.0, 0.0))),  # an evaluation, Fair Batch
     ],
