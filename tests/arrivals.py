@@ -45,11 +45,12 @@ def announce() -> None:
     if _PORT not in os.environ or os.environ.get("RANK", "0") != "0":
         return
     connection = socket.create_connection(("127.0.0.1", int(os.environ[_PORT])))
+    connection.setblocking(False)  # not to wait for a test that has heard enough
     replace = os.replace
 
     def announced(source: str | Path, target: str | Path) -> None:
         replace(source, target)
-        with contextlib.suppress(OSError):  # the test has heard enough
+        with contextlib.suppress(OSError):
             connection.sendall(f"{target}\n".encode())
 
     os.replace = announced

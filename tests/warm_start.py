@@ -34,6 +34,8 @@ class Command:
         output.mkdir(parents=True)
         self.args = list(arguments)
         self._printed = output / "stdout", output / "stderr"
+        for path in self._printed:
+            path.touch()  # it may be killed before it does so
         paths = [str(path) for path in self._printed]
         self._process = _context.Process(target=_run, args=(self.args, str(folder), dict(environment), paths))
         self._process.start()

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from arrivals import Arrivals
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.run.run_folder import RunFolder
 from safetensors.torch import load_file
-from trainer_runs import COMMAND, RESPODIFF, Trainer, undated
+from trainer_runs import RESPODIFF, Trainer, undated
+from warm_start import Command
 
 KILLS = int(os.environ.get("RESPODIFF_KILLS", "50"))
-START = 5.0  # seconds: about what a process takes to begin its work
-LONGEST = 9.0
 
 TRAIN = (
     "--base", "toyworld", "--preset", "toyworld/round", "--preset", "toyworld/square", "--steps", 1500, "--batch", 2,
@@ -31,26 +31,45 @@ EVALUATE = ("winobias", "--base", "toyworld", "--images", 250, "--steps", 10, "-
 
 
 def killed_again_and_again(
-    start: Callable[[], subprocess.Popen[str]], check: Callable[[], None], chance: random.Random
-) -> list[float]:
+    start: Callable[[Arrivals | None], Command | subprocess.Popen[str]],
+    check: Callable[[], None],
+    chance: random.Random,
+    most: int,
+) -> int:
     """Start and kill, at moments of all parts of the work, until it has been killed often enough; then let it end.
 
-    Returns the seconds after which it was killed.
+    Between two kills it puts up to twice `most` files into place. Returns how many were waited for.
     """
-    moments: list[float] = []
-    while True:
-        process = start()
-        if len(moments) == KILLS:
-            _, err = process.communicate(timeout=1800)
-            assert process.returncode == 0, err
-            return moments
-        moment = chance.uniform(START / 5, START) if chance.random() < 0.2 else chance.uniform(START, LONGEST)
-        time.sleep(moment)
+    files = 0
+    for _ in range(KILLS):
+        arrivals = Arrivals()
+        process = start(arrivals)
+        if chance.random() < 0.2:
+            time.sleep(chance.uniform(0, 5))  # mostly while it begins
+        else:
+            files += wait_for_some(arrivals, chance, most)
         process.kill()
         _, err = process.communicate()
-        assert process.returncode == -signal.SIGKILL, f"it ended by itself after less than {moment:.1f} s: {err}"
-        moments.append(moment)
+        assert process.returncode == -signal.SIGKILL, f"it ended by itself after {files} files: {err}"
         check()
+    process = start(None)
+    _, err = process.communicate(timeout=1800)
+    assert process.returncode == 0, err
+    return files
+
+
+def wait_for_some(arrivals: Arrivals, chance: random.Random, most: int) -> int:
+    """Wait for up to `most` files, and then for a part of the time that they took: a moment between two of them.
+
+    Returns how many were waited for.
+    """
+    assert arrivals.wait_for("*")
+    began = time.monotonic()
+    number = chance.randint(1, most - 1)
+    for _ in range(number):
+        assert arrivals.wait_for("*")
+    time.sleep(chance.random() * (time.monotonic() - began))
+    return 1 + number
 
 
 def test_a_training_killed_at_any_moment(tmp_path):
@@ -63,8 +82,8 @@ def test_a_training_killed_at_any_moment(tmp_path):
     folder = RunFolder(output)
     saves = set()
 
-    def start() -> subprocess.Popen[str]:
-        return killed.start(*TRAIN, *(["--resume"] if folder.is_unfinished else []), launcher=COMMAND)
+    def start(arrivals: Arrivals | None) -> Command | subprocess.Popen[str]:
+        return killed.start(*TRAIN, *(["--resume"] if folder.is_unfinished else []), arrivals=arrivals)
 
     def check() -> None:
         assert not output.exists()
@@ -76,10 +95,10 @@ def test_a_training_killed_at_any_moment(tmp_path):
             for path in folder.adapters.glob("[!.]*"):
                 read(path)
 
-    moments = killed_again_and_again(start, check, random.Random(1))
+    files = killed_again_and_again(start, check, random.Random(1), most=25)
     assert not list(folder.path.glob("**/.*.tmp")), "nothing half-written is left"
     assert undated(output) == undated(whole.path("shape.safetensors"))
-    print(f"\ntraining: {len(moments)} kills after {min(moments):.1f} to {max(moments):.1f} s, {len(saves)} states met")
+    print(f"\ntraining: {KILLS} kills in the course of {files} files, {len(saves)} states met")
 
 
 def test_an_evaluation_killed_at_any_moment(tmp_path):
@@ -103,10 +122,13 @@ def test_an_evaluation_killed_at_any_moment(tmp_path):
         if (out / "figures.json").exists():
             Results.read(out)
 
-    moments = killed_again_and_again(lambda: killed.start(*EVALUATE, launcher=EVAL), check, random.Random(2))
+    def start(arrivals: Arrivals | None) -> Command | subprocess.Popen[str]:
+        return killed.start(*EVALUATE, launcher=EVAL, arrivals=arrivals)
+
+    files = killed_again_and_again(start, check, random.Random(2), most=100)
     for table in ("images.csv", "figures.csv", "figures.json"):
         assert (out / table).read_bytes() == (whole.path("out") / table).read_bytes()
     for path in whole.path("out").glob("pictures/*/*.png"):
         assert (out / path.relative_to(whole.path("out"))).read_bytes() == path.read_bytes()
     assert not list(out.glob("**/.*")), "nothing half-written is left"
-    print(f"\nevaluation: {len(moments)} kills after {min(moments):.1f} to {max(moments):.1f} s")
+    print(f"\nevaluation: {KILLS} kills in the course of {files} files")
