@@ -87,7 +87,7 @@ class Prompt:
     def _first_persons(self) -> tuple[int, ...]:
         return tuple(map(_first_person, self.clauses))
 
-    def holds(self, phrase: str) -> bool:
+    def contains(self, phrase: str) -> bool:
         return any(f" {phrase} " in f" {' '.join(clause)} " for clause in self.clauses)
 
 
@@ -171,7 +171,7 @@ def _named(prompt: Prompt, axis: str, infos: Sequence[ConceptInfo]) -> str | Non
         if said := prompt.names(words):
             return said
     phrases = (*PHRASES.get(axis, ()), *(word for info in infos for word in info.synonyms))
-    return next((phrase for phrase in phrases if prompt.holds(" ".join(Prompt(phrase).words))), None)
+    return next((phrase for phrase in phrases if prompt.contains(" ".join(Prompt(phrase).words))), None)
 
 
 def axis_of(info: ConceptInfo) -> str:
