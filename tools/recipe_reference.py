@@ -62,7 +62,8 @@ def _setting(name: str, field: FieldInfo, value: Any) -> str:
     if not all(choice in description for choice in choices):
         description += f" One of {', '.join(choices)}."
     line = f"# {name} = {_EXAMPLES[name]}" if value is None else tomli_w.dumps({name: value})
-    line = re.sub(r",?\s*(?=])|(?<=\[)\s+", "", line).strip()  # lists without their blanks
+    line = re.sub(r",?\s*(?=])|(?<=\[)\s+", "", line)  # a list on one line, without blanks at its ends
+    line = re.sub(r",\s+", ", ", line).strip()
     return f"{_comment(description)}\n{line}"
 
 
