@@ -25,8 +25,8 @@ from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.evaluation.figures import SHARE
 from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import figures_of, generate
-from respodiff.trainer.toyworld.protocols import professions
-from respodiff.trainer.toyworld.scorer import DRAWING_ERROR, RIGHT, ToyWorldScorer
+from respodiff.trainer.toyworld.image_scorer import DRAWING_ERROR, RIGHT, ToyWorldScorer
+from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.toyworld.toyworld import SHAPE
 from training import CONCEPT, POOL, REFERENCE, Side
 

@@ -28,7 +28,7 @@ from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, generate_missing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.toyworld.protocols import professions
+from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.protocols import winobias
 

@@ -28,7 +28,7 @@ from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
 from respodiff.respodiff_core.learning.trajectories import FreshRollouts, Pool, RolloutConfig
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.setup import encode_concept, new_fit
 from respodiff.trainer.run.unet_evaluations import counting
 

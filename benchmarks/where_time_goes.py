@@ -35,8 +35,8 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation import generation as drawing
 from respodiff.trainer.evaluation.image_folder import PictureFolder
-from respodiff.trainer.toyworld.protocols import professions
-from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.image_scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.toyworld.toyworld import SHAPE
 from respodiff.trainer.worlds.scorer import ScoredImage
 from training import POOL, Side

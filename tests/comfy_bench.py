@@ -14,7 +14,7 @@ from comfy_graph import Graph, Link
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.adapter.transforms import Transform
-from respodiff.trainer.comfyui.results import NodeError, Result
+from respodiff.trainer.comfyui.outputs import NodeError, Result
 from respodiff.trainer.comfyui.server import ComfyServer
 from safetensors.torch import load_file, save_file
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from comfy_graph import Graph, Link
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.training import train
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.toyworld.world import HAZARD
+from respodiff.trainer.toyworld.scenes import HAZARD
 
 STEPS = 50
 SIZE = 128  # of ToyWorld's pictures, as ComfyUI counts a latent's 16

@@ -19,11 +19,11 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.evaluation.generation import ImageGenerator
 from respodiff.trainer.evaluation.in_memory import figures_of, generate
 from respodiff.trainer.toyworld import networks
-from respodiff.trainer.toyworld.protocols import professions
+from respodiff.trainer.toyworld.image_scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.toyworld.renderer import render
-from respodiff.trainer.toyworld.scorer import ToyWorldScorer
+from respodiff.trainer.toyworld.scenes import BAD_PLACES, PLACES, Scenes, sample
 from respodiff.trainer.toyworld.toyworld import HUE, SHAPE
-from respodiff.trainer.toyworld.world import BAD_PLACES, PLACES, Scenes, sample
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm

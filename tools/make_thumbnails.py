@@ -24,7 +24,7 @@ from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.support.contact_sheet import BACKGROUND, draw, pixels
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
-from respodiff.trainer.toyworld.world import HAZARD, HUES, SHAPES
+from respodiff.trainer.toyworld.scenes import HAZARD, HUES, SHAPES
 from shipped_workflows import (
     COMPANY,
     CROSSED,

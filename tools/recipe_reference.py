@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import tomli_w
 from pydantic.fields import FieldInfo
 from respodiff.trainer.recipes.strict import fields_of
-from respodiff.trainer.recipes.training import SECTIONS, Recipe
+from respodiff.trainer.recipes.training_recipe import SECTIONS, Recipe
 
 FILE = Path(__file__).parents[1] / "docs" / "recipe.toml"
 _OWN = {"name": "elderly", "target": "an old person"}  # of the concept that is shown; the others follow from these

@@ -23,7 +23,7 @@ from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
-from respodiff.trainer.toyworld.world import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase
+from respodiff.trainer.toyworld.scenes import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase
 from toyworld_graph import all_of, empty, fair, guarded, load_toyworld, safe, sampled
 
 IMAGES = 60

@@ -9,7 +9,7 @@ import pytest
 from comfy_page import SCREENSHOTS
 from playwright.sync_api import Browser
 from respodiff.trainer.evaluation.run import evaluate
-from respodiff.trainer.recipes.evaluation import EvalRecipe
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe
 from toyworld_adapters import shape_adapter
 
 HOSTILE = "<script>alert('group')</script>"

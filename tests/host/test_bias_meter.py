@@ -17,7 +17,7 @@ from comfy_bench import Bench, load_unet, make_adapter
 from comfy_graph import Graph, Link, output
 from comfy_hosts import small_checkpoint
 from PIL import Image
-from respodiff.trainer.comfyui.results import Result
+from respodiff.trainer.comfyui.outputs import Result
 from safetensors.torch import load_file, save_file
 from small_judges import write_clip
 from transformers import CLIPModel, CLIPProcessor

@@ -14,7 +14,7 @@ import torch
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, Link
 from respodiff.respodiff_core.adapter.adapter import to_bytes
-from respodiff.trainer.comfyui.results import NodeError, PromptRejected
+from respodiff.trainer.comfyui.outputs import NodeError, PromptRejected
 from safetensors.torch import save
 
 _fresh = count()

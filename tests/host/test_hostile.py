@@ -18,7 +18,7 @@ from comfy_graph import Graph, Link, output
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.trainer.comfyui.client import PromptRejected
-from respodiff.trainer.comfyui.results import NodeError
+from respodiff.trainer.comfyui.outputs import NodeError
 
 ESCAPE, BELL, OVERRIDE, LONE = "\x1b[2J\x1b]0;pwned", "\x07", "\u202e", "\ud800"
 PAGE = "<img src=x onerror=alert(1)><script>alert(2)</script>"

@@ -12,7 +12,7 @@ from comfy_graph import Graph, output
 from node_reference import PAGE, reference
 from node_texts import read, texts_of
 from respodiff.respodiff_core.adapter.adapter import write
-from respodiff.trainer.comfyui.results import NodeFailed
+from respodiff.trainer.comfyui.outputs import NodeFailed
 from respodiff.trainer.comfyui.server import PACK_NAME
 
 NODES = sorted(read("en"))

@@ -16,7 +16,7 @@ from respodiff.respodiff_core.adapter.adapter import Adapter, write
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.comfyui.results import NodeFailed
+from respodiff.trainer.comfyui.outputs import NodeFailed
 from respodiff.trainer.support.contact_sheet import pixels
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI

@@ -10,7 +10,7 @@ from comfy_bench import Bench, sample, steer
 from comfy_graph import Graph, output
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.trainer.base.model import load_base
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.training import train
 
 PROMPT = "a photo of a doctor"

@@ -21,7 +21,7 @@ from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.run import evaluate
 from respodiff.trainer.evaluation.terminal_summary import summary
-from respodiff.trainer.recipes.evaluation import EvalRecipe
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe
 from toyworld_adapters import shape_adapter
 from trainer_runs import RESPODIFF, Trainer, two_processes
 from typer.testing import CliRunner
@@ -188,7 +188,7 @@ def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monk
         "respodiff.trainer.evaluation.generation.ImageGenerator.generate", lambda *_: pytest.fail("drew again")
     )
     monkeypatch.setattr(
-        "respodiff.trainer.toyworld.scorer.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
+        "respodiff.trainer.toyworld.image_scorer.ToyWorldScorer.score", lambda *_: pytest.fail("scored again")
     )
     evaluate(recipe_of(copied, adapter), shown=False)
     assert tables(copied) == tables(whole)

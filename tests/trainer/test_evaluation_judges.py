@@ -16,7 +16,7 @@ from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.run import evaluate
-from respodiff.trainer.recipes.evaluation import EvalRecipe
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe
 from respodiff.trainer.toyworld import networks
 from small_bases import Networks
 from small_judges import DIMENSION, write_clip, write_dino

@@ -13,10 +13,10 @@ import torch
 from arrivals import Arrivals
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.base.errors import BaseModelError
+from respodiff.trainer.base.base_model_error import BaseModelError
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.text import clip_tokenizer
-from respodiff.trainer.recipes.training import TrainingRecipe
+from respodiff.trainer.recipes.training_recipe import TrainingRecipe
 from respodiff.trainer.run.recovery_hints import with_recovery_hints
 from respodiff.trainer.run.run_folder import RunFolder
 from respodiff.trainer.support.output_lock import sole_writer

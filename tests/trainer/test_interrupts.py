@@ -103,7 +103,7 @@ def test_an_interrupt_waits_while_the_cost_is_counted(tmp_path):
     script.write_text("""
 import os, signal, torch
 from respodiff.trainer.base.model import describe
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run import estimate
 from respodiff.trainer.support.interrupts import prompt_end
 

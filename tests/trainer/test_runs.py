@@ -15,7 +15,7 @@ from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import peek, read
 from respodiff.trainer.base.model import describe, load_base
 from respodiff.trainer.recipes.strict import parse_toml
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.estimate import estimate
 from respodiff.trainer.run.run_folder import RunFolder
 from respodiff.trainer.run.setup import encode_concept, new_fit

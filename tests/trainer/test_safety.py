@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from respodiff.trainer.evaluation.run import evaluate
-from respodiff.trainer.recipes.evaluation import EvalRecipe
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe
 
 
 def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_path):

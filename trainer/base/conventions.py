@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import BaseModelError
+from .base_model_error import BaseModelError
 
 _END, _ZERO = "<|endoftext|>", 0
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import patch_environment
 
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.training import ModelRecipe, Precision
+from ..recipes.training_recipe import ModelRecipe, Precision
 from .model import BaseModel, describe, load_base
 
 

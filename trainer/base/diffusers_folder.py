@@ -12,8 +12,8 @@ import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from .base_model_error import BaseModelError
 from .conventions import conventions_of
-from .errors import BaseModelError
 from .text import END
 from .unet_denoiser import Prediction
 

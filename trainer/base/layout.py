@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import BaseModelError
+from .base_model_error import BaseModelError
 
 Shapes = Mapping[str, Sequence[int]]
 

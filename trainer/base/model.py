@@ -16,10 +16,10 @@ from transformers import CLIPTokenizer
 from ...respodiff_core.adapter.families import pixels_per_latent
 from ...respodiff_core.learning.denoiser import Condition
 from ..support.hashes import sha256_of
+from .base_model_error import BaseModelError
 from .conventions import Conventions
 from .diffusers_folder import Folder
-from .errors import BaseModelError
-from .hub import snapshot
+from .hub_snapshot import snapshot
 from .single_file import SingleFile
 from .spec import BUILT_IN, HubId, locate
 from .text import TextEncoders

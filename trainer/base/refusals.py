@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import BaseModelError
+from .base_model_error import BaseModelError
 
 UNET = "model.diffusion_model."
 

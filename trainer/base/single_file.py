@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from . import layout
+from .base_model_error import BaseModelError
 from .conventions import conventions_of
-from .errors import BaseModelError
 from .refusals import UNET, no_text_encoder, refuse_other_files
 from .spec import SUFFIX
 from .text import clip_tokenizer

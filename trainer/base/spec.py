@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BaseModelError
+from .base_model_error import BaseModelError
 
 SUFFIX = ".safetensors"
 BUILT_IN = {name: Path(__file__).parents[1] / name / "model" for name in ("toyworld",)}

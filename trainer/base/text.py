@@ -15,8 +15,8 @@ from transformers import CLIPTokenizer
 
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.unfinished import temporary_folder
+from .base_model_error import BaseModelError
 from .conventions import Conventions, TextConvention
-from .errors import BaseModelError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from .results import NodeFailed, PromptRejected, Result
+from .outputs import NodeFailed, PromptRejected, Result
 
 log = logging.getLogger(__name__)
 

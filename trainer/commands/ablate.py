@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..base.spec import locate
-from ..recipes.evaluation import DrawingRecipe, JudgingRecipe
+from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe
 from ..support.interrupts import stopping_says
 from .flags import Panel, Settings, with_settings
 from .options import RESUMES, Base, training_device

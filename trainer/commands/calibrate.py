@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..base.spec import locate
-from ..recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe
+from ..recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe
 from ..support.interrupts import stopping_says
 from ..support.output_file import check_suffix, refuse_to_replace
 from ..support.terminal import wrapped
@@ -54,8 +54,8 @@ def calibrate(
         adapter = read(file)
         locate(base)
         quieten_libraries()
-        from ..experiments.calibrate import calibrate as run
         from ..experiments.calibration import Search
+        from ..experiments.calibration_run import calibrate as run
         from ..worlds.lookup import world_of
 
         values = {"base": base, "output": output, **settings}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..recipes.training import FileDType
+from ..recipes.training_recipe import FileDType
 from .options import Force, Output
 from .report_errors import report_errors
 from .write_adapter import write_adapter

@@ -20,7 +20,7 @@ def demo(
 ) -> None:
     """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
     with report_errors(), stopping_says("The demo was stopped; the same command starts it again."):
-        from ..toyworld.demo import run
+        from ..toyworld.demonstration import run
 
         quieten_libraries()
         found = run(out, comfyui)

@@ -12,7 +12,7 @@ import typer
 from ...respodiff_core.adapter.families import family_title
 from ..base.devices import precision
 from ..base.model import describe
-from ..recipes.training import Recipe
+from ..recipes.training_recipe import Recipe
 from ..run.estimate import estimate
 from ..run.setup import check_words
 

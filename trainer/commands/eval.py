@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..base.spec import BASES, locate
-from ..recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe, Protocol, VariantRecipe
+from ..recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe, Protocol, VariantRecipe
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
 from .report_errors import quieten_libraries, report_errors

@@ -41,9 +41,9 @@ def pull(
     """
     from ...respodiff_core.adapter.families import family_title
     from ..sharing.destination import destination_of
+    from ..sharing.download import pull as fetch
+    from ..sharing.download import record_of
     from ..sharing.hub import parse_hub_id
-    from ..sharing.pull import pull as fetch
-    from ..sharing.pull import record_of
     from ..support.untrusted_text import one_line
 
     with report_errors():

@@ -51,8 +51,8 @@ def push(
     Log in first with `hf auth login`. Adapter, card and plots arrive in one commit.
     """
     from ...respodiff_core.errors import RespoDiffError
-    from ..sharing.push import CARD, package
-    from ..sharing.push import push as publish
+    from ..sharing.upload import CARD, package
+    from ..sharing.upload import push as publish
 
     with report_errors():
         from huggingface_hub import HfApi

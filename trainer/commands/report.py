@@ -20,8 +20,8 @@ def report(
 ) -> None:
     """Compare evaluations side by side, in one self-contained page."""
     with report_errors():
+        from ..evaluation.html_report import write_report
         from ..evaluation.image_folder import PictureFolder
-        from ..evaluation.report import write_report
         from ..evaluation.results import Results
 
         refuse_to_replace(output, force=force)

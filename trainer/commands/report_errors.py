@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from ...respodiff_core.errors import RespoDiffError
-from ..comfyui.results import NodeFailed, PromptRejected
+from ..comfyui.outputs import NodeFailed, PromptRejected
 from ..comfyui.source import ComfyUnavailable
 from ..support.terminal import wrapped
 

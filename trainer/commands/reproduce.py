@@ -12,7 +12,7 @@ import typer
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..base.spec import BASES, locate
-from ..recipes.evaluation import DrawingRecipe, JudgingRecipe, Subject
+from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe, Subject
 from ..support.interrupts import stopping_says
 from ..support.terminal import wrapped
 from .flags import Panel, Settings, with_settings

@@ -11,7 +11,14 @@ import typer
 from ...respodiff_core.learning.settings import TrainingSettings
 from ..base.spec import BASES, BUILT_IN, locate
 from ..recipes.strict import fields_of
-from ..recipes.training import AboutRecipe, ConceptRecipe, ModelRecipe, PreviewRecipe, SavingRecipe, TrainingRecipe
+from ..recipes.training_recipe import (
+    AboutRecipe,
+    ConceptRecipe,
+    ModelRecipe,
+    PreviewRecipe,
+    SavingRecipe,
+    TrainingRecipe,
+)
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
 from .options import Force

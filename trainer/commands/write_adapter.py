@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..recipes.training import FileDType
+from ..recipes.training_recipe import FileDType
 from ..support.output_file import check_suffix, refuse_to_replace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from typing import Any
 
 from ..base.model import BaseModel
-from ..recipes.evaluation import EvalRecipe, VariantRecipe
+from ..recipes.evaluation_recipe import EvalRecipe, VariantRecipe
 from ..worlds.image_spec import ImageSpec
 from .variants import Variant
 

@@ -15,7 +15,7 @@ from ...respodiff_core.adapter.compatibility import check_fits
 from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
-from ..recipes.evaluation import EvalRecipe, needs_of
+from ..recipes.evaluation_recipe import EvalRecipe, needs_of
 from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
 from ..support.output_lock import sole_writer
 from ..support.progress_bars import progress_bar
@@ -171,7 +171,7 @@ def _figures(
 
 def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> None:
     """Tables, figures and report."""
-    from .report import write_report  # loads matplotlib, which only reports need
+    from .html_report import write_report  # loads matplotlib, which only reports need
 
     folder.write(results, rows)
     write_report({folder.path.name: (results, folder.pictures)}, folder.report)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.evaluation import UNSTEERED, EvalRecipe, Metric, needs_of
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Metric, needs_of
 from ..worlds.lookup import world_of
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, SetScorer
 from .generation import Job

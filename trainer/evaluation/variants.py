@@ -14,7 +14,7 @@ from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
-from ..recipes.evaluation import Protocol, VariantRecipe
+from ..recipes.evaluation_recipe import Protocol, VariantRecipe
 from ..support.hashes import sha256_of
 from ..worlds.image_spec import ImageSpec
 from ..worlds.scorer import Axis

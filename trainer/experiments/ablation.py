@@ -21,9 +21,9 @@ from ..evaluation.figures import DEVIATION
 from ..evaluation.presentation import main_figures, mean_of_seeds, title_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipes.evaluation import UNSTEERED, EvalRecipe
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe
 from ..recipes.strict import Strict, checked, load_toml, parse_toml
-from ..recipes.training import Recipe, expand_group
+from ..recipes.training_recipe import Recipe, expand_group
 from ..support import charts
 from ..support.table import Table
 from ..worlds.column import FigureName

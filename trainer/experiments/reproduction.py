@@ -13,9 +13,9 @@ from ..evaluation.figures import DEVIATION, FLAGGED, Figure
 from ..evaluation.presentation import as_published, cell_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipes.evaluation import UNSTEERED, EvalRecipe, Subject
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Subject
 from ..recipes.strict import parse_toml
-from ..recipes.training import Recipe, expand_group
+from ..recipes.training_recipe import Recipe, expand_group
 from ..support.table import Table
 from ..worlds.column import Column
 from ..worlds.lookup import world_of

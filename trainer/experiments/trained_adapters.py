@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.training import Recipe
+from ..recipes.training_recipe import Recipe
 from ..run.run_folder import RunFolder
 from ..run.training import train
 from ..support.processes import is_main_process

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...respodiff_core.names import NAME_FORBIDS
-from .evaluation import UNSTEERED, EvalRecipe
-from .evaluation import read_recipe as read_evaluation_toml
+from .evaluation_recipe import UNSTEERED, EvalRecipe
+from .evaluation_recipe import read_recipe as read_evaluation_toml
 from .strict import RecipeError, check_tables, given
-from .training import Recipe, expand_group, read_toml
+from .training_recipe import Recipe, expand_group, read_toml
 
 Flags = Mapping[str, Any]
 """Settings by their names in a recipe; None and empty lists are flags that were not given."""

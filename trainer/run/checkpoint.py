@@ -14,7 +14,7 @@ from ...respodiff_core.learning.fit import concept_info
 from ...respodiff_core.learning.learner import ROLES
 from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.model import BaseModel
-from ..recipes.training import Recipe
+from ..recipes.training_recipe import Recipe
 from .run_folder import ResumeError
 
 Tensors = Mapping[str, torch.Tensor]

@@ -15,7 +15,7 @@ from ...respodiff_core.adapter.transforms import initial
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.trajectories import steps_before_training
 from ..base.unet_denoiser import UNetDenoiser
-from ..recipes.training import ConceptRecipe, Recipe
+from ..recipes.training_recipe import ConceptRecipe, Recipe
 from ..support.interrupts import shielded
 
 _ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet

@@ -12,7 +12,7 @@ from ...respodiff_core.learning.sampling import noise_of_seeds, sample
 from ...respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from ...respodiff_core.steering.steering import Term
 from ..base.model import BaseModel
-from ..recipes.training import PreviewRecipe
+from ..recipes.training_recipe import PreviewRecipe
 from ..support.contact_sheet import draw, pixels
 
 _WIDTH = 192  # of each picture in a sheet

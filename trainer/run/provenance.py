@@ -12,7 +12,7 @@ from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.learning.settings import ConceptSettings
 from ...respodiff_core.learning.settings import training_facts as settings_facts
 from ..base.model import BaseModel
-from ..recipes.training import Recipe
+from ..recipes.training_recipe import Recipe
 
 
 def training_facts(

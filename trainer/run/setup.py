@@ -13,7 +13,7 @@ from ...respodiff_core.learning.trajectories import ProcessShard
 from ..base.devices import load_as
 from ..base.model import BaseModel
 from ..recipes.strict import RecipeError
-from ..recipes.training import ConceptRecipe, Recipe, TrainingRecipe
+from ..recipes.training_recipe import ConceptRecipe, Recipe, TrainingRecipe
 from ..worlds.lookup import world_of
 
 

@@ -24,7 +24,7 @@ from ...respodiff_core.learning.fit import Fit, concept_info
 from ...respodiff_core.learning.objective import Prompts
 from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
-from ..recipes.training import ConceptRecipe, Recipe
+from ..recipes.training_recipe import ConceptRecipe, Recipe
 from ..support.contact_sheet import save_picture
 from ..support.interrupts import GRACE, Interrupted, StopRequest, stop_requests
 from ..support.output_file import refuse_to_replace

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.figures import DEVIATION
+from ..evaluation.html_report import curves_over_strength, deviation_bars, entries_of
 from ..evaluation.image_folder import DamagedPicture, PictureFolder
 from ..evaluation.presentation import cell_of, main_figures, meaning_of, title_of
-from ..evaluation.report import curves_over_strength, deviation_bars, entries_of
 from ..evaluation.results import Results
-from ..recipes.evaluation import UNSTEERED
+from ..recipes.evaluation_recipe import UNSTEERED
 from ..support.charts import Chart
 from ..support.contact_sheet import draw
 from ..support.table import Table

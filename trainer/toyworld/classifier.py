@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .renderer import SIZE, layers, paint, render
-from .world import HUES, JITTER, PERSON, PLACES, SHAPES, Scenes
+from .scenes import HUES, JITTER, PERSON, PLACES, SHAPES, Scenes
 
 _COARSE = 2  # pictures are compared at half their size: a fourth of the work, and no detail is that small
 _ALL = (range(PERSON + 1), range(len(SHAPES)), range(len(HUES)))

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .renderer import SIZE
-from .world import words
+from .scenes import words
 
 CONTEXT_WIDTH = 48
 TOKENS = 20  # the longest caption has 15 words, and a start and an end

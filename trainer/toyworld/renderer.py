@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .world import OUTFITS, PERSON, PLAIN, PROFESSIONS, Outfit, Scenes
+from .scenes import OUTFITS, PERSON, PLAIN, PROFESSIONS, Outfit, Scenes
 
 SIZE = 64  # pixels each way
 

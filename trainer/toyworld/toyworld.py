@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from ...respodiff_core.adapter.concept import ConceptInfo
-from ..recipes.evaluation import EvalRecipe, Metric, Protocol
+from ..recipes.evaluation_recipe import EvalRecipe, Metric, Protocol
 from ..worlds.image_spec import ImageSpec
 from ..worlds.scorer import Axis, Scorer
 from ..worlds.world import World
-from . import protocols
-from .world import HUES, SHAPES, unknown_words, words
+from . import prompts as protocols
+from .scenes import HUES, SHAPES, unknown_words, words
 
 SHAPE, HUE = Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES)
 _EVERYWHERE: tuple[Metric, ...] = ("labels", "change")
@@ -63,7 +63,7 @@ class ToyWorld(World):
         return ("labels",)  # its classifier sees the hazard
 
     def own_classifier(self, axes: tuple[Axis, ...]) -> Scorer:
-        from .scorer import ToyWorldScorer  # loads the renderer, which training does without
+        from .image_scorer import ToyWorldScorer  # loads the renderer, which training does without
 
         return ToyWorldScorer(axes)
 

@@ -9,7 +9,7 @@ from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.presets import PRESETS
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ..base.spec import BUILT_IN
-from ..recipes.evaluation import EvalRecipe, Metric, Protocol
+from ..recipes.evaluation_recipe import EvalRecipe, Metric, Protocol
 from . import protocols
 from .image_spec import ImageSpec
 from .scorer import Axis

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ...respodiff_core.adapter.concept import ConceptInfo
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.evaluation import EvalRecipe, Metric, Protocol
+from ..recipes.evaluation_recipe import EvalRecipe, Metric, Protocol
 from . import protocols
 from .image_spec import ImageSpec
 from .scorer import Axis, Scorer

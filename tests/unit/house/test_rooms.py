@@ -48,12 +48,12 @@ MAY_IMPORT = {
         *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.worlds.lookup",
         "trainer.evaluation",
     },
-    "trainer.toyworld.demo": {
+    "trainer.toyworld.demonstration": {
         *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.worlds",
         "trainer.toyworld", "trainer.run", "trainer.evaluation",
     },
     "trainer.commands": {
-        *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.toyworld.demo",
+        *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.toyworld.demonstration",
         "trainer.worlds.lookup",
         "trainer.run", "trainer.evaluation", "trainer.experiments", "trainer.sharing",
     },
@@ -110,7 +110,7 @@ def test_toyworld_is_named_only_where_names_of_models_are_and_by_the_lookup():
     named = {
         path.relative_to(ROOT).as_posix()
         for module, path in MODULES.items()
-        if room_of(module) not in ("trainer.toyworld", "trainer.toyworld.demo", "trainer.commands")
+        if room_of(module) not in ("trainer.toyworld", "trainer.toyworld.demonstration", "trainer.commands")
         and "toyworld" in path.read_text("utf-8").casefold()
     }
     assert named == {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...recipes.evaluation import JudgingRecipe
+from ...recipes.evaluation_recipe import JudgingRecipe
 from ...worlds.scorer import Axis
 
 if TYPE_CHECKING:

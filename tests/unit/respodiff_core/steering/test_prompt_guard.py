@@ -10,7 +10,7 @@ from adapters import random_transform
 from respodiff.respodiff_core.adapter.adapter import Adapter
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.steering.prompt_guard import Prompt, guard
-from respodiff.trainer.toyworld.world import HUES, PROFESSIONS, SHAPES, TEMPLATES, phrase
+from respodiff.trainer.toyworld.scenes import HUES, PROFESSIONS, SHAPES, TEMPLATES, phrase
 
 MODULE = random_transform("channel")
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
 from respodiff.respodiff_core.errors import RespoDiffError
-from respodiff.trainer.base import hub, single_file
+from respodiff.trainer.base import hub_snapshot as hub
+from respodiff.trainer.base import single_file
+from respodiff.trainer.base.base_model_error import BaseModelError
 from respodiff.trainer.base.diffusers_folder import Folder
-from respodiff.trainer.base.errors import BaseModelError
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.toyworld import networks

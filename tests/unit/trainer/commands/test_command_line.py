@@ -21,9 +21,9 @@ from respodiff.trainer.commands.app import app
 from respodiff.trainer.commands.report_errors import report_errors
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.results import FIGURES_FILE
-from respodiff.trainer.toyworld.demo import before_after
-from respodiff.trainer.toyworld.protocols import professions
-from respodiff.trainer.toyworld.world import SHAPES
+from respodiff.trainer.toyworld.demonstration import before_after
+from respodiff.trainer.toyworld.prompts import professions
+from respodiff.trainer.toyworld.scenes import SHAPES
 from sharing_commands import evaluation
 from typer.testing import CliRunner
 

@@ -13,9 +13,9 @@ from respodiff.respodiff_core.learning.settings import TrainingSettings, setting
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.commands.eval import NOT_FLAGS
 from respodiff.trainer.commands.flags import Panel, with_settings
-from respodiff.trainer.recipes.evaluation import DrawingRecipe, EvalRecipe, JudgingRecipe, VariantRecipe
+from respodiff.trainer.recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe, VariantRecipe
 from respodiff.trainer.recipes.strict import STRICT, RecipeError, fields_of
-from respodiff.trainer.recipes.training import SECTIONS
+from respodiff.trainer.recipes.training_recipe import SECTIONS
 from typer.testing import CliRunner
 
 

@@ -15,7 +15,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.run import jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
 from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
-from respodiff.trainer.recipes.evaluation import EvalRecipe, VariantRecipe, read_recipe
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe, VariantRecipe, read_recipe
 from respodiff.trainer.recipes.strict import RecipeError
 from respodiff.trainer.worlds import protocols
 from respodiff.trainer.worlds.image_spec import ImageSpec

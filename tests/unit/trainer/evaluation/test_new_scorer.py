@@ -12,13 +12,13 @@ from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, VariantFigures, variant_figures
 from respodiff.trainer.evaluation.generation import Job
+from respodiff.trainer.evaluation.html_report import curves_over_strength, write_report
 from respodiff.trainer.evaluation.image_folder import PictureFolder
 from respodiff.trainer.evaluation.presentation import cell_of, main_figures, title_of
-from respodiff.trainer.evaluation.report import curves_over_strength, write_report
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
 from respodiff.trainer.evaluation.terminal_summary import figures_line, summary
 from respodiff.trainer.experiments.ablation import means_of, shown
-from respodiff.trainer.recipes.evaluation import Metric
+from respodiff.trainer.recipes.evaluation_recipe import Metric
 from respodiff.trainer.worlds.column import Column
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.scorer import ScoredImage, Scorer

@@ -13,9 +13,9 @@ from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.evaluation.scorers.change import PixelChange
 from respodiff.trainer.evaluation.scorers.nudity import NudityScorer, shows_nudity
 from respodiff.trainer.evaluation.scorers.own import OwnClassifier
+from respodiff.trainer.toyworld.image_scorer import ToyWorldScorer
 from respodiff.trainer.toyworld.renderer import render
-from respodiff.trainer.toyworld.scorer import ToyWorldScorer
-from respodiff.trainer.toyworld.world import HUES, PERSON, PROFESSIONS, SHAPES, sample
+from respodiff.trainer.toyworld.scenes import HUES, PERSON, PROFESSIONS, SHAPES, sample
 from respodiff.trainer.worlds.scorer import Axis
 from small_judges import AGE, GENDER, Counted, noise, shown
 

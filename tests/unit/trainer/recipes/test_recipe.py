@@ -9,7 +9,7 @@ from recipe_reference import FILE, reference
 from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.recipes.plan import assemble
 from respodiff.trainer.recipes.strict import RecipeError
-from respodiff.trainer.recipes.training import Recipe, read_toml
+from respodiff.trainer.recipes.training_recipe import Recipe, read_toml
 
 BASE = {"base": "toyworld", "output": "a.safetensors"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from respodiff.trainer.recipes.training import Recipe
+from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.run_folder import ResumeError, RunFolder
 from respodiff.trainer.support.output_lock import sole_writer
 

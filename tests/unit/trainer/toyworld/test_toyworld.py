@@ -12,7 +12,7 @@ from respodiff.trainer import toyworld
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.toyworld.classifier import classify
 from respodiff.trainer.toyworld.renderer import render
-from respodiff.trainer.toyworld.world import (
+from respodiff.trainer.toyworld.scenes import (
     HUES,
     PERSON,
     PROFESSIONS,

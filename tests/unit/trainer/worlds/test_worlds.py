@@ -8,8 +8,8 @@ import pytest
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.base.spec import BUILT_IN
-from respodiff.trainer.recipes.evaluation import EvalRecipe, Metric, Protocol
-from respodiff.trainer.recipes.training import expand_group
+from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe, Metric, Protocol
+from respodiff.trainer.recipes.training_recipe import expand_group
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.lookup import own_classifier, world_of
 from respodiff.trainer.worlds.photographs import Photographs

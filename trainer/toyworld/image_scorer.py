@@ -12,7 +12,7 @@ from ..worlds.column import Column
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, rows
 from .classifier import classify
 from .renderer import SIZE
-from .world import HUES, PROFESSIONS, SHAPES
+from .scenes import HUES, PROFESSIONS, SHAPES
 
 RIGHT = Column(
     "right",

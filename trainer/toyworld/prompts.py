@@ -8,7 +8,7 @@ import numpy as np
 
 from ..worlds.image_spec import ImageSpec
 from ..worlds.protocols import captions, each_group
-from . import world
+from . import scenes as world
 
 PER_PROFESSION = 30  # to be shared by two groups, three, or six
 PER_PROFESSION_IN_BAD_PLACES = 10

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from ..recipes.evaluation import UNSTEERED
+from ..recipes.evaluation_recipe import UNSTEERED
 from ..support import charts
 from ..worlds.column import FigureName
 from .figures import ACCURACY, DEVIATION, Figure, VariantFigures

@@ -24,7 +24,7 @@ from ..evaluation.in_memory import scores_of
 from ..evaluation.run import check_models
 from ..evaluation.scoring import make_scorers
 from ..evaluation.variants import Variant, axes_of, class_wanted
-from ..recipes.evaluation import EvalRecipe
+from ..recipes.evaluation_recipe import EvalRecipe
 from ..support.table import Table
 from ..support.threads import fitting_threads
 from ..worlds.image_spec import ImageSpec

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from ...respodiff_core.learning.settings import setting
 from .strict import STRICT, Strict, Texts, as_list, checked, expand_user, load_toml
-from .training import ModelRecipe
+from .training_recipe import ModelRecipe
 
 Protocol = Literal["winobias", "i2p", "coco", "prompts"]
 Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "fid"]

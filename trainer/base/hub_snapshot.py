@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from .errors import BaseModelError
+from .base_model_error import BaseModelError
 
 _WEIGHTS = {
     "unet": "diffusion_pytorch_model",

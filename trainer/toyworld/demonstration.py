@@ -25,8 +25,8 @@ from ..evaluation.output_folder import EvaluationFolder
 from ..evaluation.presentation import cell_of
 from ..evaluation.run import evaluate
 from ..evaluation.variants import Variant, resolve
-from ..recipes.evaluation import UNSTEERED, EvalRecipe
-from ..recipes.training import Recipe
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe
+from ..recipes.training_recipe import Recipe
 from ..run.training import train
 from ..support.contact_sheet import draw as draw_sheet
 from ..support.contact_sheet import save_picture
@@ -35,9 +35,9 @@ from ..support.table import Table
 from ..worlds.image_spec import ImageSpec
 from . import TOYWORLD, TOYWORLD_FOLDER
 from .host import Steered, ToyWorldInComfyUI
-from .scorer import RIGHT, ToyWorldScorer
+from .image_scorer import RIGHT, ToyWorldScorer
+from .scenes import SHAPES
 from .toyworld import SHAPE, ToyWorld
-from .world import SHAPES
 
 log = logging.getLogger(__name__)
 
