@@ -20,8 +20,8 @@ Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "
 
 
 class Needs(NamedTuple):
-    """What a metric needs: a setting of `[judging]`, and what that must hold; `unsteered` images to compare with; or
-    the whole set of a variant's images, where it is not a number for each.
+    """What a metric needs: a `setting` of `[judging]`, with a sentence on what it `holds`; `unsteered` images to
+    compare with; or the `whole_set` of a variant's images, since it is not a number of each image.
     """
 
     setting: str = ""

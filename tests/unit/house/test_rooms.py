@@ -53,8 +53,8 @@ MAY_IMPORT = {
         "trainer.toyworld", "trainer.run", "trainer.evaluation",
     },
     "trainer.commands": {
-        *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui", "trainer.toyworld.demonstration",
-        "trainer.worlds.lookup",
+        *CORE, "trainer.support", "trainer.base", "trainer.recipes", "trainer.comfyui",
+        "trainer.toyworld.demonstration", "trainer.worlds.lookup",
         "trainer.run", "trainer.evaluation", "trainer.experiments", "trainer.sharing",
     },
 }  # fmt: skip
