@@ -115,8 +115,10 @@ def test_toyworld_is_named_only_where_names_of_models_are_and_by_the_lookup():
     }
     assert named == {
         "respodiff_core/adapter/families.py",
+        "respodiff_core/learning/presets.py",
         "trainer/base/conventions.py",
         "trainer/base/spec.py",
+        "trainer/recipes/evaluation_recipe.py",
         "trainer/worlds/lookup.py",
     }
 

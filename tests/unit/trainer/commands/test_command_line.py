@@ -92,7 +92,7 @@ def test_without_arguments_it_explains_itself():
     [
         ("commands.app", {"torch", "diffusers", "transformers", "huggingface_hub"}),
         ("recipes.plan", {"diffusers", "transformers", "huggingface_hub"}),
-        ("recipes.evaluation", {"diffusers", "transformers", "huggingface_hub"}),
+        ("recipes.evaluation_recipe", {"diffusers", "transformers", "huggingface_hub"}),
     ],
 )
 def test_help_and_typos_do_not_wait_for_libraries(module, unasked):

@@ -288,7 +288,7 @@ class TestRecipe:
         recipe = EvalRecipe.of(read_recipe(tmp_path / "eval.toml"))
         assert recipe.output == tmp_path / "out"
         assert recipe.prompts == tmp_path / "mine.txt"
-        assert recipe.settings[0].adapters == [tmp_path / "a.safetensors"]
+        assert recipe.settings[0].adapters == (tmp_path / "a.safetensors",)
         assert recipe.judging.reference == tmp_path / "real"
 
     def test_metrics_follow_the_protocol_and_what_there_is_to_compare_with(self):

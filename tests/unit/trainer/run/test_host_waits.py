@@ -13,6 +13,7 @@ import pytest
 import torch
 from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
 from respodiff.respodiff_core.learning.diffusion import Schedule
+from respodiff.respodiff_core.learning.fit import FitStep
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
 from respodiff.respodiff_core.learning.sampling import sample
@@ -118,9 +119,9 @@ def test_the_log_reads_the_losses_at_its_interval_and_never_between():
     frozen, result = training.step()
     with Progress("x", 1000, 0, Evaluations(), lambda tensor: tensor, logs=None, shown=False) as progress:
         for step in range(1, REPORT_EVERY):
-            progress.step(step, result, frozen, training.learner)
+            progress.step(FitStep(step, result, frozen), training.learner)
         with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-            progress.step(REPORT_EVERY, result, frozen, training.learner)
+            progress.step(FitStep(REPORT_EVERY, result, frozen), training.learner)
 
 
 def uploads_of(steps: int, steer: Any) -> int:
