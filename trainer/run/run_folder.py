@@ -18,6 +18,7 @@ from ...respodiff_core.atomic import remove_partials, remove_partials_in, replac
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.settings import ConceptSettings
 from ...respodiff_core.names import SUFFIX
+from ..support.differences import Place, differences
 
 _STATE = "state.safetensors"
 _MAY_CHANGE = frozenset({"base", "output", "saving", "previews", "about"})  # the base is known by its hash
@@ -67,7 +68,7 @@ class RunFolder:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError) as error:
             raise ResumeError(f"{self._state} cannot be read ({error}): start again with --restart.") from error
-        changed = sorted(_differences(json.loads(metadata["recipe"]), dict(recipe)))
+        changed = differences(json.loads(metadata["recipe"]), recipe, _may_change)
         if changed:
             raise ResumeError(
                 f"{self.path} was begun with another recipe; it differs in: {', '.join(changed)}. Give the values it "
@@ -115,18 +116,8 @@ class RunFolder:
         self._state.unlink(missing_ok=True)
 
 
-def _differences(begun: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> set[str]:
-    """Places where two recipes differ in what shapes the result; rates, lengths and looks may change."""
-    found = set()
-    for key in begun.keys() | now.keys():
-        old, new, here = begun.get(key), now.get(key), f"{place}{key}"
-        if (not place and key in _MAY_CHANGE) or (place.startswith("concepts.") and key in _MAY_CHANGE_IN_A_CONCEPT):
-            continue
-        if key == "concepts" and len(old or ()) == len(new or ()):
-            for number, (one, other) in enumerate(zip(old or (), new or (), strict=True), 1):
-                found |= _differences(one, other, f"concepts.{number}.")
-        elif isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= _differences(old, new, f"{here}.")
-        elif old != new:
-            found.add(here)
-    return found
+def _may_change(place: Place) -> bool:
+    """Whether a setting may have another value when a training is resumed: rates, lengths and looks may."""
+    if len(place) == 1:
+        return place[0] in _MAY_CHANGE
+    return place[0] == "concepts" and place[-1] in _MAY_CHANGE_IN_A_CONCEPT
