@@ -130,7 +130,7 @@ def test_asked_to_stop_it_says_how_to_go_on(trainer, adapter, whole):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "The same command goes on." in err
+    assert "Run the same command to resume." in err
     assert 0 < len(drawn(trainer.path("asked"))) < PICTURES
     done = trainer.run(*SETTINGS, "--adapter", adapter, "-o", "asked", launcher=EVAL)
     assert done.returncode == 0, done.stderr
@@ -201,7 +201,7 @@ def test_another_evaluation_in_the_same_folder_is_refused(whole, adapter, tmp_pa
         evaluate(other, shown=False)
     assert drawn(whole) == before
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(RespoDiffError, match="is there already and is no evaluation"):
+    with pytest.raises(RespoDiffError, match="exists and is not an evaluation"):
         evaluate(recipe_of(tmp_path, adapter), restart=True, shown=False)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 

@@ -86,7 +86,7 @@ class TestDisks:
         folder.save({}, {}, {})
         refused = OSError(errno.EROFS, "Read-only file system")
         with (
-            pytest.raises(RespoDiffError, match=r"can only be read .* go on with --resume when it can be written to"),
+            pytest.raises(RespoDiffError, match=r"can only be read .* continue with --resume when it can be"),
             with_recovery_hints(TrainingRecipe(), torch.float32, folder, loading=False),
         ):
             raise refused
@@ -208,7 +208,7 @@ class TestBaseModels:
         weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         done = trainer.here(*settings, "--resume")
         assert done.returncode == 1
-        assert "is not the base model that this training was begun on" in done.stderr
+        assert "is not the base model that this training was started on" in done.stderr
         weights.write_bytes(good)
         done = trainer.here(*settings, "--resume")
         assert done.returncode == 0, done.stderr

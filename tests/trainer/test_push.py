@@ -33,7 +33,7 @@ class TestPush:
         assert "--license" in refusal("push", file, REPO, "--dry-run")
         accepted("push", file, REPO, "--dry-run", "--license", "openrail")
         assert "\nlicense: openrail\n" in Path("out/push/gender/README.md").read_text()
-        assert "no licence id" in refusal("push", file, REPO, "--dry-run", "--license", "my own: terms")
+        assert "not a licence id" in refusal("push", file, REPO, "--dry-run", "--license", "my own: terms")
 
     def test_a_licence_that_the_hub_does_not_know_is_told_by_the_hub(self, logged_in, tmp_path):
         said = refusal("push", adapter_file(tmp_path), REPO, "--license", "mti")

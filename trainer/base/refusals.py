@@ -41,7 +41,7 @@ def refuse_other_files(file: str, names: Mapping[str, Any], metadata: Mapping[st
         )
     if names and all(name.startswith(_VAE) for name in names):
         raise BaseModelError(f"{file} is an autoencoder (VAE) alone. {_INSTEAD}")
-    raise BaseModelError(f"{file} is no Stable Diffusion checkpoint: it has no {UNET}* tensors. {_INSTEAD}")
+    raise BaseModelError(f"{file} is not a Stable Diffusion checkpoint: it has no {UNET}* tensors. {_INSTEAD}")
 
 
 def no_text_encoder(file: str) -> BaseModelError:

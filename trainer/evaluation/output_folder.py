@@ -46,7 +46,7 @@ class EvaluationFolder:
                 return True
             self._give_up()
         elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
-            raise RespoDiffError(f"{self.path} is there already and is no evaluation: name a new folder.")
+            raise RespoDiffError(f"{self.path} exists and is not an evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self._manifest, json.dumps(manifest, indent=2))
         return False
@@ -92,7 +92,7 @@ class EvaluationFolder:
         try:
             begun = json.loads(self._manifest.read_text("utf-8"))
         except (ValueError, OSError) as error:
-            raise RespoDiffError(f"{self._manifest} cannot be read ({error}): start again with --restart.") from None
+            raise RespoDiffError(f"{self._manifest} cannot be read ({error}): start over with --restart.") from None
         if changed := differences(begun, json.loads(json.dumps(manifest))):
             raise RespoDiffError(
                 f"{self.path} holds another evaluation; it differs in: {', '.join(changed)}. Name another folder (and "

@@ -46,7 +46,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
     accelerator = accelerator_on(recipe.drawing.device, kwargs_handlers=[patient])
     sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
-    with stopping_says(f"Stopped; what is done is kept in {recipe.output}. The same command goes on."), sole:
+    with stopping_says(f"Stopped; results so far are kept in {recipe.output}. Run the same command to resume."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
 
 

@@ -56,7 +56,7 @@ def check_shares(asked: Sequence[ImageSpec], groups: int, which: str) -> None:
     fewest = min(one.turns for one in asked)
     if fewest > 1 and any(one.turns % groups for one in asked):
         raise RespoDiffError(
-            f"{fewest} pictures of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
+            f"{fewest} images of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
             f"of {groups}."
         )
 

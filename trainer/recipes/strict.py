@@ -67,10 +67,10 @@ def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequ
     for name in lists:
         given = values.get(name, [])
         if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
-            raise RecipeError(f"The recipe's {name} are no list of tables: begin each with a line [[{name}]].")
+            raise RecipeError(f"The recipe's {name} is not a list of tables: start each with a line [[{name}]].")
     for name in sections:
         if not isinstance(values.get(name, {}), Mapping):
-            raise RecipeError(f"The recipe's {name} is no table: begin it with a line [{name}].")
+            raise RecipeError(f"The recipe's {name} is not a table: start it with a line [{name}].")
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ class RunState:
         """What was packed, for a run of the same recipe. Raises ResumeError where the base model is another."""
         if progress["base_sha256"] != base.sha256:
             raise ResumeError(
-                f"{base.name} is not the base model that this training was begun on (sha256 {base.sha256[:12]}..., it "
-                f"was {progress['base_sha256'][:12]}...): put that one back, or start again with --restart."
+                f"{base.name} is not the base model that this training was started on (sha256 {base.sha256[:12]}..., "
+                f"it was {progress['base_sha256'][:12]}...): put that one back, or start over with --restart."
             )
         finished = []
         for index, facts in enumerate(progress["finished"]):

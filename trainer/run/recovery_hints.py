@@ -26,7 +26,7 @@ def with_recovery_hints(
     try:
         yield
     except TrainingDiverged as error:
-        where = kept + "; go on from it with --resume" if folder.is_unfinished else "Start again"
+        where = kept + "; continue from it with --resume" if folder.is_unfinished else "Start again"
         dtype = "" if precision == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
     except (RuntimeError, MemoryError) as error:
@@ -43,11 +43,11 @@ def with_recovery_hints(
         ) from None
     except OSError as error:
         if error.errno == errno.EROFS:
-            what = kept + ": go on with --resume" if folder.is_unfinished else "Start again"
+            what = kept + ": continue with --resume" if folder.is_unfinished else "Start again"
             raise RespoDiffError(f"The disk can only be read ({error}). {what} when it can be written to.") from None
         if not is_disk_full(error):
             raise
-        what = kept + ": make room and go on with --resume" if folder.is_unfinished else "Make room"
+        what = kept + ": make room and continue with --resume" if folder.is_unfinished else "Make room"
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
 
 

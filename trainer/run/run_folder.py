@@ -67,18 +67,18 @@ class RunFolder:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError) as error:
-            raise ResumeError(f"{self._state} cannot be read ({error}): start again with --restart.") from error
+            raise ResumeError(f"{self._state} cannot be read ({error}): start over with --restart.") from error
         changed = differences(json.loads(metadata["recipe"]), recipe, _may_change)
         if changed:
             raise ResumeError(
-                f"{self.path} was begun with another recipe; it differs in: {', '.join(changed)}. Give the values it "
-                "was begun with, or start again with --restart."
+                f"{self.path} was started with another recipe; it differs in: {', '.join(changed)}. Use the values it "
+                "was started with, or start over with --restart."
             )
         progress = json.loads(metadata["progress"])
         if progress["processes"] != processes:
             raise ResumeError(
-                f"{self.path} was begun by {progress['processes']} processes, these are {processes}: launch as "
-                "many, or start again with --restart."
+                f"{self.path} was started by {progress['processes']} processes, not {processes}: launch as "
+                "many, or start over with --restart."
             )
         steps = recipe["concepts"][progress["concept"]]["steps"]
         if steps < progress["step"]:

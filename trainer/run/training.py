@@ -142,7 +142,7 @@ class Run:
     def _stopped(self, concept: ConceptRecipe, step: int) -> str:
         if not self.folder.is_unfinished:
             return "Stopped before anything was learned: give the same command again."
-        kept = f"all of it is kept in {self.folder.path}. Go on with --resume."
+        kept = f"all of it is kept in {self.folder.path}. Continue with --resume."
         return f"Stopped after step {step} of {concept.steps} of {concept.name!r}; {kept}"
 
     def write(self, path: Path, concepts: Sequence[Concept], begun: str) -> None:
@@ -211,7 +211,7 @@ def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: boo
     """Everything about the output that would be a pity to find out at the end."""
     if folder.is_unfinished and not (resume or restart):
         raise ResumeError(
-            f"{folder.path} holds an unfinished training: go on with --resume, or start again with --restart."
+            f"{folder.path} holds an unfinished training: continue with --resume, or start over with --restart."
         )
     if output.is_dir():
         raise RespoDiffError(f"{output} is a folder: name a file in it.")

@@ -50,7 +50,7 @@ def licence_of(adapter: Adapter, chosen: str | None) -> Licence:
     name = one_line(adapter.metadata.get("modelspec.license", ""))
     if chosen is not None:
         if not _LICENCE_ID.fullmatch(chosen.lower()):
-            raise SharingError(f"{chosen!r} is no licence id: the Hub knows mit, openrail, cc-by-4.0, other, ...")
+            raise SharingError(f"{chosen!r} is not a licence id: the Hub knows mit, openrail, cc-by-4.0, other, ...")
         return Licence(chosen.lower(), name)
     if not name:
         raise SharingError(

@@ -125,7 +125,7 @@ def published_rows(name: str, split: str, columns: Sequence[str]) -> list[dict[s
         rows: list[dict[str, Any]] = data.select_columns(list(columns)).to_list()
     except Exception as error:  # the library's own errors, the Hub's and the network's have no common class
         raise RespoDiffError(
-            f"The data set {name} cannot be had ({reason_of(error)}). Download it while you are online, or give its "
+            f"The data set {name} cannot be loaded ({reason_of(error)}). Download it while you are online, or give its "
             f"prompts as a file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}."
         ) from error
     return rows
@@ -142,7 +142,7 @@ def each_group(
         share, rest = divmod(each, len(variants))
         if rest or not share:
             raise RespoDiffError(
-                f"{each} pictures of each profession cannot be shared among {len(variants)} prompts: ask for a "
+                f"{each} images of each profession cannot be shared among {len(variants)} prompts: ask for a "
                 f"multiple of {len(variants)}."
             )
         for number in range(each):
@@ -174,4 +174,4 @@ def _seed(row: dict[str, Any], number: int, default: int) -> int:
     try:
         return int(str(given))
     except ValueError:
-        raise RespoDiffError(f"Row {number + 1} has the seed {given!r}, which is no whole number.") from None
+        raise RespoDiffError(f"Row {number + 1} has the seed {given!r}, which is not a whole number.") from None

@@ -73,7 +73,7 @@ def load_prompts(path: Path) -> np.ndarray:
         array = _array(data)
     except Exception as error:  # damaged files raise all kinds of errors, and hostile ones any
         raise RespoDiffError(
-            f"{path} is no pickle or .npy file of one plain array ({reason_of(error)}). Nothing in it was run. "
+            f"{path} is not a pickle or .npy file of one plain array ({reason_of(error)}). Nothing in it was run. "
             f"{_INSTEAD}"
         ) from error
     if array.ndim != 2 or len(array) != 2 or array.dtype.kind != "f":

@@ -275,7 +275,7 @@ REFUSED = {
     "sd3": ({UNET + "joint_blocks.0.x_block.attn.proj.weight": (1, 1)}, {}, "is a transformer .SD3, Flux"),
     "flux": ({"double_blocks.0.img_attn.proj.weight": (1, 1)}, {}, "is a transformer .SD3, Flux"),
     "edm": ({UNET + FIRST: (8, 4, 3, 3), "edm_mean": (1,)}, {}, "another noise schedule"),
-    "something": ({"weight": (1, 1)}, {}, "is no Stable Diffusion checkpoint"),
+    "something": ({"weight": (1, 1)}, {}, "is not a Stable Diffusion checkpoint"),
     "half_a_unet": ({UNET + FIRST: (8, 4, 3, 3)}, {}, "UNet in half_a_unet.safetensors is not built like"),
 }
 

@@ -93,7 +93,9 @@ def test_a_published_data_set_is_read_by_its_columns(tmp_path):
 
 def test_a_data_set_that_cannot_be_had_says_what_to_do(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RespoDiffError, match=r"data set nobody/nothing cannot be had .*file with the column caption"):
+    with pytest.raises(
+        RespoDiffError, match=r"data set nobody/nothing cannot be loaded .*file with the column caption"
+    ):
         protocols.published_rows("nobody/nothing", "train", ("caption",))
 
 

@@ -134,7 +134,7 @@ class TestQ16:
             (np.ones(2, np.float32), r"shape \(2,\)"),
             (np.ones((2, 4), np.int64), "int64"),
             (np.array([["a", "b"]] * 2), "type <U1"),
-            (np.array([[None] * 2] * 2), "no pickle or .npy file of one plain array"),
+            (np.array([[None] * 2] * 2), "not a pickle or .npy file of one plain array"),
             (np.array([[1, np.nan], [1, 1]], np.float32), "not finite"),
             (np.array([[1, 1], [0, 0]], np.float32), "zero"),
         ],

@@ -114,7 +114,7 @@ def test_a_state_comes_back_as_it_was(folder):
     [
         ({"guidance": 9}, 1, "differs in: concepts.1.guidance"),
         ({"steps": 6}, 1, "7 steps already"),
-        ({}, 2, "begun by 1 processes, these are 2"),
+        ({}, 2, "started by 1 processes, not 2"),
     ],
 )
 def test_it_is_not_gone_on_with_as_something_else(folder, concept, processes, said):
