@@ -141,7 +141,9 @@ class TestCard:
         assert page.tags["h1"] == 1
         assert page.tags["h2"] == plain.tags["h2"]
         assert page.links == plain.links
-        seen = " ".join("".join(c if c.isprintable() else " " for c in evil).split())
+        seen = " ".join(evil.split())
+        for hidden, shown in {"\x1b": r"\x1b", "\u202e": r"\u202e", "\x00": r"\x00"}.items():
+            seen = seen.replace(hidden, shown)
         for place in ("a person", "a woman", "example/base@main"):
             assert place in plain.cells
             assert place not in page.cells

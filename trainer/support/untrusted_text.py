@@ -7,14 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...respodiff_core.plain_text import plain
+
 _LONGEST = 400
 _SAFE_IN_MARKDOWN = frozenset(" .,;:-+/'\"()?!%=±")
 
 
 def one_line(text: object) -> str:
-    """Without line breaks and control characters, which could write anywhere on a screen, and not endless."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
+    """The text as one line of words, which is not too long and cannot write anywhere else on a screen."""
+    return plain(" ".join(str(text).split()), _LONGEST)
 
 
 def markdown(value: object) -> str:
