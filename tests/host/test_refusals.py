@@ -49,7 +49,7 @@ def test_an_adapter_of_another_width_names_both(bench, with_family):
         module.__dict__["tensors"] = {"": torch.zeros(1280, 8, 8)}
     bench.save_adapter(Adapter("sd15" if with_family else None, wide.concepts))
     error = bench.error(graph_with("test.safetensors"))
-    assert "1280 channels, this model's has 320" in error.message
+    assert "1280 channels, that of this model has 320" in error.message
 
 
 def test_a_model_without_h_space(bench):
