@@ -161,7 +161,7 @@ def test_the_estimate_of_memory_grows_as_the_picture_does():
         ((*TOYWORLD, "--target", " "), "empty"),
         ((*TOYWORLD, "--preset", "toyworld/squar"), "did you mean toyworld/square?"),
         ((*SQUARE, "--batch", 3, "--pool", 8), "multiple of the batch"),
-        ((*SQUARE, "--kind", "lora"), "training.kind"),
+        ((*SQUARE, "--batch", 0), "training.batch"),
         (TOYWORLD, "nothing to train"),
         (("--preset", "gender/woman"), "base: is missing"),
     ],
