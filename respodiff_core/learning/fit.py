@@ -121,10 +121,17 @@ class Fit:
         self.learner.load_state(learner)
         self.trajectories.load_state(trajectories)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How the concept was trained until now, for its metadata, but for the seed."""
+        return training_facts(self.concept, self.training, self.number, self.shard.count)
+
     def finished(self, **facts: Any) -> Concept:
         """The concept as it is now, on the CPU, apart from training; `facts` are told of beside the settings."""
-        told = training_facts(self.concept, self.training, self.number, self.shard.count)
-        training = {**facts, **told, "seed": self.training.seed}
+        return self.described({**facts, **self.facts, "seed": self.training.seed})
+
+    def described(self, training: Mapping[str, Any]) -> Concept:
+        """The concept as it is now, on the CPU, apart from training, with this said of its training."""
         return Concept(concept_info(self.concept, self.latent, training), *self.learner.finished())
 
 

@@ -86,11 +86,6 @@ class ConceptSettings:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)
 
-    @property
-    def texts(self) -> list[str]:
-        """All of its prompts that are not empty."""
-        return [text for text in (*self.neutral, self.target, self.negative) if text]
-
 
 @dataclass(frozen=True)
 class TrainingSettings:

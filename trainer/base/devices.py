@@ -14,21 +14,28 @@ from ..recipes.training_recipe import ModelRecipe, Precision
 from .model import BaseModel, describe, load_base
 
 
-def accelerator_on(device: str, **options: Any) -> Accelerator:
-    """The Accelerator of a device: auto (a GPU where there is one), cpu, or one by PyTorch's name (cuda:1, mps).
+def device_named(name: str) -> torch.device:
+    """The device of a name: auto (a GPU where there is one), or one by PyTorch's name (cpu, cuda:1, mps).
 
-    `options` are Accelerator's. Raises RespoDiffError where this machine does not have the device.
+    Raises RespoDiffError where this machine does not have it.
     """
-    if device == "auto":
-        return Accelerator(**options)
-    if device == "cpu":
-        return Accelerator(cpu=True, **options)
-    wanted = torch.device(device)
-    if (wanted.index or 0) >= _count(wanted.type):
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type != "cpu" and (device.index or 0) >= _count(device.type):
         there = [f"{kind}:{number}" for kind in ("cuda", "xpu", "mps") for number in range(_count(kind))]
-        raise RespoDiffError(
-            f"This machine has no device {device}: choose one of {', '.join(['auto', 'cpu', *there])}."
-        )
+        raise RespoDiffError(f"This machine has no device {name}: choose one of {', '.join(['auto', 'cpu', *there])}.")
+    return device
+
+
+def accelerator_on(device: str, **options: Any) -> Accelerator:
+    """The Accelerator of a device, by its name as for `device_named`; `options` are Accelerator's.
+
+    Raises RespoDiffError where this machine does not have the device.
+    """
+    device_named(device)
+    if device in ("auto", "cpu"):
+        return Accelerator(cpu=device == "cpu", **options)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RespoDiffError(
             f"--device {device} names one device, but several processes were launched: leave it out, and let "

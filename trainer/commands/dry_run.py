@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
-import torch
 import typer
 
 from ...respodiff_core.adapter.families import family_title
-from ..base.devices import precision
+from ..base.devices import device_named, precision
 from ..base.model import describe
 from ..recipes.training_recipe import Recipe
 from ..run.estimate import estimate
@@ -22,7 +21,7 @@ def show_plan(recipe: Recipe) -> None:
     check_words(recipe)
     base = describe(recipe.base)
     prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
-    device = torch.device("cuda" if torch.cuda.is_available() and recipe.training.device == "auto" else "cpu")
+    device = device_named(recipe.training.device)
     dtype = precision(recipe.training.precision, device)
     size = recipe.training.latent_size(base.family) or base.latent_size
     cost = estimate(recipe, base.unet_config, size, dtype, base.pooled)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from ..recipes.strict import RecipeError, fields_of
+from ..recipes.strict import RecipeError, fields_of, given
 
 Settings = dict[str, dict[str, Any]]
 """Values by section and name of the settings whose flags were given."""
@@ -51,10 +51,9 @@ def with_settings(*panels: Panel) -> Callable[[Callable[..., None]], Callable[..
 
         def run(**values: Any) -> None:
             settings: Settings = {panel.section: {} for panel in panels}
-            for key, (panel, name, _) in made.items():
-                value = values.pop(key)
-                if value is not None and value != []:
-                    settings[panel.section][name] = _parsed(value, fields_of(panel.model)[name])
+            for key, value in given({key: values.pop(key) for key in made}).items():
+                panel, name, _ = made[key]
+                settings[panel.section][name] = _parsed(value, fields_of(panel.model)[name])
             command(**values, settings=settings)
 
         own = [

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from ...respodiff_core.learning.presets import preset_values, presets_of
 from ...respodiff_core.learning.settings import ConceptSettings, TrainingSettings, setting
 from ...respodiff_core.names import SUFFIX
-from .strict import STRICT, Strict, Texts, check_tables, checked, expand_user, load_toml
+from .strict import STRICT, Strict, Texts, as_list, check_tables, checked, expand_user, load_toml
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 FileDType = Literal["float32", "float16", "bfloat16"]
@@ -25,16 +25,15 @@ class ConceptRecipe(ConceptSettings):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, given: Any) -> Any:
-        """Fill in the preset's values; one text stands for a list of it."""
+        """Fill in the preset's values."""
         if not isinstance(given, Mapping):
             return given
         given = dict(given)
         if preset := given.pop("preset", None):
             given = {**preset_values(str(preset)), **given}
-        return {key: [value] if key in _LISTS and isinstance(value, str) else value for key, value in given.items()}
+        return given
 
-
-_LISTS = ("neutral", "synonyms")
+    _as_list = field_validator("neutral", "synonyms", mode="before")(as_list)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -137,6 +136,9 @@ class Recipe(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"concepts: {', '.join(twice)} comes twice; a file holds a name once")
+        safety = [concept.name for concept in self.concepts if concept.category == "safety"]
+        if self.previews.every and safety and min(self.previews.strengths) < 0:  # not after hundreds of steps
+            raise ValueError(f"previews.strengths: safety concepts ({', '.join(safety)}) have no negative strength")
         return self
 
     @classmethod

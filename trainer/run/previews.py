@@ -27,6 +27,7 @@ def preview(
     noise = noise_of_seeds([recipe.seed], base.latent_size).to(device)
     strengths = recipe.strengths
     given = [FairGroup(concept.name, (Term(concept, strength, strength),)) for strength in strengths]
+    steer = steer_rows(given)  # brought to the device once, for all prompts
     rows = []
     for number, prompt in enumerate(recipe.prompts):
         z = sample(
@@ -36,7 +37,7 @@ def preview(
             condition.rows(torch.full((len(strengths),), number, dtype=torch.long, device=device)),
             empty,
             guidance=recipe.guidance,
-            steer=steer_rows(given),
+            steer=steer,
         )
         # One by one: SDXL's autoencoder takes gigabytes a picture.
         rows.append((prompt, [pixels(base.decode_latents(one)[0]) for one in z.split(1)]))

@@ -9,22 +9,19 @@ from typing import Any
 
 from ...respodiff_core.adapter.adapter import Adapter
 from ...respodiff_core.adapter.concept import Concept
-from ...respodiff_core.learning.settings import ConceptSettings
-from ...respodiff_core.learning.settings import training_facts as settings_facts
+from ...respodiff_core.learning.fit import Fit
 from ..base.model import BaseModel
 from ..recipes.training_recipe import Recipe
 
 
-def training_facts(
-    base: BaseModel, recipe: Recipe, concept: ConceptSettings, steps: int, processes: int
-) -> dict[str, Any]:
-    """How a concept was trained for `steps` steps by `processes` processes, for its metadata."""
+def training_facts(base: BaseModel, fit: Fit) -> dict[str, Any]:
+    """How a concept was trained until now, for its metadata."""
     return {
         "base_model": base.name,
         "base_sha256": base.sha256,
-        **settings_facts(concept, recipe.training, steps, processes),
+        **fit.facts,
         "precision": str(base.dtype).removeprefix("torch."),
-        "seed": recipe.training.seed,
+        "seed": fit.training.seed,
         "tool": f"respodiff {version('respodiff')}",
     }
 

@@ -20,7 +20,7 @@ from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.atomic import remove_partials
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
-from ...respodiff_core.learning.fit import Fit, concept_info
+from ...respodiff_core.learning.fit import Fit
 from ...respodiff_core.learning.objective import Prompts
 from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
@@ -129,7 +129,7 @@ class Run:
                     if stopping:
                         break
                     if shown and self.recipe.previews.every and step.number % self.recipe.previews.every == 0:
-                        self._preview(step.number, self._concept(fit, step.number), progress)
+                        self._preview(step.number, self._concept(fit), progress)
             except Interrupted as late:  # the step under way is given up
                 stopping = late.signal
                 if state.step > saved and self.accelerator.num_processes == 1:
@@ -137,7 +137,7 @@ class Run:
                     saved = state.step
         if stopping:
             raise Interrupted(self._stopped(concept, saved), stopping)
-        return self._concept(fit, max(concept.steps, state.step))
+        return self._concept(fit)
 
     def _stopped(self, concept: ConceptRecipe, step: int) -> str:
         if not self.folder.is_unfinished:
@@ -166,7 +166,7 @@ class Run:
             state = replace(state, trajectories=everyones)
             self.folder.save(*state.pack(self.base), self.recipe.resolved())
             if keep_adapter and (keep := self.recipe.saving.keep):
-                so_far = self._concept(fit, state.step)
+                so_far = self._concept(fit)
                 write_it = partial(self.write, concepts=[so_far], begun=state.begun)
                 self.folder.add_adapter(name, state.step, keep, write_it)
         self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
@@ -186,9 +186,8 @@ class Run:
         save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
         progress.picture(step, torch.from_numpy(np.array(picture)))
 
-    def _concept(self, fit: Fit, steps: int) -> Concept:
-        facts = training_facts(self.base, self.recipe, fit.concept, steps, self.accelerator.num_processes)
-        return Concept(concept_info(fit.concept, self.base.latent_size, facts), *fit.learner.finished())
+    def _concept(self, fit: Fit) -> Concept:
+        return fit.described(training_facts(self.base, fit))
 
 
 def _copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -114,6 +114,12 @@ def test_a_name_comes_once():
     assert "woman comes twice" in refused({"preset": "gender/woman"}, {"preset": "gender"})
 
 
+def test_previews_of_a_safety_concept_with_a_negative_strength_are_refused_before_training():
+    previews = {"every": 10, "strengths": [-1.0, 1.0]}
+    assert "safety concepts (violence)" in refused({"preset": "safety/violence"}, previews=previews)
+    assert recipe({"preset": "gender/woman"}, previews=previews).previews.strengths == (-1.0, 1.0)
+
+
 def test_the_example_shows_every_setting_with_its_default():
     assert FILE.read_text("utf-8") == reference(), "run tools/recipe_reference.py"
     shown = Recipe.of(read_toml(FILE))
