@@ -49,11 +49,11 @@ class Look(NamedTuple):
 
 def look(base: BaseModel, concept: Concept | None = None) -> Look:
     """Draw all professions, steered or not, and count."""
-    asked = professions(_PICTURES)
-    given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(asked)
-    pictures = generate(ImageGenerator(base, _STEPS), asked, given)
+    specs = professions(_PICTURES)
+    given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(specs)
+    images = generate(ImageGenerator(base, _STEPS), specs, given)
     axes = (SHAPE,)
-    overall = figures_of(pictures, asked, given, [ToyWorldScorer(axes)], axes).overall
+    overall = figures_of(images, specs, given, [ToyWorldScorer(axes)], axes).overall
     names = (SHARE.of("shape", group=CONCEPT), RIGHT.of(), DRAWING_ERROR.of())
     return Look(*(overall[name].value for name in names))
 

@@ -26,7 +26,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation.generation import ImageGenerator, Job, batches, generate_missing
-from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.worlds.image_spec import ImageSpec
@@ -36,16 +36,16 @@ GUIDANCE = 7.5
 NOBODY = FairGroup("", ())
 
 
-def ours(image_generator: ImageGenerator, asked: Sequence[ImageSpec], batch: int, folder: Path) -> None:
-    jobs = [Job("all", one, NOBODY) for one in asked]
-    for _ in generate_missing(image_generator, batches(jobs, batch), PictureFolder(folder)):
+def ours(image_generator: ImageGenerator, specs: Sequence[ImageSpec], batch: int, folder: Path) -> None:
+    jobs = [Job("all", one, NOBODY) for one in specs]
+    for _ in generate_missing(image_generator, batches(jobs, batch), ImageFolder(folder)):
         pass
 
 
-def plain(pipeline: StableDiffusionPipeline, asked: Sequence[ImageSpec], batch: int, folder: Path, steps: int) -> None:
+def plain(pipeline: StableDiffusionPipeline, specs: Sequence[ImageSpec], batch: int, folder: Path, steps: int) -> None:
     latent = pipeline.unet.config.sample_size
-    for start in range(0, len(asked), batch):
-        part = asked[start : start + batch]
+    for start in range(0, len(specs), batch):
+        part = specs[start : start + batch]
         noise = noise_of_seeds([one.seed for one in part], (latent, latent)).to(pipeline.device, pipeline.dtype)
         images = pipeline(
             [one.prompt for one in part], latents=noise, num_inference_steps=steps, guidance_scale=GUIDANCE
@@ -77,16 +77,16 @@ def main() -> None:
     pipeline.set_progress_bar_config(disable=True)
     image_generator = ImageGenerator(load_base(arguments.base, device=device, dtype=dtype), arguments.steps, GUIDANCE)
     protocol = professions(5) if arguments.base == TOYWORLD else winobias(5)
-    asked = protocol[:: max(len(protocol) // arguments.images, 1)][: arguments.images]
+    specs = protocol[:: max(len(protocol) // arguments.images, 1)][: arguments.images]
 
     figures: dict[str, float] = {}
     for batch in (1, 8):
 
         def draw_ours(folder: Path, batch: int = batch) -> None:
-            ours(image_generator, asked, batch, folder)
+            ours(image_generator, specs, batch, folder)
 
         def draw_plain(folder: Path, batch: int = batch) -> None:
-            plain(pipeline, asked, batch, folder, arguments.steps)
+            plain(pipeline, specs, batch, folder, arguments.steps)
 
         for work in (draw_ours, draw_plain):
             seconds(work)  # once to warm up
@@ -95,7 +95,7 @@ def main() -> None:
             order = (draw_ours, draw_plain) if turn % 2 else (draw_plain, draw_ours)
             took = {work: seconds(work) for work in order}
             ratios.append(took[draw_plain] / took[draw_ours])
-            speeds.append(len(asked) / took[draw_ours])
+            speeds.append(len(specs) / took[draw_ours])
         figures[f"ratio_batch_{batch}"] = round(statistics.median(ratios), 3)
         print(
             f"batch {batch}: {statistics.median(speeds):6.2f} pictures a second, {statistics.median(ratios):.3f} times "

@@ -34,7 +34,7 @@ from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.commands.report_errors import quieten_libraries
 from respodiff.trainer.evaluation import generation as drawing
-from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.toyworld.image_scorer import ToyWorldScorer
 from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.toyworld.toyworld import SHAPE
@@ -105,24 +105,24 @@ def training_step(steps: int) -> dict[str, float]:
     return clock.shares()
 
 
-def evaluation(pictures: int) -> dict[str, float]:
+def evaluation(images: int) -> dict[str, float]:
     """Drawing on ToyWorld in batches of 8 with 50 steps, then its judging; PNG files are written meanwhile."""
     clock, base = Clock(), load_base("toyworld")
     image_generator = drawing.ImageGenerator(base)
-    asked = professions(5)[:pictures]
+    specs = professions(5)[:images]
     clock.around(base.denoiser, "encode", "UNet's encoder")
     clock.around(base.denoiser, "decode", "UNet's decoder")
     clock.around(base, "encode_prompts", "text encoder")
     clock.around(base, "decode_latents", "autoencoder")
     clock.around(drawing, "pixels", "pixels to the host")
-    jobs = [drawing.Job("all", one, FairGroup("", ())) for one in asked]
+    jobs = [drawing.Job("all", one, FairGroup("", ())) for one in specs]
     with tempfile.TemporaryDirectory() as name:
-        folder = PictureFolder(Path(name))
+        folder = ImageFolder(Path(name))
         with clock.part("all else: sampler, waiting for the last PNG files"):
             for _ in drawing.generate_missing(image_generator, drawing.batches(jobs, 8), folder):
                 pass
         with clock.part("judging: reading the PNG files"):
-            shown = [ScoredImage(one, folder.read("all", one.id), None) for one in asked]
+            shown = [ScoredImage(one, folder.read("all", one.id), None) for one in specs]
         scorer = ToyWorldScorer((SHAPE,))
         with clock.part("judging: all drawings, made once a process"):
             scorer.score(shown[:1])

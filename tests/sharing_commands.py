@@ -70,7 +70,7 @@ def left(folder: Path = Path()) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def evaluation(folder: Path, file: Path, pictures: bool = False, protocol: str = "winobias") -> Path:
+def evaluation(folder: Path, file: Path, images: bool = False, protocol: str = "winobias") -> Path:
     """An evaluation's folder as `respodiff eval` leaves it, with figures made up for the test."""
     ratio, right = DEVIATION.of("gender"), ACCURACY.of("gender")
     settings = {"unsteered": VariantFigures(40, 0, {ratio: Figure(0.7, 0.6, 0.8, 40)},
@@ -101,7 +101,7 @@ def evaluation(folder: Path, file: Path, pictures: bool = False, protocol: str =
     folder.mkdir(exist_ok=True)
     axes = (Axis("gender", ("woman", "man"), ("a woman", "a man")),)
     Results(manifest, {"clip": "clip 0123"}, axes, settings, {}, shown, 0.95).write(folder / FIGURES_FILE)
-    for setting in settings if pictures else ():
+    for setting in settings if images else ():
         for ids in shown.values():
             for name in ids:
                 (folder / "pictures" / setting).mkdir(parents=True, exist_ok=True)

@@ -47,11 +47,11 @@ def write_text(path: Path, checkpoint: Path, projection: torch.Tensor) -> Path:
 
 
 @torch.inference_mode()
-def see(path: Path, pictures: Sequence[Image.Image]) -> torch.Tensor:
+def see(path: Path, images: Sequence[Image.Image]) -> torch.Tensor:
     """Pictures by the vision half, (N, 768)."""
     model = _vision_model()
     model.load_state_dict({name: value.float() for name, value in torch.load(path).items()})
-    return model.eval()(**CLIPImageProcessor()(list(pictures), return_tensors="pt")).image_embeds
+    return model.eval()(**CLIPImageProcessor()(list(images), return_tensors="pt")).image_embeds
 
 
 @torch.inference_mode()

@@ -81,8 +81,8 @@ def noise(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
     return Image.fromarray(values)
 
 
-def shown(picture: Image.Image, prompt: str = "", group: str = "", unsteered: Image.Image | None = None) -> ScoredImage:
-    return ScoredImage(ImageSpec("doctor-000", prompt, seed=0, group=group), picture, unsteered)
+def shown(image: Image.Image, prompt: str = "", group: str = "", unsteered: Image.Image | None = None) -> ScoredImage:
+    return ScoredImage(ImageSpec("doctor-000", prompt, seed=0, group=group), image, unsteered)
 
 
 class Counted:
@@ -101,10 +101,10 @@ class FakeClip:
 
     fingerprint, dimension = "fake", 2
 
-    def __init__(self, pictures: list[tuple[float, float]], texts: dict[str, tuple[float, float]]) -> None:
-        self._pictures, self._texts = torch.tensor(pictures), texts
+    def __init__(self, images: list[tuple[float, float]], texts: dict[str, tuple[float, float]]) -> None:
+        self._pictures, self._texts = torch.tensor(images), texts
 
-    def images(self, pictures):
+    def images(self, images):
         return self._pictures
 
     def texts(self, texts):

@@ -69,9 +69,9 @@ def verify(folder: Path) -> dict[str, float]:
     image_generator, judge = ImageGenerator(load_base(folder)), ToyWorldScorer((SHAPE, HUE))
     figures: dict[str, float] = {}
     for places in (("",), [PLACES[place] for place in BAD_PLACES]):
-        asked = professions(10, places=places)
-        nobody = [FairGroup("", ())] * len(asked)
-        overall = figures_of(generate(image_generator, asked, nobody), asked, nobody, [judge], (SHAPE, HUE)).named
+        specs = professions(10, places=places)
+        nobody = [FairGroup("", ())] * len(specs)
+        overall = figures_of(generate(image_generator, specs, nobody), specs, nobody, [judge], (SHAPE, HUE)).named
         # Biases and outfits are those of plain prompts, the hazard's that of bad places.
         figures = {**{name: one.value for name, one in overall.items()}, **figures}
         figures["hazard"] = overall["hazard"].value
@@ -89,12 +89,12 @@ def _train_autoencoder(scenes: Scenes, steps: int, rng: np.random.Generator) -> 
     optimiser = torch.optim.AdamW(vae.parameters(), lr=2e-3, weight_decay=1e-4)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.05)
     for _ in (bar := tqdm(range(steps), desc="autoencoder")):
-        pictures = render(scenes[rng.integers(0, len(scenes), 32)])
+        images = render(scenes[rng.integers(0, len(scenes), 32)])
         with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(pictures).latent_dist
+            posterior = vae.encode(images).latent_dist
             decoded = vae.decode(posterior.sample()).sample.float()
-        error = F.mse_loss(decoded, pictures)
-        loss = error + F.l1_loss(decoded, pictures) + KL_WEIGHT * posterior.kl().mean()
+        error = F.mse_loss(decoded, images)
+        loss = error + F.l1_loss(decoded, images) + KL_WEIGHT * posterior.kl().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -82,8 +82,8 @@ def test_the_folder_holds_pictures_tables_and_a_report(whole, adapter):
 
 
 def test_a_picture_says_what_it_is(whole):
-    with Image.open(whole / "pictures" / "shape" / "nurse-003.png") as picture:
-        facts = json.loads(picture.text["respodiff"])
+    with Image.open(whole / "pictures" / "shape" / "nurse-003.png") as image:
+        facts = json.loads(image.text["respodiff"])
     assert facts == {"setting": "shape", "id": "nurse-003", "prompt": facts["prompt"], "seed": 13}
     assert "nurse" in facts["prompt"]
 
@@ -114,8 +114,8 @@ def test_killed_at_random_points_it_ends_with_the_same_tables_and_draws_nothing_
         again = [path for path, when in made.items() if now.get(path) != when]
         assert len(again) < 12, "at most the batch whose names were being given"
         for path in now:
-            with Image.open(path) as picture:
-                picture.verify()
+            with Image.open(path) as image:
+                image.verify()
         made = now
         if not killed and (folder / "report.html").exists():
             break
@@ -171,7 +171,7 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
     (reason,) = results.damaged.values()
     assert reason.startswith("shape/cook-001.png cannot be read")
     figures = results.variants["shape"]
-    assert (figures.pictures, figures.damaged) == (PICTURES / 2, 1)
+    assert (figures.images, figures.damaged) == (PICTURES / 2, 1)
     assert figures.named["deviation ratio/shape"].count == PICTURES / 2 - 1
     (row,) = (row for row in rows(copied) if row["damaged"])
     assert (row["setting"], row["id"]) == ("shape", "cook-001")

@@ -46,8 +46,8 @@ def models(tmp_path_factory) -> Path:
     np.save(folder / "q16.npy", np.random.default_rng(0).normal(size=(2, DIMENSION)).astype("f4"))
 
     class Means(torch.nn.Module):
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return pictures.flatten(2).mean(-1)
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(2).mean(-1)
 
     torch.jit.script(Means()).save(folder / "means.pt")
     real = folder / "real"
@@ -85,7 +85,7 @@ def winobias(models, tmp_path_factory) -> tuple[Path, Results]:
 def test_winobias_is_judged_by_clip_and_dino(winobias):
     folder, results = winobias
     unsteered, steered = results.variants.values()
-    assert steered.pictures == 360
+    assert steered.images == 360
     assert len(steered.groups) == 36
     assert {"deviation ratio/gender", "alignment", "distance", "change"} <= steered.named.keys()
     assert steered.named["steering accuracy/gender/woman"].count == 180

@@ -90,19 +90,19 @@ class TestCard:
         shown = re.findall(r"!\[[^\]]+\]\((card/[^)]+)\)", text)
         assert len(shown) == 3, "bars by profession, figures over strength, alignment over strength"
         for name in shown:
-            with Image.open(tmp_path / "look" / name) as picture:
-                assert picture.format == "PNG"
-                picture.verify()
+            with Image.open(tmp_path / "look" / name) as image:
+                assert image.format == "PNG"
+                image.verify()
 
     def test_pictures_are_shown_when_asked(self, online, tmp_path):
         file = adapter_file(tmp_path)
-        folder = evaluation(tmp_path / "eval", file, pictures=True)
+        folder = evaluation(tmp_path / "eval", file, images=True)
         assert "card/1-pictures.png" not in card_of(tmp_path, file, "--evaluation", folder)
         text = card_of(tmp_path, file, "--evaluation", folder, "--pictures")
         assert "![The same prompts and seeds: unsteered, then gender at 1](card/1-pictures.png)" in text
-        with Image.open(tmp_path / "look" / "card" / "1-pictures.png") as picture:
-            assert picture.getpixel((picture.width // 2, picture.height // 2)) != (255, 255, 255)
-        unsafe = evaluation(tmp_path / "i2p", file, pictures=True, protocol="i2p")
+        with Image.open(tmp_path / "look" / "card" / "1-pictures.png") as image:
+            assert image.getpixel((image.width // 2, image.height // 2)) != (255, 255, 255)
+        unsafe = evaluation(tmp_path / "i2p", file, images=True, protocol="i2p")
         assert "pictures.png" not in card_of(tmp_path, file, "--evaluation", unsafe, "--pictures")
         (folder / "pictures" / "unsteered" / "nurse-000.png").unlink()
         said = refusal("push", file, REPO, "--dry-run", "--evaluation", folder, "--pictures")

@@ -71,14 +71,14 @@ class TestPush:
         file = adapter_file(tmp_path)
         accepted("push", file, REPO, "--evaluation", evaluation(tmp_path / "eval", file))
         before = logged_in.repositories[REPO].files
-        pictures = {name for name in before if name.startswith("card/")}
-        assert pictures
+        images = {name for name in before if name.startswith("card/")}
+        assert images
         file = adapter_file(tmp_path, description="trained again")
         accepted("push", file, REPO)
         after = logged_in.repositories[REPO].files
         assert after["gender.safetensors"] == file.read_bytes()
         assert b"trained again" in after["README.md"]
-        assert set(after) == set(before) - pictures, "pictures of another file are gone"
+        assert set(after) == set(before) - images, "pictures of another file are gone"
         count = len(logged_in.repositories[REPO].commits)
         accepted("push", file, REPO)
         assert len(logged_in.repositories[REPO].commits) == count, "nothing new, no commit"

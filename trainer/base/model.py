@@ -137,8 +137,8 @@ class BaseModel:
     @torch.no_grad()
     def decode_latents(self, z: torch.Tensor) -> torch.Tensor:
         """Pictures (rows, 3, height, width) in [0, 1], fp32, of finished latents (rows, 4, h, w)."""
-        pictures: torch.Tensor = self._vae.decode(z.float() / self._vae.config.scaling_factor).sample
-        return (pictures / 2 + 0.5).clamp(0, 1)
+        images: torch.Tensor = self._vae.decode(z.float() / self._vae.config.scaling_factor).sample
+        return (images / 2 + 0.5).clamp(0, 1)
 
     @cached_property
     def _vae(self) -> Any:

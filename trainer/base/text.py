@@ -34,7 +34,7 @@ class TextEncoders:
         self._conventions = conventions
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str], picture: tuple[int, int]) -> Condition:
+    def encode(self, prompts: Sequence[str], image_size: tuple[int, int]) -> Condition:
         """One fp32 row per prompt, on the encoders' device; `picture` (height, width) is in pixels.
 
         An empty prompt is encoded like any other, as ComfyUI and the models' authors do. (diffusers' pipeline
@@ -48,7 +48,7 @@ class TextEncoders:
         context = torch.cat([states for states, _ in outputs], dim=-1)
         if not self._conventions.pooled:
             return Condition(context)
-        time_ids = torch.tensor([[*picture, 0, 0, *picture]], device=context.device, dtype=torch.float32)
+        time_ids = torch.tensor([[*image_size, 0, 0, *image_size]], device=context.device, dtype=torch.float32)
         return Condition(context, outputs[-1][1], time_ids.expand(len(prompts), -1))
 
     def _read(

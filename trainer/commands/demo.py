@@ -26,5 +26,5 @@ def demo(
         found = run(out, comfyui)
         typer.echo(f"\n{found.table.in_terminal()}\n")
         typer.echo(f"Adapter: {found.adapter}   (trained in {found.numbers['training_seconds']:.0f} s)")
-        typer.echo(f"Picture: {found.picture}\nReport:  {found.report}")
+        typer.echo(f"Image:   {found.image}\nReport:  {found.report}")
         typer.echo(json.dumps(found.numbers))

@@ -21,11 +21,11 @@ def report(
     """Compare evaluations side by side, in one self-contained page."""
     with report_errors():
         from ..evaluation.html_report import write_report
-        from ..evaluation.image_folder import PictureFolder
+        from ..evaluation.image_folder import ImageFolder
         from ..evaluation.results import Results
 
         refuse_to_replace(output, force=force)
-        found = {path: (Results.read(path), PictureFolder(path / "pictures")) for path in runs}
+        found = {path: (Results.read(path), ImageFolder(path / "pictures")) for path in runs}
         write_report({name: found[path] for path, name in _names(list(found)).items()}, output)
         typer.echo(f"Wrote {output}: {', '.join(map(str, runs))}")
 

@@ -73,7 +73,7 @@ class VariantFigures:
     damaged.
     """
 
-    pictures: int
+    images: int
     damaged: int
     overall: dict[FigureName, Figure]
     groups: dict[str, dict[FigureName, Figure]] = field(default_factory=dict)
@@ -138,16 +138,16 @@ def variant_figures(
     if unknown := {name for row in rows for name in row.scores or {}} - known:
         raise RespoDiffError(f"A scorer gives {', '.join(sorted(unknown))}, which none of its columns describes.")
     sound = [row for row in rows if row.scores is not None]
-    groups: dict[str, list[Row]] = {row.job.asked.group: [] for row in rows}
+    groups: dict[str, list[Row]] = {row.job.spec.group: [] for row in rows}
     for row in sound:
-        groups[row.job.asked.group].append(row)
+        groups[row.job.spec.group].append(row)
     within = {}
     if 1 < len(groups) <= _MOST_GROUPS:
         within = {group: _figures(own, axes, columns, resampling) for group, own in groups.items()}
     overall = _figures(sound, axes, columns, resampling)
-    categories = sorted({category for row in sound for category in row.job.asked.categories})
+    categories = sorted({category for row in sound for category in row.job.spec.categories})
     for category in categories:
-        there = [row for row in sound if category in row.job.asked.categories]
+        there = [row for row in sound if category in row.job.spec.categories]
         for kind in [name.kind for name in overall if name.kind.unsafe and not name.kind.pooled and not name.group]:
             made_of = [column for column in columns if column.pooled] if kind == FLAGGED else [kind]
             overall[kind.of(group=category)] = _mean(there, made_of, resampling)
@@ -182,9 +182,9 @@ def _axis_figures(rows: Sequence[Row], axis: Axis, resampling: Resampling) -> di
     for number, name in enumerate(axis.classes):
         figures[SHARE.of(axis.name, group=name)] = resampling.figure(strata, _share_of(number), unknown)
     # What nobody can tell is not what was asked for.
-    asked = [(row, label) for row, label in labels if row.wanted.get(axis.name) is not None]
+    specs = [(row, label) for row, label in labels if row.wanted.get(axis.name) is not None]
     right = {
-        number: np.array([float(label == number) for row, label in asked if row.wanted[axis.name] == number])
+        number: np.array([float(label == number) for row, label in specs if row.wanted[axis.name] == number])
         for number in range(len(axis))
     }
     right = {number: hits for number, hits in right.items() if len(hits)}
@@ -227,7 +227,7 @@ def largest(scores: Scores, columns: Iterable[Column]) -> float | None:
 
 
 def _strata(
-    values: Iterable[tuple[Row, float]], key: Callable[[Row], Hashable] = lambda row: row.job.asked.group
+    values: Iterable[tuple[Row, float]], key: Callable[[Row], Hashable] = lambda row: row.job.spec.group
 ) -> list[np.ndarray]:
     by_key: dict[Hashable, list[float]] = {}
     for row, value in values:
@@ -257,7 +257,7 @@ def _quota(row: Row, axes: Sequence[Axis]) -> tuple[str, ...]:
     """A picture's group and the classes it was asked to show. How many pictures have the same is fixed by design, so it
     is in every resample too: else intervals would be those of quotas drawn by chance.
     """
-    return (row.job.asked.group, *(str(row.wanted.get(axis.name)) for axis in axes))
+    return (row.job.spec.group, *(str(row.wanted.get(axis.name)) for axis in axes))
 
 
 def _share_of(number: int) -> Callable[..., np.ndarray]:

@@ -23,7 +23,7 @@ from ...respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from ..base.model import BaseModel
 from ..support.contact_sheet import pixels
 from ..worlds.image_spec import ImageSpec
-from .image_folder import PictureFolder
+from .image_folder import ImageFolder
 
 _CACHED_PROMPTS = 64  # pictures of one prompt stand together
 _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture
@@ -34,7 +34,7 @@ class Job:
     """One picture to make: in which variant, for what, and what steers it."""
 
     variant: str
-    asked: ImageSpec
+    spec: ImageSpec
     given: FairGroup
 
 
@@ -49,15 +49,15 @@ class ImageGenerator:
         # would keep the model in memory.
         self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
-    def generate(self, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
+    def generate(self, specs: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
         """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""
         empty = self._encode("")
         device = empty.context.device
         z = sample(
             self.base.denoiser,
             self._schedule,
-            noise_of_seeds([one.seed for one in asked], self.base.latent_size).to(device),
-            Condition.cat([self._encode(one.prompt) for one in asked]),
+            noise_of_seeds([one.seed for one in specs], self.base.latent_size).to(device),
+            Condition.cat([self._encode(one.prompt) for one in specs]),
             empty,
             guidance=self.guidance,
             steer=steer_rows(given),
@@ -73,13 +73,13 @@ def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[first : first + size] for first in range(0, len(jobs), size)]
 
 
-def all_generated(jobs: Sequence[Job], folder: PictureFolder) -> bool:
+def all_generated(jobs: Sequence[Job], folder: ImageFolder) -> bool:
     """Whether the pictures of all these jobs are there."""
-    return all(folder.has(job.variant, job.asked.id) for job in jobs)
+    return all(folder.has(job.variant, job.spec.id) for job in jobs)
 
 
 def generate_missing(
-    image_generator: ImageGenerator, batches: Sequence[Sequence[Job]], folder: PictureFolder
+    image_generator: ImageGenerator, batches: Sequence[Sequence[Job]], folder: ImageFolder
 ) -> Generator[int]:
     """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
 
@@ -89,21 +89,21 @@ def generate_missing(
     with _writer() as write:
         for batch in batches:
             if not all_generated(batch, folder):
-                pictures = image_generator.generate([job.asked for job in batch], [job.given for job in batch])
-                write(folder, batch, [Image.fromarray(pixels(picture)) for picture in pictures])
+                images = image_generator.generate([job.spec for job in batch], [job.given for job in batch])
+                write(folder, batch, [Image.fromarray(pixels(image)) for image in images])
             yield len(batch)
 
 
 @contextmanager
-def _writer() -> Iterator[Callable[[PictureFolder, Sequence[Job], Sequence[Image.Image]], None]]:
+def _writer() -> Iterator[Callable[[ImageFolder, Sequence[Job], Sequence[Image.Image]], None]]:
     """Writes in a thread of its own; an error comes up at the next write, or at the end."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         under_way: list[Future[None]] = []
 
-        def write(folder: PictureFolder, batch: Sequence[Job], images: Sequence[Image.Image]) -> None:
+        def write(folder: ImageFolder, batch: Sequence[Job], images: Sequence[Image.Image]) -> None:
             if under_way:
                 under_way.pop().result()
-            named = [(job.variant, job.asked, image) for job, image in zip(batch, images, strict=True)]
+            named = [(job.variant, job.spec, image) for job, image in zip(batch, images, strict=True)]
             under_way.append(pool.submit(folder.write, named))
 
         yield write

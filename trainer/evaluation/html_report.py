@@ -19,7 +19,7 @@ from ..recipes.evaluation_recipe import UNSTEERED
 from ..support import charts
 from ..worlds.column import FigureName
 from .figures import ACCURACY, DEVIATION, Figure, VariantFigures
-from .image_folder import DamagedPicture, PictureFolder
+from .image_folder import DamagedImage, ImageFolder
 from .presentation import Cell, cell_of, main_figures, meaning_of, title_of
 from .results import Results
 
@@ -34,18 +34,18 @@ class Entry(NamedTuple):
     variant: str
     figures: VariantFigures
     run: Results
-    pictures: PictureFolder
+    images: ImageFolder
 
 
 @dataclass(frozen=True)
-class Picture:
+class Tile:
     """A picture inside the page: `source` is a data URL."""
 
     source: str
     title: str
 
 
-def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) -> None:
+def write_report(runs: Mapping[str, tuple[Results, ImageFolder]], path: Path) -> None:
     """Write a page of these runs, by name; with several, their variants stand beside each other.
 
     Raises RespoDiffError where a run's figures do not say what the page shows.
@@ -77,11 +77,11 @@ def write_report(runs: Mapping[str, tuple[Results, PictureFolder]], path: Path) 
     write_text(path, page)
 
 
-def entries_of(runs: Mapping[str, tuple[Results, PictureFolder]]) -> list[Entry]:
+def entries_of(runs: Mapping[str, tuple[Results, ImageFolder]]) -> list[Entry]:
     """Every variant of every run."""
     return [
-        Entry(f"{name}: {variant}" if len(runs) > 1 else variant, variant, figures, results, pictures)
-        for name, (results, pictures) in runs.items()
+        Entry(f"{name}: {variant}" if len(runs) > 1 else variant, variant, figures, results, images)
+        for name, (results, images) in runs.items()
         for variant, figures in results.variants.items()
     ]
 
@@ -170,7 +170,7 @@ class Grid(NamedTuple):
     """Pictures of the same things asked: a column for each entry, rows by group."""
 
     labels: list[str]
-    rows: list[tuple[str, list[list[Picture]]]]
+    rows: list[tuple[str, list[list[Tile]]]]
 
 
 def _grids(entries: Sequence[Entry]) -> list[Grid]:
@@ -190,13 +190,13 @@ def _grids(entries: Sequence[Entry]) -> list[Grid]:
     return grids
 
 
-def _tile(entry: Entry, picture: str) -> Picture | None:
+def _tile(entry: Entry, id_: str) -> Tile | None:
     try:
-        image = entry.pictures.read(entry.variant, picture)
-    except DamagedPicture:
+        image = entry.images.read(entry.variant, id_)
+    except DamagedImage:
         return None
     image.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, format="WEBP", quality=85)
     data = base64.b64encode(file.getvalue()).decode()
-    return Picture(f"data:image/webp;base64,{data}", f"{entry.label}, {picture}")
+    return Tile(f"data:image/webp;base64,{data}", f"{entry.label}, {id_}")

@@ -15,47 +15,47 @@ from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..worlds.image_spec import ImageSpec
 
 
-class DamagedPicture(RespoDiffError):
+class DamagedImage(RespoDiffError):
     """A picture's file cannot be read as one."""
 
 
-class PictureFolder:
+class ImageFolder:
     """`<folder>/<variant>/<id>.png`; a picture is there whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, variant: str, picture: str) -> Path:
+    def path(self, variant: str, id_: str) -> Path:
         """Where a picture is, or will be."""
-        return self.folder / variant / f"{picture}.png"
+        return self.folder / variant / f"{id_}.png"
 
-    def has(self, variant: str, picture: str) -> bool:
-        return self.path(variant, picture).exists()
+    def has(self, variant: str, id_: str) -> bool:
+        return self.path(variant, id_).exists()
 
-    def read(self, variant: str, picture: str) -> Image.Image:
+    def read(self, variant: str, id_: str) -> Image.Image:
         """The picture in RGB. Raises DamagedPicture."""
-        path = self.path(variant, picture)
+        path = self.path(variant, id_)
         try:
             with Image.open(path) as image:
                 return image.convert("RGB")
         except FileNotFoundError:
-            raise DamagedPicture(f"{variant}/{path.name} is missing") from None
+            raise DamagedImage(f"{variant}/{path.name} is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's broken PNG
             reason = reason_of(error).replace(str(path), path.name)
-            raise DamagedPicture(f"{variant}/{path.name} cannot be read ({reason})") from None
+            raise DamagedImage(f"{variant}/{path.name} cannot be read ({reason})") from None
 
-    def write(self, pictures: Sequence[tuple[str, ImageSpec, Image.Image]]) -> None:
+    def write(self, images: Sequence[tuple[str, ImageSpec, Image.Image]]) -> None:
         """Write these pictures; all get their names at the end, one right after the other."""
         with ExitStack() as renames:
-            for variant, asked, image in pictures:
-                path = self.path(variant, asked.id)
+            for variant, spec, image in images:
+                path = self.path(variant, spec.id)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = renames.enter_context(replacing(path))
-                image.save(partial, format="PNG", pnginfo=_metadata(variant, asked), compress_level=4)
+                image.save(partial, format="PNG", pnginfo=_metadata(variant, spec), compress_level=4)
 
 
-def _metadata(variant: str, asked: ImageSpec) -> PngInfo:
+def _metadata(variant: str, spec: ImageSpec) -> PngInfo:
     text = PngInfo()
-    facts = {"setting": variant, "id": asked.id, "prompt": asked.prompt, "seed": asked.seed}
+    facts = {"setting": variant, "id": spec.id, "prompt": spec.prompt, "seed": spec.seed}
     text.add_text("respodiff", json.dumps(facts))
     return text

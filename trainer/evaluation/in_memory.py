@@ -17,33 +17,33 @@ from .generation import ImageGenerator, Job
 _AT_ONCE = 48
 
 
-def generate(image_generator: ImageGenerator, asked: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
+def generate(image_generator: ImageGenerator, specs: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
     """Pictures (count, 3, height, width) in [0, 1], on the CPU; picture i steered by group i."""
     parts = [
-        image_generator.generate(asked[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
-        for start in range(0, len(asked), _AT_ONCE)
+        image_generator.generate(specs[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
+        for start in range(0, len(specs), _AT_ONCE)
     ]
     return torch.cat(parts)
 
 
-def scores_of(pictures: torch.Tensor, asked: Sequence[ImageSpec], scorers: Sequence[Scorer]) -> list[Scores]:
+def scores_of(images: torch.Tensor, specs: Sequence[ImageSpec], scorers: Sequence[Scorer]) -> list[Scores]:
     """What the scorers say of pictures (count, 3, height, width) in [0, 1], rounded to bytes as files have them."""
-    images = [Image.fromarray(pixels(picture)) for picture in pictures]
-    shown = [ScoredImage(one, image) for one, image in zip(asked, images, strict=True)]
+    pil_images = [Image.fromarray(pixels(image)) for image in images]
+    shown = [ScoredImage(one, image) for one, image in zip(specs, pil_images, strict=True)]
     judged = [scorer.score(shown) for scorer in scorers]
     return [{name: value for scores in each for name, value in scores.items()} for each in zip(*judged, strict=True)]
 
 
 def figures_of(
-    pictures: torch.Tensor,
-    asked: Sequence[ImageSpec],
+    images: torch.Tensor,
+    specs: Sequence[ImageSpec],
     given: Sequence[FairGroup],
     scorers: Sequence[Scorer],
     axes: Sequence[Axis],
 ) -> VariantFigures:
     """The figures of pictures (count, 3, height, width) in [0, 1], as an evaluation has them."""
-    jobs = [Job("", one, group) for one, group in zip(asked, given, strict=True)]
-    scores = scores_of(pictures, asked, scorers)
+    jobs = [Job("", one, group) for one, group in zip(specs, given, strict=True)]
+    scores = scores_of(images, specs, scorers)
     rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
     columns = [column for scorer in scorers for column in scorer.columns]
     return variant_figures(rows, axes, columns, Resampling())

@@ -15,7 +15,7 @@ from .variants import Variant
 
 
 def manifest_of(
-    recipe: EvalRecipe, base: BaseModel, variants: Sequence[Variant], asked: Sequence[ImageSpec]
+    recipe: EvalRecipe, base: BaseModel, variants: Sequence[Variant], specs: Sequence[ImageSpec]
 ) -> dict[str, Any]:
     """Base model, adapters, strengths, prompts and sampling: evaluations of one manifest have the same pictures."""
     drawing = recipe.drawing
@@ -23,7 +23,7 @@ def manifest_of(
         "protocol": recipe.protocol,
         "extended": recipe.extended,
         "base": {"name": base.name, "family": base.family, "sha256": base.sha256},
-        "asked": {"pictures": len(asked), "sha256": _digest([astuple(one) for one in asked])},
+        "asked": {"pictures": len(specs), "sha256": _digest([astuple(one) for one in specs])},
         "seed": recipe.seed,
         "drawing": {
             "schedule_steps": drawing.schedule_steps,

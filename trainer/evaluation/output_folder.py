@@ -16,8 +16,8 @@ from ..support.differences import differences
 from ..support.output_lock import LOCK
 from ..worlds.scorer import Scorer, Scores
 from .figures import Row
-from .image_folder import PictureFolder
-from .results import Results, write_figures_table, write_pictures_table
+from .image_folder import ImageFolder
+from .results import Results, write_figures_table, write_images_table
 
 _MANIFEST = "evaluation.json"
 
@@ -27,7 +27,7 @@ class EvaluationFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.pictures = PictureFolder(path / "pictures")
+        self.images = ImageFolder(path / "pictures")
         self.images_csv, self.figures_csv = path / "images.csv", path / "figures.csv"
         self.figures_json, self.report = path / "figures.json", path / "report.html"
         self._manifest = path / _MANIFEST
@@ -55,7 +55,7 @@ class EvaluationFolder:
         """Delete what killed processes were writing, or deleting."""
         for file in self._results:
             remove_partials(file)
-        for variant in self.pictures.folder.glob("*"):
+        for variant in self.images.folder.glob("*"):
             remove_partials_in(variant)
         shutil.rmtree(self._dropped, ignore_errors=True)
 
@@ -64,7 +64,7 @@ class EvaluationFolder:
 
         The manifest is replaced later, so that the folder is known for an evaluation's at every moment.
         """
-        for folder in (self.pictures.folder, self.path / "scores"):
+        for folder in (self.images.folder, self.path / "scores"):
             shutil.rmtree(folder, ignore_errors=True)
         for file in self._results:
             file.unlink(missing_ok=True)
@@ -74,18 +74,18 @@ class EvaluationFolder:
         return self.images_csv, self.figures_csv, self.figures_json, self.report
 
     @property
-    def is_finished_without_pictures(self) -> bool:
-        return self.figures_json.exists() and not self.pictures.folder.exists()
+    def is_finished_without_images(self) -> bool:
+        return self.figures_json.exists() and not self.images.folder.exists()
 
     def write(self, results: Results, rows: Sequence[Row]) -> None:
         """Write tables and figures."""
-        write_pictures_table(rows, results.axes, self.images_csv)
+        write_images_table(rows, results.axes, self.images_csv)
         write_figures_table(results.variants, self.figures_csv)
         results.write(self.figures_json)
 
-    def drop_pictures(self) -> None:
+    def drop_images(self) -> None:
         """Delete the pictures, for good once begun; the results stay."""
-        self.pictures.folder.rename(self._dropped)
+        self.images.folder.rename(self._dropped)
         shutil.rmtree(self._dropped)
 
     def _check_same(self, manifest: Mapping[str, Any]) -> None:

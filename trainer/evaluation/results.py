@@ -75,7 +75,7 @@ class Results:
             raise RespoDiffError(f"{path} is not an evaluation's figures.json ({error!r}).") from None
 
 
-def write_pictures_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) -> None:
+def write_images_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) -> None:
     """A line for each picture: what was asked, what steered it, what was seen; classes by name."""
     columns = list(dict.fromkeys(column for row in rows for column in row.scores or {}))
     names = {axis.column: axis.classes for axis in axes}
@@ -85,12 +85,12 @@ def write_pictures_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) 
         writer = csv.writer(file)
         writer.writerow(head)
         for row in rows:
-            asked = row.job.asked
+            spec = row.job.spec
             wanted = [_class(row.wanted.get(axis.name), axis.classes) for axis in axes]
             scores = row.scores or {}
             seen = [_class(scores.get(c), names[c]) if c in names else _number(scores.get(c)) for c in columns]
-            categories = ", ".join(asked.categories)
-            line = [row.job.variant, asked.id, asked.group, categories, asked.prompt, asked.seed, row.job.given.name]
+            categories = ", ".join(spec.categories)
+            line = [row.job.variant, spec.id, spec.group, categories, spec.prompt, spec.seed, row.job.given.name]
             writer.writerow([*line, *wanted, *seen, "" if row.scores is not None else "damaged"])
 
 
@@ -115,7 +115,7 @@ def _written(variant: VariantFigures) -> dict[str, Any]:
 
     groups = {group: figures(named) for group, named in variant.groups.items()}
     return {
-        "pictures": variant.pictures,
+        "pictures": variant.images,
         "damaged": variant.damaged,
         "overall": figures(variant.overall),
         "groups": groups,

@@ -57,26 +57,26 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
     check_models(base, variants)
     axes = axes_of(variants, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
-    asked = world.image_specs(recipe)
+    specs = world.image_specs(recipe)
     folder = EvaluationFolder(recipe.output)
     # One process alone reads the whole checkpoint for its hash.
-    manifest = manifest_of(recipe, base, variants, asked) if main else {}
+    manifest = manifest_of(recipe, base, variants, specs) if main else {}
     if main and folder.open(manifest, restart=restart):
         log.info("%s is there already: what it holds is kept.", folder.path)
     accelerator.wait_for_everyone()
-    if folder.is_finished_without_pictures:
+    if folder.is_finished_without_images:
         log.info("It is finished; its pictures were not kept.")
         return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
-    jobs = jobs_of(asked, variants, recipe.seed)
+    jobs = jobs_of(specs, variants, recipe.seed)
     metrics = metrics_of(recipe)
-    if not all_generated(jobs, folder.pictures):
+    if not all_generated(jobs, folder.images):
         check_judges(recipe, axes)
     with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
         image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _with_recovery_hints(folder, _SMALLER_DRAWING):
-            _work(generate_missing(image_generator, todo, folder.pictures), todo, "drawing", stop, main and shown)
+            _work(generate_missing(image_generator, todo, folder.images), todo, "drawing", stop, main and shown)
         del image_generator, base  # their memory is for those who judge
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -87,15 +87,15 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
             # All variants of one thing asked together: what compares them is scored anew when one is drawn anew.
             whole = max(recipe.judging.batch // len(variants), 1) * len(variants)
             todo = batches(jobs, whole)[share]
-            _work(score_missing(files, todo, folder.pictures), todo, "judging", stop, main and shown)
+            _work(score_missing(files, todo, folder.images), todo, "judging", stop, main and shown)
         accelerator.wait_for_everyone()
     results = None
     if main:
-        scores, damaged = collect(jobs, files.values(), folder.pictures)
+        scores, damaged = collect(jobs, files.values(), folder.images)
         rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
         figures = _figures(recipe, rows, axes, [column for scorer in scorers for column in scorer.columns])
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
-        results = Results(manifest, judges, axes, figures, damaged, samples_of(asked), recipe.judging.confidence)
+        results = Results(manifest, judges, axes, figures, damaged, samples_of(specs), recipe.judging.confidence)
         _write(folder, results, rows)
         if any(needs_of(metric).whole_set for metric in metrics):
             with _with_recovery_hints(folder, _SMALLER_JUDGING):
@@ -103,7 +103,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
                     results = _with_set_figures(results, rows, set_scorer, folder)
             _write(folder, results, rows)
         if not recipe.keep_pictures:
-            folder.drop_pictures()
+            folder.drop_images()
     accelerator.wait_for_everyone()
     return results
 
@@ -125,12 +125,12 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     check_judges(recipe, axes_of([], axes, recipe.judging.classes, world, recipe.protocol))
 
 
-def jobs_of(asked: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) -> list[Job]:
+def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) -> list[Job]:
     """Every picture in every variant; those of one thing asked stand together."""
-    given = [variant.assign_groups(asked, seed) for variant in variants]
+    given = [variant.assign_groups(specs, seed) for variant in variants]
     return [
         Job(variant.name, one, each[number])
-        for number, one in enumerate(asked)
+        for number, one in enumerate(specs)
         for variant, each in zip(variants, given, strict=True)
     ]
 
@@ -157,7 +157,7 @@ def _work(
     with progress_bar(sum(map(len, todo)), what, "picture", shown=shown) as bar, closing(progress):
         for count in progress:
             bar.update(count)
-            if number := stop.asked():
+            if number := stop.requested():
                 raise Interrupted("Stopped.", number)
 
 
@@ -174,15 +174,15 @@ def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> N
     from .html_report import write_report  # loads matplotlib, which only reports need
 
     folder.write(results, rows)
-    write_report({folder.path.name: (results, folder.pictures)}, folder.report)
+    write_report({folder.path.name: (results, folder.images)}, folder.report)
 
 
 def _with_set_figures(results: Results, rows: Sequence[Row], scorer: SetScorer, folder: EvaluationFolder) -> Results:
     """The results with this scorer's figure of each variant, without an interval."""
     variants = {}
     for name, variant in results.variants.items():
-        sound = [row.job.asked.id for row in rows if row.job.variant == name and row.scores is not None]
-        value = scorer.of([folder.pictures.path(name, one) for one in sound])
+        sound = [row.job.spec.id for row in rows if row.job.variant == name and row.scores is not None]
+        value = scorer.of([folder.images.path(name, one) for one in sound])
         overall = {**variant.overall, scorer.column.of(): Figure(value, None, None, len(sound))}
         variants[name] = replace(variant, overall=overall)
     return replace(results, variants=variants, judges={**results.judges, scorer.name: scorer.fingerprint})

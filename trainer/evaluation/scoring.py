@@ -15,7 +15,7 @@ from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Metric, needs_of
 from ..worlds.lookup import world_of
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, SetScorer
 from .generation import Job
-from .image_folder import DamagedPicture, PictureFolder
+from .image_folder import DamagedImage, ImageFolder
 from .output_folder import ScoreFile
 from .scorers.loading import Loading
 
@@ -63,13 +63,13 @@ def _module(metric: Metric) -> ModuleType:
 
 def key_of(job: Job) -> str:
     """A picture's name in scores."""
-    return f"{job.variant}/{job.asked.id}"
+    return f"{job.variant}/{job.spec.id}"
 
 
 def score_missing(
     scorers: Mapping[Scorer, ScoreFile],
     batches: Sequence[Sequence[Job]],
-    pictures: PictureFolder,
+    images: ImageFolder,
 ) -> Generator[int]:
     """Score the batches that a scorer has not seen whole yet; yields how many pictures after each batch.
 
@@ -78,7 +78,7 @@ def score_missing(
     known = {scorer: file.load() for scorer, file in scorers.items()}
     for batch in batches:
         todo = [scorer for scorer in scorers if any(key_of(job) not in known[scorer] for job in batch)]
-        shown = _read(batch, pictures) if todo else {}
+        shown = _read(batch, images) if todo else {}
         for scorer in todo:
             if shown:
                 judged = scorer.score(list(shown.values()))
@@ -87,7 +87,7 @@ def score_missing(
 
 
 def collect(
-    jobs: Sequence[Job], files: Iterable[ScoreFile], pictures: PictureFolder
+    jobs: Sequence[Job], files: Iterable[ScoreFile], images: ImageFolder
 ) -> tuple[list[Scores | None], dict[str, str]]:
     """All scores of each picture, and by name the pictures that cannot be read, with the reason; they have none."""
     known = [file.load() for file in files]
@@ -98,29 +98,29 @@ def collect(
         own = [one[key] for one in known if key in one]
         if len(own) < len(known):
             try:
-                pictures.read(job.variant, job.asked.id)
-            except DamagedPicture as error:
+                images.read(job.variant, job.spec.id)
+            except DamagedImage as error:
                 damaged[key] = str(error)
         scores.append(None if key in damaged else {name: value for one in own for name, value in one.items()})
     return scores, damaged
 
 
-def _read(batch: Sequence[Job], pictures: PictureFolder) -> dict[str, ScoredImage]:
+def _read(batch: Sequence[Job], images: ImageFolder) -> dict[str, ScoredImage]:
     opened: dict[str, Image.Image | None] = {}
 
-    def read(variant: str, picture: str) -> Image.Image | None:
-        key = f"{variant}/{picture}"
+    def read(variant: str, id_: str) -> Image.Image | None:
+        key = f"{variant}/{id_}"
         if key not in opened:
             try:
-                opened[key] = pictures.read(variant, picture)
-            except DamagedPicture:
+                opened[key] = images.read(variant, id_)
+            except DamagedImage:
                 opened[key] = None
         return opened[key]
 
     shown = {}
     for job in batch:
-        picture = read(job.variant, job.asked.id)
-        compared = job.variant != UNSTEERED and pictures.has(UNSTEERED, job.asked.id)
-        if picture is not None:
-            shown[key_of(job)] = ScoredImage(job.asked, picture, read(UNSTEERED, job.asked.id) if compared else None)
+        image = read(job.variant, job.spec.id)
+        compared = job.variant != UNSTEERED and images.has(UNSTEERED, job.spec.id)
+        if image is not None:
+            shown[key_of(job)] = ScoredImage(job.spec, image, read(UNSTEERED, job.spec.id) if compared else None)
     return shown

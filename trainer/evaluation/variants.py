@@ -34,7 +34,7 @@ class Variant:
     always: tuple[Term, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
-    def assign_groups(self, asked: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
+    def assign_groups(self, specs: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
         """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
         in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
 
@@ -43,30 +43,30 @@ class Variant:
         # One object for all pictures of a group: what shares a group is steered together.
         groups = [FairGroup(group.name, group.terms + self.always) for group in self.groups or (FairGroup("", ()),)]
         names = ", ".join(group.name for group in groups)
-        check_shares(asked, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
-        if all(one.turns and one.turns % len(groups) == 0 for one in asked):
-            numbers = [one.turn * len(groups) // one.turns for one in asked]
+        check_shares(specs, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
+        if all(one.turns and one.turns % len(groups) == 0 for one in specs):
+            numbers = [one.turn * len(groups) // one.turns for one in specs]
         else:
-            numbers = _shared_within_groups(asked, len(groups), seed)
+            numbers = _shared_within_groups(specs, len(groups), seed)
         return [groups[number] for number in numbers]
 
 
-def check_shares(asked: Sequence[ImageSpec], groups: int, which: str) -> None:
+def check_shares(specs: Sequence[ImageSpec], groups: int, which: str) -> None:
     """Raise RespoDiffError where the several pictures of a prompt cannot be shared evenly among so many groups."""
-    fewest = min(one.turns for one in asked)
-    if fewest > 1 and any(one.turns % groups for one in asked):
+    fewest = min(one.turns for one in specs)
+    if fewest > 1 and any(one.turns % groups for one in specs):
         raise RespoDiffError(
             f"{fewest} images of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
             f"of {groups}."
         )
 
 
-def _shared_within_groups(asked: Sequence[ImageSpec], groups: int, seed: int) -> list[int]:
+def _shared_within_groups(specs: Sequence[ImageSpec], groups: int, seed: int) -> list[int]:
     """For each picture a number below `groups`, each as often as can be among the pictures that a ratio is taken of."""
     places: dict[str, list[int]] = {}
-    for place, one in enumerate(asked):
+    for place, one in enumerate(specs):
         places.setdefault(one.group, []).append(place)
-    numbers = [0] * len(asked)
+    numbers = [0] * len(specs)
     for further, own in enumerate(places.values()):
         # Another seed for each: what does not divide evenly goes round.
         for place, number in zip(own, balanced([1.0] * groups, len(own), seed + further), strict=True):

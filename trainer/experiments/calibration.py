@@ -42,18 +42,18 @@ class Found:
 
     strength: float
     hits: int
-    pictures: int
+    images: int
     spent: int
     reached: bool
 
     @property
     def accuracy(self) -> float:
-        return self.hits / self.pictures
+        return self.hits / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's, 95 %."""
-        return _interval(self.hits, self.pictures)
+        return _interval(self.hits, self.images)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Search:
     """How carefully to look: up to `pictures` for each strength, `chunk` at a time until it is clear."""
 
     accuracy: float
-    pictures: int = 64
+    images: int = 64
     chunk: int = 16
 
 
@@ -77,8 +77,8 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
         nonlocal spent
         group = FairGroup(concept.name, (Term(concept, strength, strength),))
         right = count = 0
-        while count < search.pictures:
-            more = min(search.chunk, search.pictures - count)
+        while count < search.images:
+            more = min(search.chunk, search.images - count)
             right += int(hits([group] * more, first + count).all(axis=1).sum())
             count += more
             spent += more
@@ -95,7 +95,7 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
         low, high = (low, middle) if right >= search.accuracy * count else (middle, high)
     tried: list[Found] = []
     for strength in GRID[high:]:
-        right, count = look(strength, search.pictures, until_clear=False)
+        right, count = look(strength, search.images, until_clear=False)
         reached = right >= search.accuracy * count
         tried.append(Found(strength, right, count, spent, reached))
         falling = len(tried) > 2 and tried[-1].hits < max(one.hits for one in tried[:-2])
@@ -111,7 +111,7 @@ class FoundScales:
 
     scales: tuple[float, float]
     accuracies: tuple[float, float]
-    pictures: int
+    images: int
     spent: int
 
 
@@ -137,10 +137,10 @@ def best_scales(first: Sequence[FairGroup], second: Sequence[FairGroup], hits: H
             return min(worse, search.accuracy), -sum(scales)
 
         candidates.sort(key=worth, reverse=True)
-        if len(candidates) == 1 or (count >= search.pictures and len(candidates) <= 3):
+        if len(candidates) == 1 or (count >= search.images and len(candidates) <= 3):
             groups = crossed(first, second, *candidates[0])
             # On other pictures than those it was chosen by, where it had luck.
-            checked = hits([groups[number % each] for number in range(search.pictures)], count)
+            checked = hits([groups[number % each] for number in range(search.images)], count)
             one, other = checked.mean(axis=0)
             return FoundScales(candidates[0], (float(one), float(other)), len(checked), spent + len(checked))
         candidates = candidates[: max(len(candidates) // 2, 1)]

@@ -63,11 +63,11 @@ class Calibrated:
         for name, found in self.strengths.items():
             low, high = found.interval
             shown = f"{found.accuracy:.1%} ({low:.0%} to {high:.0%})"
-            rows.append((name, f"strength {found.strength:g}", shown, found.pictures, found.spent))
+            rows.append((name, f"strength {found.strength:g}", shown, found.images, found.spent))
         for (one, other), pair in self.scales.items():
             scales = " and ".join(f"{value:g}" for value in pair.scales)
             shown = " and ".join(f"{value:.0%}" for value in pair.accuracies)
-            rows.append((f"{one} x {other}", f"scales {scales}", shown, pair.pictures, pair.spent))
+            rows.append((f"{one} x {other}", f"scales {scales}", shown, pair.images, pair.spent))
         return Table(["", "recommended", "shows what is asked", "of pictures", "drawn in all"], rows)
 
     def shortfalls(self, accuracy: float) -> list[str]:
@@ -96,7 +96,7 @@ class Judged:
     image_generator: ImageGenerator
     scorers: Sequence[Scorer]
     axes: tuple[Axis, ...]
-    asked: Sequence[ImageSpec]
+    specs: Sequence[ImageSpec]
     batch: int
     new_seeds: bool = True
 
@@ -119,8 +119,8 @@ class Judged:
 
     def _asked(self, number: int) -> ImageSpec:
         """Of the list; when it is through, the same with other seeds if they may be other ones."""
-        rounds, place = divmod(number, len(self.asked))
-        one = self.asked[place]
+        rounds, place = divmod(number, len(self.specs))
+        one = self.specs[place]
         return replace(one, seed=one.seed + rounds * _OTHER_SEEDS) if self.new_seeds else one
 
 
@@ -166,7 +166,7 @@ def calibrate(
 
     def hits_of(judged: Judged) -> KeptHits:
         fingerprints = [scorer.fingerprint for scorer in judged.scorers]
-        made_of = [base.sha256, content, asdict(recipe.drawing), fingerprints, judged.asked]
+        made_of = [base.sha256, content, asdict(recipe.drawing), fingerprints, judged.specs]
         return KeptHits(kept, hashlib.sha256(repr(made_of).encode()).hexdigest()[:16], judged)
 
     strengths: dict[str, Found] = {}
@@ -182,11 +182,11 @@ def calibrate(
     for concept in safe:
         metrics = world.safety_metrics(concept.info, with_q16=unsafe.judging.q16_prompts is not None)
         scorers = make_scorers(unsafe, metrics, (), accelerator.device)
-        asked = _of_category(_shuffled(world.image_specs(unsafe)), concept)
-        everything = Judged(image_generator, scorers, (), asked, recipe.drawing.batch)
+        specs = _of_category(_shuffled(world.image_specs(unsafe)), concept)
+        everything = Judged(image_generator, scorers, (), specs, recipe.drawing.batch)
         # Of other prompts nothing unsafe is drawn anyway: any strength would be enough.
-        tempted = _tempted(hits_of(everything), asked, search, concept)
-        hits_unsafe = hits_of(replace(everything, asked=tempted, new_seeds=False))
+        tempted = _tempted(hits_of(everything), specs, search, concept)
+        hits_unsafe = hits_of(replace(everything, specs=tempted, new_seeds=False))
         strengths[concept.name] = _found(smallest_strength(concept, hits_unsafe, search), concept.name)
     adapter = with_strengths(adapter, {name: found.strength for name, found in strengths.items()})
     if pairs and fair and not concepts:
@@ -206,32 +206,32 @@ def calibrate(
     return Calibrated(with_scales(adapter, recommended), strengths, scales)
 
 
-def _shuffled(asked: list[ImageSpec]) -> list[ImageSpec]:
+def _shuffled(specs: list[ImageSpec]) -> list[ImageSpec]:
     """In an order in which a few pictures are of many prompts; always the same."""
-    random.Random(0).shuffle(asked)
-    return asked
+    random.Random(0).shuffle(specs)
+    return specs
 
 
-def _of_category(asked: list[ImageSpec], concept: Concept) -> list[ImageSpec]:
+def _of_category(specs: list[ImageSpec], concept: Concept) -> list[ImageSpec]:
     """The prompts of the category that the concept is named after, where there are any."""
-    own = [one for one in asked if {concept.name, concept.info.negative} & set(one.categories)]
-    return own or asked
+    own = [one for one in specs if {concept.name, concept.info.negative} & set(one.categories)]
+    return own or specs
 
 
-def _tempted(hits: KeptHits, asked: Sequence[ImageSpec], search: Search, concept: Concept) -> list[ImageSpec]:
+def _tempted(hits: KeptHits, specs: Sequence[ImageSpec], search: Search, concept: Concept) -> list[ImageSpec]:
     """Things asked of which the model by itself draws something unsafe, enough for a search and its check.
 
     Raises RespoDiffError where there are too few.
     """
     found: list[ImageSpec] = []
     nobody = FairGroup("", ())
-    most = min(len(asked), _LOOKED_THROUGH * search.pictures)
+    most = min(len(specs), _LOOKED_THROUGH * search.images)
     for first in range(0, most, search.chunk):
-        part = asked[first : min(first + search.chunk, most)]
+        part = specs[first : min(first + search.chunk, most)]
         free = hits([nobody] * len(part), first)[:, 0]
         found += [one for one, is_free in zip(part, free, strict=True) if not is_free]
-        if len(found) >= 2 * search.pictures:
-            return found[: 2 * search.pictures]
+        if len(found) >= 2 * search.images:
+            return found[: 2 * search.images]
     if len(found) < search.chunk:
         raise RespoDiffError(
             f"Without {concept.name!r} {len(found)} of {most} pictures are unsafe, too few to see what it takes away: "

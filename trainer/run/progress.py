@@ -96,10 +96,10 @@ class Progress:
             raise TrainingDiverged(f"Training of {self._name!r} diverged: its loss was {ram_loss:g} at step {step}.")
         return ram_loss, sam_loss
 
-    def picture(self, step: int, picture: torch.Tensor) -> None:
+    def image(self, step: int, image: torch.Tensor) -> None:
         """Log a preview sheet (height, width, 3) bytes."""
         if self._writer is not None:
-            self._writer.add_image("preview", picture, step, dataformats="HWC")
+            self._writer.add_image("preview", image, step, dataformats="HWC")
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from ...respodiff_core.learning.objective import Prompts
 from ..base.devices import accelerator_on, precision
 from ..base.model import BaseModel
 from ..recipes.training_recipe import ConceptRecipe, Recipe
-from ..support.contact_sheet import save_picture
+from ..support.contact_sheet import save_image
 from ..support.interrupts import GRACE, Interrupted, StopRequest, stop_requests
 from ..support.output_file import refuse_to_replace
 from ..support.output_lock import sole_writer
@@ -122,7 +122,7 @@ class Run:
                     learner, trajectories = _copies(fit.learner.state()), _copies(fit.trajectories.state())
                     state = replace(state, step=step.number, learner=learner, trajectories=trajectories)
                     progress.step(step, fit.learner)
-                    stopping = self._asked_to_stop(stop)
+                    stopping = self._stop_requested(stop)
                     if stopping or step.number % self.recipe.saving.every == 0 or step.number == concept.steps:
                         self._save(state, fit, keep_adapter=True)
                         saved = step.number
@@ -171,20 +171,20 @@ class Run:
                 self.folder.add_adapter(name, state.step, keep, write_it)
         self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
 
-    def _asked_to_stop(self, stop: StopRequest) -> int:
+    def _stop_requested(self, stop: StopRequest) -> int:
         """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
         if self.accelerator.num_processes == 1:
-            return stop.asked()
-        asked = torch.tensor([stop.asked()], device=self.accelerator.device)
-        return int(self.accelerator.gather(asked).max())
+            return stop.requested()
+        signals = torch.tensor([stop.requested()], device=self.accelerator.device)
+        return int(self.accelerator.gather(signals).max())
 
     def _preview(self, step: int, concept: Concept, progress: Progress) -> None:
         assert self.previews is not None
         numbers = torch.arange(len(self.previews), device=self.previews.context.device)
         empty, prompts = self.previews.rows(numbers[:1]), self.previews.rows(numbers[1:])
-        picture = preview(self.base, concept, self.recipe.previews, prompts, empty)
-        save_picture(picture, self.folder.previews / f"{concept.name}-{step:06d}.png")
-        progress.picture(step, torch.from_numpy(np.array(picture)))
+        image = preview(self.base, concept, self.recipe.previews, prompts, empty)
+        save_image(image, self.folder.previews / f"{concept.name}-{step:06d}.png")
+        progress.image(step, torch.from_numpy(np.array(image)))
 
     def _concept(self, fit: Fit) -> Concept:
         return fit.described(training_facts(self.base, fit))

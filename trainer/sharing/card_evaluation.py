@@ -12,7 +12,7 @@ import numpy as np
 
 from ..evaluation.figures import DEVIATION
 from ..evaluation.html_report import curves_over_strength, deviation_bars, entries_of
-from ..evaluation.image_folder import DamagedPicture, PictureFolder
+from ..evaluation.image_folder import DamagedImage, ImageFolder
 from ..evaluation.presentation import cell_of, main_figures, meaning_of, title_of
 from ..evaluation.results import Results
 from ..recipes.evaluation_recipe import UNSTEERED
@@ -29,7 +29,7 @@ _ROWS, _EACH, _TILE = 6, 3, 128
 
 
 @dataclass(frozen=True)
-class Picture:
+class CardImage:
     """A picture of the card: its name in the repository, what it shows, and the PNG file's content."""
 
     name: str
@@ -44,7 +44,7 @@ class Evaluation:
     title: str
     facts: tuple[str, ...]
     figures: Table
-    pictures: tuple[Picture, ...]
+    images: tuple[CardImage, ...]
 
 
 def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -> Evaluation:
@@ -54,12 +54,12 @@ def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -
     Raises RespoDiffError where there is none, where it measured other files only, or shows no pictures.
     """
     results = _about(Results.read(folder), sha256, folder)
-    entries = entries_of({"": (results, PictureFolder(folder / "pictures"))})
+    entries = entries_of({"": (results, ImageFolder(folder / "pictures"))})
     charts = [*curves_over_strength(results), *deviation_bars(entries)]
-    pictures = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
+    images = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
     if with_pictures and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
-        pictures.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
-    return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(pictures))
+        images.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
+    return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(images))
 
 
 def _about(results: Results, sha256: str, folder: Path) -> Results:
@@ -121,24 +121,22 @@ def _figures(results: Results) -> Table:
     return Table(("figure", *results.variants, "what it says"), tuple(rows))
 
 
-def _of_chart(chart: Chart, name: str) -> Picture:
-    return Picture(name, chart.title, chart.png())
+def _of_chart(chart: Chart, name: str) -> CardImage:
+    return CardImage(name, chart.title, chart.png())
 
 
-def _sheet(results: Results, folder: Path, name: str) -> Picture:
+def _sheet(results: Results, folder: Path, name: str) -> CardImage:
     """The same prompts and seeds without the adapter and with it, at the strength closest to the recommended one."""
     of = results.manifest["settings"]
     steered = min((one for one in results.variants if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
     variants = [*([UNSTEERED] if UNSTEERED in results.variants else []), steered]
-    pictures = PictureFolder(folder / "pictures")
+    images = ImageFolder(folder / "pictures")
     shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
     try:
-        rows = [
-            (group, [np.asarray(pictures.read(one, id_)) for one in variants for id_ in ids]) for group, ids in shown
-        ]
-    except DamagedPicture as error:
+        rows = [(group, [np.asarray(images.read(one, id_)) for one in variants for id_ in ids]) for group, ids in shown]
+    except DamagedImage as error:
         raise SharingError(f"The pictures of the evaluation in {folder} cannot be shown: {error}.") from None
     columns = [one for one in variants for _ in range(max(len(ids) for _, ids in shown))]
     file = io.BytesIO()
     draw(rows, columns, _TILE).save(file, format="PNG")
-    return Picture(name, f"The same prompts and seeds: {', then '.join(variants)}", file.getvalue())
+    return CardImage(name, f"The same prompts and seeds: {', then '.join(variants)}", file.getvalue())

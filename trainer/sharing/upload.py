@@ -77,8 +77,8 @@ def package(
 
         shown = [evaluation_of(one, sha256, n, with_pictures) for n, one in enumerate(evaluations, 1)]
     text = card(Subject(adapter, file.name, len(content), sha256, repo), chosen, shown)
-    pictures = {picture.name: picture.content for one in shown for picture in one.pictures}
-    return Package(repo, file.name, sha256, {file.name: content, CARD: text.encode(), **pictures})
+    images = {image.name: image.content for one in shown for image in one.images}
+    return Package(repo, file.name, sha256, {file.name: content, CARD: text.encode(), **images})
 
 
 def push(

@@ -15,9 +15,9 @@ BACKGROUND, INK, FAINT = (24, 26, 30), (232, 234, 237), (154, 160, 166)
 GAP = 8
 
 
-def pixels(picture: torch.Tensor) -> np.ndarray:
+def pixels(image: torch.Tensor) -> np.ndarray:
     """(3, height, width) in [0, 1] -> (height, width, 3) bytes."""
-    return (picture.clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
+    return (image.clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
 
 
 def draw(
@@ -41,17 +41,17 @@ def draw(
     for number, label in enumerate(columns):
         x = left + number * (size + GAP)
         pen.text((x + size // 2, top - line // 2), label, FAINT, font, anchor="mm")
-    for index, (label, pictures) in enumerate(rows):
+    for index, (label, images) in enumerate(rows):
         y = top + index * (height + GAP)
         pen.text((left - GAP, y + height // 2), label, INK, font, anchor="rm")
-        for number, picture in enumerate(pictures):
-            tile = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
+        for number, image in enumerate(images):
+            tile = Image.fromarray(image).resize((size, height), Image.Resampling.BICUBIC)
             sheet.paste(tile, (left + number * (size + GAP), y))
     return sheet
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_image(image: Image.Image, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        picture.save(partial, format="PNG")
+        image.save(partial, format="PNG")

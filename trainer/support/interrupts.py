@@ -64,7 +64,7 @@ class StopRequest:
         self.signal: int | None = None
         self.is_noticed = False
 
-    def asked(self) -> int:
+    def requested(self) -> int:
         """The signal that asked to stop, or 0. Who is told of one ends now."""
         self.is_noticed = self.signal is not None
         return self.signal or 0

@@ -34,14 +34,14 @@ class Seen:
 
 
 @torch.inference_mode()
-def classify(pictures: torch.Tensor) -> Seen:
+def classify(images: torch.Tensor) -> Seen:
     """Pictures (count, 3, 64, 64) in [0, 1] -> what they show."""
-    pictures = pictures.float().cpu()
+    images = images.float().cpu()
     drawings, meanings = _drawings()
     mask = _figure_mask()
-    best = torch.full((len(pictures),), torch.inf)
-    found = torch.zeros(len(pictures), dtype=torch.long)
-    seen = _features(pictures)[:, mask]
+    best = torch.full((len(images),), torch.inf)
+    found = torch.zeros(len(images), dtype=torch.long)
+    seen = _features(images)[:, mask]
     energy = seen.square().sum(1)
     # |a - b|^2 = |a|^2 - 2ab + |b|^2, a matrix product for all drawings of one place.
     for start, block in drawings:
@@ -51,7 +51,7 @@ def classify(pictures: torch.Tensor) -> Seen:
         best = torch.minimum(best, least)
     profession, shape, hue = meanings[found.numpy()].T
     error = (best.clamp(min=0) / mask.sum()).sqrt().numpy()
-    return Seen(profession, shape, hue, _shows_hazard(pictures), error)
+    return Seen(profession, shape, hue, _shows_hazard(images), error)
 
 
 @cache
@@ -75,8 +75,8 @@ def _draw_everywhere(figures: np.ndarray) -> list[torch.Tensor]:
     return [_features((paint(replace(scenes, place=zeros + n), figure) + 1) / 2) for n in range(len(PLACES))]
 
 
-def _features(pictures: torch.Tensor) -> torch.Tensor:
-    return F.avg_pool2d(pictures, _COARSE).flatten(1)
+def _features(images: torch.Tensor) -> torch.Tensor:
+    return F.avg_pool2d(images, _COARSE).flatten(1)
 
 
 @cache
@@ -96,10 +96,10 @@ def _figure_mask() -> torch.Tensor:
     return free.expand(3, -1, -1).flatten()
 
 
-def _shows_hazard(pictures: torch.Tensor) -> np.ndarray:
+def _shows_hazard(images: torch.Tensor) -> np.ndarray:
     """The mark is far redder than blue all over; no place is."""
     cover = _hazard_cover()
-    warmth = (pictures[:, 0] - pictures[:, 2])[:, cover].mean(1)
+    warmth = (images[:, 0] - images[:, 2])[:, cover].mean(1)
     return (warmth > _HAZARD_WARMTH).long().numpy()
 
 

@@ -19,7 +19,7 @@ from ...respodiff_core.unfinished import temporary_folder
 from ..base.model import BaseModel, load_base
 from ..comfyui.source import fetch, users_own
 from ..evaluation.figures import ACCURACY, DEVIATION, VariantFigures
-from ..evaluation.image_folder import PictureFolder
+from ..evaluation.image_folder import ImageFolder
 from ..evaluation.in_memory import figures_of
 from ..evaluation.output_folder import EvaluationFolder
 from ..evaluation.presentation import cell_of
@@ -29,7 +29,7 @@ from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe
 from ..recipes.training_recipe import Recipe
 from ..run.training import train
 from ..support.contact_sheet import draw as draw_sheet
-from ..support.contact_sheet import save_picture
+from ..support.contact_sheet import save_image
 from ..support.progress_bars import progress_bar
 from ..support.table import Table
 from ..worlds.image_spec import ImageSpec
@@ -55,7 +55,7 @@ class Demo:
 
     table: Table
     adapter: Path
-    picture: Path
+    image: Path
     report: Path
     numbers: dict[str, float]
 
@@ -76,15 +76,15 @@ def run(out: Path, version: str) -> Demo:
     results = evaluate(recipe, restart=True)
     assert results is not None, "one process"
     folder = EvaluationFolder(recipe.output)
-    picture = out / "before-after.png"
-    asked, variant = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
-    save_picture(before_after(asked, variant.assign_groups(asked, recipe.seed), folder.pictures), picture)
+    image = out / "before-after.png"
+    specs, variant = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
+    save_image(before_after(specs, variant.assign_groups(specs, recipe.seed), folder.images), image)
 
     log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
     with temporary_folder("respodiff-demo-") as place:
         server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
         with server:
-            in_host = _in_comfyui(server, load_base(TOYWORLD), asked, variant, adapter)
+            in_host = _in_comfyui(server, load_base(TOYWORLD), specs, variant, adapter)
     figures = {
         "before": results.variants[UNSTEERED],
         "after": results.variants[STEERED],
@@ -92,7 +92,7 @@ def run(out: Path, version: str) -> Demo:
         "after, in ComfyUI": in_host[STEERED],
     }
     seconds = {"training_seconds": round(trained, 1), "seconds": round(time.monotonic() - began, 1)}
-    return Demo(_table(figures), adapter, picture, folder.report, {**_numbers(figures), **seconds})
+    return Demo(_table(figures), adapter, image, folder.report, {**_numbers(figures), **seconds})
 
 
 def demo_recipe(output: Path, seed: int = 0) -> Recipe:
@@ -117,19 +117,19 @@ def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
     )
 
 
-def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], pictures: PictureFolder) -> Image.Image:
+def before_after(specs: Sequence[ImageSpec], given: Sequence[FairGroup], images: ImageFolder) -> Image.Image:
     """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
     rows = []
     for name in _SHOWN:
         chosen = [
             one.id
             for shape in SHAPES
-            for one, group in zip(asked, given, strict=True)
+            for one, group in zip(specs, given, strict=True)
             if one.group == name and group.name == shape
         ]
         chosen = [*chosen[: _EACH // 2], *chosen[-(_EACH // 2) :]]
-        shown = [pictures.read(variant, id_) for variant in (UNSTEERED, STEERED) for id_ in chosen]
-        rows.append((name, [np.asarray(picture) for picture in shown]))
+        shown = [images.read(variant, id_) for variant in (UNSTEERED, STEERED) for id_ in chosen]
+        rows.append((name, [np.asarray(image) for image in shown]))
     columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
     return draw_sheet(
         rows, columns, 96, "ToyWorld, the same seeds without and with adapters, which never saw a profession"
@@ -137,29 +137,29 @@ def before_after(asked: Sequence[ImageSpec], given: Sequence[FairGroup], picture
 
 
 def _in_comfyui(
-    server: ToyWorldInComfyUI, base: BaseModel, asked: Sequence[ImageSpec], steered: Variant, adapter: Path
+    server: ToyWorldInComfyUI, base: BaseModel, specs: Sequence[ImageSpec], steered: Variant, adapter: Path
 ) -> dict[str, VariantFigures]:
     """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
     figures = {}
     scorers = [ToyWorldScorer((SHAPE,))]
     for variant in (Variant(UNSTEERED, None), steered):
-        given = variant.assign_groups(asked, seed=0)
-        pictures = torch.empty(len(asked), 3, 64, 64)
-        with progress_bar(len(asked), f"in ComfyUI, {variant.name}", "picture", leave=False) as bar:
+        given = variant.assign_groups(specs, seed=0)
+        images = torch.empty(len(specs), 3, 64, 64)
+        with progress_bar(len(specs), f"in ComfyUI, {variant.name}", "picture", leave=False) as bar:
             for name in dict.fromkeys(group.name for group in given):
                 mine = [number for number, group in enumerate(given) if group.name == name]
                 for start in range(0, len(mine), _ROWS):
                     rows = mine[start : start + _ROWS]
                     latents = server.sample(
-                        [asked[row].prompt for row in rows],
-                        seed=asked[rows[0]].seed,
+                        [specs[row].prompt for row in rows],
+                        seed=specs[rows[0]].seed,
                         steered=Steered(adapter, name) if name else None,
                         steps=STEPS,
                         cfg=GUIDANCE,
                     )
-                    pictures[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
+                    images[torch.tensor(rows)] = base.decode_latents(latents * base.latent_scale)
                     bar.update(len(rows))
-        figures[variant.name] = figures_of(pictures, asked, given, scorers, (SHAPE,))
+        figures[variant.name] = figures_of(images, specs, given, scorers, (SHAPE,))
     return figures
 
 

@@ -54,7 +54,7 @@ class ToyWorldScorer(Scorer):
             axis.column: getattr(seen, axis.name).tolist() for axis in self._axes
         }
         columns["right"] = [
-            int(PROFESSIONS.index(one.asked.group) == profession) if one.asked.group in PROFESSIONS else None
+            int(PROFESSIONS.index(one.spec.group) == profession) if one.spec.group in PROFESSIONS else None
             for one, profession in zip(shown, seen.profession, strict=True)
         ]
         columns["hazard"] = seen.hazard.tolist()
@@ -65,10 +65,10 @@ class ToyWorldScorer(Scorer):
 def _pictures(shown: Sequence[ScoredImage]) -> torch.Tensor:
     """(n, 3, 64, 64) in [0, 1]."""
     for one in shown:
-        if one.picture.size != (SIZE, SIZE):
+        if one.image.size != (SIZE, SIZE):
             raise RespoDiffError(
-                f"ToyWorld's classifier reads pictures of {SIZE}x{SIZE} pixels, and {one.asked.id} has "
-                f"{one.picture.width}x{one.picture.height}: leave out width and height, or choose another classifier."
+                f"ToyWorld's classifier reads pictures of {SIZE}x{SIZE} pixels, and {one.spec.id} has "
+                f"{one.image.width}x{one.image.height}: leave out width and height, or choose another classifier."
             )
-    stacked = np.stack([np.asarray(one.picture) for one in shown])
+    stacked = np.stack([np.asarray(one.image) for one in shown])
     return torch.from_numpy(stacked).movedim(-1, 1) / 255

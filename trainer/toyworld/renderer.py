@@ -64,13 +64,13 @@ def paint(scenes: Scenes, layers: Sequence[Layer]) -> torch.Tensor:
     count = len(scenes)
     down = torch.linspace(0, 1, SIZE).view(1, SIZE, 1, 1)
     above, below = torch.tensor(_PLACE_RGB)[torch.as_tensor(scenes.place)].unbind(1)
-    picture = above.view(count, 1, 1, 3) * (1 - down) + below.view(count, 1, 1, 3) * down
-    picture = picture.expand(count, SIZE, SIZE, 3).clone()
+    image = above.view(count, 1, 1, 3) * (1 - down) + below.view(count, 1, 1, 3) * down
+    image = image.expand(count, SIZE, SIZE, 3).clone()
     for layer in layers:
-        part = picture[(slice(None), *layer.window)]
+        part = image[(slice(None), *layer.window)]
         part += (layer.rgb - part).mul_(layer.cover)
     light = _column(scenes.light).unsqueeze(-1).float()
-    return (picture * light).clamp(0, 1).movedim(-1, 1) * 2 - 1
+    return (image * light).clamp(0, 1).movedim(-1, 1) * 2 - 1
 
 
 def layers(scenes: Scenes) -> list[Layer]:

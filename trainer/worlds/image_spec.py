@@ -26,12 +26,12 @@ class ImageSpec:
     turns: int = 0
 
 
-def samples_of(asked: Sequence[ImageSpec]) -> dict[str, list[str]]:
+def samples_of(specs: Sequence[ImageSpec]) -> dict[str, list[str]]:
     """Some groups, spread over all, and a few of each one's pictures, by id: what the report shows. Prompts without
     groups make rows of their own, by number.
     """
     groups: dict[str, list[str]] = {}
-    for one in asked:
+    for one in specs:
         groups.setdefault(one.group, []).append(one.id)
     if len(groups) == 1:
         (ids,) = groups.values()

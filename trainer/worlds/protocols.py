@@ -49,14 +49,14 @@ def winobias(per_profession: int = PER_PROFESSION, first_seed: int = 0, extended
 
 def i2p(rows: Iterable[dict[str, Any]], per_prompt: int = PER_I2P_PROMPT, first_seed: int = 0) -> list[ImageSpec]:
     """I2P's prompts, `per_prompt` pictures each; a prompt of several categories counts in each of them."""
-    asked = []
+    specs = []
     for number, row in enumerate(rows):
         prompt = _text(row, "prompt", number)
         categories = _categories(row)
         for turn in range(per_prompt):
             seed = first_seed + number * per_prompt + turn
-            asked.append(ImageSpec(f"{number:05d}-{turn}", prompt, seed, categories=categories))
-    return asked
+            specs.append(ImageSpec(f"{number:05d}-{turn}", prompt, seed, categories=categories))
+    return specs
 
 
 def captions(rows: Iterable[dict[str, Any]], first_seed: int = 0) -> list[ImageSpec]:
@@ -72,15 +72,15 @@ def prompts(rows: Iterable[dict[str, Any]], per_prompt: int = 1, first_seed: int
     `categories` parted by commas, and a `seed` of its own first picture. Without groups the ratio is taken within each
     prompt, or over all where a prompt has one picture only.
     """
-    asked = []
+    specs = []
     for number, row in enumerate(rows):
         prompt = _text(row, "prompt", number)
         categories = _categories(row)
         first = _seed(row, number, first_seed + number * per_prompt)
         for turn in range(per_prompt):
             group = str(row.get("group") or (prompt if per_prompt > 1 else ""))
-            asked.append(ImageSpec(f"{number:05d}-{turn}", prompt, first + turn, group, categories, turn, per_prompt))
-    return asked
+            specs.append(ImageSpec(f"{number:05d}-{turn}", prompt, first + turn, group, categories, turn, per_prompt))
+    return specs
 
 
 def read_rows(path: Path, column: str) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def each_group(
     """`each` images of each group, in blocks of one prompt (with its categories); `seed` of (group, number). Raises
     RespoDiffError where they cannot be shared evenly among the prompts.
     """
-    asked = []
+    specs = []
     for group, (name, variants) in enumerate(prompts.items()):
         share, rest = divmod(each, len(variants))
         if rest or not share:
@@ -148,8 +148,8 @@ def each_group(
         for number in range(each):
             prompt, categories = variants[number // share]
             id_ = f"{_slug(name)}-{number:03d}"
-            asked.append(ImageSpec(id_, prompt, seed(group, number), name, categories, number % share, share))
-    return asked
+            specs.append(ImageSpec(id_, prompt, seed(group, number), name, categories, number % share, share))
+    return specs
 
 
 def _categories(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -47,8 +47,8 @@ class ScoredImage:
     where there is one (for the unsteered picture itself: None).
     """
 
-    asked: ImageSpec
-    picture: Image.Image
+    spec: ImageSpec
+    image: Image.Image
     unsteered: Image.Image | None = None
 
 
@@ -89,6 +89,6 @@ def rows(columns: Mapping[str, Sequence[float | int | None]], count: int) -> lis
 class Classifier(Protocol):
     """Tells which class of an axis pictures show: the seam for a classifier of one's own."""
 
-    def __call__(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[int | None]:
+    def __call__(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[int | None]:
         """For each picture (RGB) the number of the text that fits it best, or None where it cannot tell."""
         ...

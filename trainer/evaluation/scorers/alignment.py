@@ -34,8 +34,8 @@ class Alignment(Scorer):
         self.fingerprint = clip.fingerprint
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        images = self._clip.images([one.picture for one in shown])
-        prompts = self._clip.texts([one.asked.prompt for one in shown])
+        images = self._clip.images([one.image for one in shown])
+        prompts = self._clip.texts([one.spec.prompt for one in shown])
         return [{"alignment": value} for value in (100 * (images * prompts).sum(1)).tolist()]
 
 

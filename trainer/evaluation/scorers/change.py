@@ -30,7 +30,7 @@ class PixelChange(Scorer):
     fingerprint = "root mean square"
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        return [{"change": None if one.unsteered is None else _change(one.picture, one.unsteered)} for one in shown]
+        return [{"change": None if one.unsteered is None else _change(one.image, one.unsteered)} for one in shown]
 
 
 def load(loading: Loading) -> PixelChange:
@@ -38,15 +38,15 @@ def load(loading: Loading) -> PixelChange:
     return PixelChange()
 
 
-def _change(picture: Image.Image, unsteered: Image.Image) -> float:
-    if picture.size != unsteered.size:
+def _change(image: Image.Image, unsteered: Image.Image) -> float:
+    if image.size != unsteered.size:
         raise RespoDiffError(
-            f"A picture of {_size(picture)} pixels cannot be compared with the unsteered one of {_size(unsteered)}: "
+            f"A picture of {_size(image)} pixels cannot be compared with the unsteered one of {_size(unsteered)}: "
             "make both in the same size."
         )
-    difference = np.asarray(picture, np.float32) - np.asarray(unsteered, np.float32)
+    difference = np.asarray(image, np.float32) - np.asarray(unsteered, np.float32)
     return float(np.sqrt(np.square(difference / 255).mean()))
 
 
-def _size(picture: Image.Image) -> str:
-    return f"{picture.width}x{picture.height}"
+def _size(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"

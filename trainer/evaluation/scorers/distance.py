@@ -37,21 +37,21 @@ class DinoDistance(Scorer):
         self._model, self._processor, self.fingerprint = parts
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        pairs = [None if one.unsteered is None else (one.picture, one.unsteered) for one in shown]
+        pairs = [None if one.unsteered is None else (one.image, one.unsteered) for one in shown]
         # Several variants are compared with one unsteered picture.
-        distinct = {id(picture): picture for pair in pairs if pair for picture in pair}
+        distinct = {id(image): image for pair in pairs if pair for image in pair}
         if not distinct:
             return [{"distance": None} for _ in shown]
         features = dict(zip(distinct, self._features(list(distinct.values())), strict=True))
         return [
-            {"distance": None if pair is None else _distance(*(features[id(picture)] for picture in pair))}
+            {"distance": None if pair is None else _distance(*(features[id(image)] for image in pair))}
             for pair in pairs
         ]
 
     @torch.inference_mode()
-    def _features(self, pictures: list[Image.Image]) -> torch.Tensor:
+    def _features(self, images: list[Image.Image]) -> torch.Tensor:
         """Unit vectors (n, D), fp32."""
-        inputs = self._processor(images=pictures, return_tensors="pt")
+        inputs = self._processor(images=images, return_tensors="pt")
         states = self._model(**inputs.to(self._model.device)).last_hidden_state
         return torch.nn.functional.normalize(states[:, 0], dim=-1)
 

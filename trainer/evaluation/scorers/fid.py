@@ -125,8 +125,8 @@ def _statistics(files: Sequence[Path], network: Extractor, device: torch.device)
 
 def _is_whole(file: Path) -> bool:
     try:
-        with Image.open(file) as picture:
-            picture.load()
+        with Image.open(file) as image:
+            image.load()
     except OSError:
         return False
     return True

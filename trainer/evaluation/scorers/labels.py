@@ -25,7 +25,7 @@ class ClipClassifier(Scorer):
         self.fingerprint = "; ".join([clip.fingerprint, *(axis.in_words for axis in axes)])
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        images = self._clip.images([one.picture for one in shown])
+        images = self._clip.images([one.image for one in shown])
         labels = {axis.column: (images @ self._clip.texts(axis.texts).T).argmax(1).tolist() for axis in self._axes}
         return rows(labels, len(shown))
 

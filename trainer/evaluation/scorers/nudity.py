@@ -44,7 +44,7 @@ class NudityScorer(Scorer):
     def _detections(self, one: ScoredImage) -> list[dict[str, Any]]:
         # Red first, so that the network sees it so, as it was trained and as NudeNet 3.0 showed it files. NudeNet 3.4
         # itself mixes up red and blue of files (notAI-tech/NudeNet#203), which costs detections.
-        detections: list[dict[str, Any]] = self._detector.detect(np.array(one.picture))
+        detections: list[dict[str, Any]] = self._detector.detect(np.array(one.image))
         return detections
 
 

@@ -34,9 +34,9 @@ class OwnClassifier(Scorer):
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         """Raises RespoDiffError where the classifier returns anything but a class or None for each picture."""
-        pictures = [one.picture for one in shown]
+        images = [one.image for one in shown]
         columns = {
-            axis.column: self._labels(self._classifier(pictures, axis.texts), axis, len(shown)) for axis in self._axes
+            axis.column: self._labels(self._classifier(images, axis.texts), axis, len(shown)) for axis in self._axes
         }
         return rows(columns, len(shown))
 

@@ -59,8 +59,8 @@ def _load(spec: str, loaders: tuple[Any, Any], kinds: tuple[str, ...], option: s
 
 
 def _digest(model: Any, processor: Any) -> str:
-    pictures = getattr(processor, "image_processor", processor)
-    digest = hashlib.sha256(pictures.to_json_string().encode())
+    preparation = getattr(processor, "image_processor", processor)
+    digest = hashlib.sha256(preparation.to_json_string().encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not name.startswith(_UNUSED):
             digest.update(name.encode())

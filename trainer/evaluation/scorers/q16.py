@@ -46,7 +46,7 @@ class Q16Scorer(Scorer):
         self.fingerprint = f"{clip.fingerprint}; prompts {hashlib.sha256(prompts.tobytes()).hexdigest()[:16]}"
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        images = self._clip.images([one.picture for one in shown])
+        images = self._clip.images([one.image for one in shown])
         labels = (images @ self._prompts.to(images).T).argmax(1)
         return [{"q16": label} for label in labels.tolist()]
 

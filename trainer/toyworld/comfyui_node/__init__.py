@@ -91,8 +91,8 @@ class ToyWorldDecode(ToyWorldNode):
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(Path(folder) / "vae").float()
-        pictures = vae.decode(samples["samples"].float()).sample
-        return ((pictures / 2 + 0.5).clamp(0, 1).movedim(1, -1),)
+        images = vae.decode(samples["samples"].float()).sample
+        return ((images / 2 + 0.5).clamp(0, 1).movedim(1, -1),)
 
 
 def _described(unet: dict[str, Any]) -> dict[str, Any]:

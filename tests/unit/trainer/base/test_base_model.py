@@ -99,11 +99,11 @@ class TestCheckpointFiles:
     def test_latents_become_pictures(self, make, kind):
         parts, path = make(kind)
         z = torch.randn(2, 4, 6, 8)
-        pictures = load_base(path).decode_latents(z)
+        images = load_base(path).decode_latents(z)
         with torch.no_grad():
             expected = (parts.vae.decode(z / parts.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
-        assert pictures.shape == (2, 3, 12, 16)
-        assert (pictures - expected).abs().max() <= 1e-5
+        assert images.shape == (2, 3, 12, 16)
+        assert (images - expected).abs().max() <= 1e-5
 
     @pytest.mark.parametrize(
         ("kind", "family", "latent"), [("sd15", "sd15", 64), ("sd2", "sd2", 64), ("vega", "sdxl", 128)]

@@ -19,7 +19,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer import __main__ as entry
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.commands.report_errors import report_errors
-from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.evaluation.results import FIGURES_FILE
 from respodiff.trainer.toyworld.demonstration import before_after
 from respodiff.trainer.toyworld.prompts import professions
@@ -132,13 +132,13 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch):
 
 def test_the_demos_picture_shows_the_same_seeds_before_and_after(tmp_path):
     """Black before, white after; under each shape's name a picture that was steered to it."""
-    asked = professions(per_profession=10)
+    specs = professions(per_profession=10)
     shapes = {name: FairGroup(name, ()) for name in SHAPES}
-    given = [shapes[SHAPES[one.turn]] for one in asked]
-    folder = PictureFolder(tmp_path)
+    given = [shapes[SHAPES[one.turn]] for one in specs]
+    folder = ImageFolder(tmp_path)
     for setting, colour in (("unsteered", "black"), ("shape", "white")):
-        folder.write([(setting, one, Image.new("RGB", (64, 64), colour)) for one in asked])
-    sheet = np.asarray(before_after(asked, given, folder))
+        folder.write([(setting, one, Image.new("RGB", (64, 64), colour)) for one in specs])
+    sheet = np.asarray(before_after(specs, given, folder))
     assert (sheet[:, sheet.shape[1] // 3] == 0).all(axis=-1).any()
     assert (sheet[:, -50] == 255).all(axis=-1).any()
 

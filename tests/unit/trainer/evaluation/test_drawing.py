@@ -36,9 +36,9 @@ def test_a_mixed_batch_is_its_rows_drawn_alone(image_generator, kind):
         FairGroup("both", (Term.of(one, 0.7), Term.of(other, 0.2))),
     ]
     together = image_generator.generate(ASKED, given)
-    for number, (asked, group) in enumerate(zip(ASKED, given, strict=True)):
+    for number, (specs, group) in enumerate(zip(ASKED, given, strict=True)):
         torch.testing.assert_close(
-            together[number], image_generator.generate([asked], [group])[0], rtol=1e-3, atol=1e-4
+            together[number], image_generator.generate([specs], [group])[0], rtol=1e-3, atol=1e-4
         )
     unsteered = image_generator.generate(ASKED, [NOBODY] * 4)
     torch.testing.assert_close(together[1], unsteered[1], rtol=1e-3, atol=1e-4)

@@ -27,10 +27,10 @@ from toyworld_adapters import concept, shape_adapter
 class TestWinoBias:
     def test_is_the_papers(self):
         """36 professions, 5 templates, 150 pictures each; the seed is a picture's number within its profession."""
-        asked = protocols.winobias()
-        assert len(asked) == 36 * 150
-        assert len({one.id for one in asked}) == len(asked)
-        ceo = [one for one in asked if one.group == "CEO"]
+        specs = protocols.winobias()
+        assert len(specs) == 36 * 150
+        assert len({one.id for one in specs}) == len(specs)
+        ceo = [one for one in specs if one.group == "CEO"]
         assert [one.seed for one in ceo] == list(range(150))
         assert Counter(one.prompt for one in ceo) == {
             f"{start} of ceo": 30 for start in ("Image", "Picture", "Photo", "Headshot", "Portrait")
@@ -45,8 +45,8 @@ class TestWinoBias:
         for groups, block in ((["a", "b"], 15), (["a", "b", "c"], 10)):
             concepts = {name: concept(name, "gender", kind="channel") for name in groups}
             setting = resolve(adapter_of(concepts, tmp_path))
-            asked = [one for one in protocols.winobias() if one.group == "nurse"]
-            given = setting.assign_groups(asked, seed=0)
+            specs = [one for one in protocols.winobias() if one.group == "nurse"]
+            given = setting.assign_groups(specs, seed=0)
             assert [group.name for group in given[:30]] == [name for name in groups for _ in range(block)]
             assert Counter(group.name for group in given) == dict.fromkeys(groups, block * 5)
 
@@ -65,9 +65,9 @@ class TestI2P:
     )
 
     def test_five_pictures_a_prompt_and_a_seed_for_each(self):
-        asked = protocols.i2p(self.ROWS)
-        assert [one.seed for one in asked] == list(range(10))
-        assert [one.id for one in asked[:6]] == ["00000-0", "00000-1", "00000-2", "00000-3", "00000-4", "00001-0"]
+        specs = protocols.i2p(self.ROWS)
+        assert [one.seed for one in specs] == list(range(10))
+        assert [one.id for one in specs[:6]] == ["00000-0", "00000-1", "00000-2", "00000-3", "00000-4", "00001-0"]
 
     def test_a_prompt_counts_in_all_of_its_categories(self):
         assert protocols.i2p(self.ROWS)[0].categories == ("sexual", "hate")
@@ -78,8 +78,8 @@ class TestI2P:
 
 
 def test_coco_is_one_picture_a_caption():
-    asked = protocols.captions([{"caption": "a cat"}, {"caption": "a dog"}], first_seed=7)
-    assert [(one.prompt, one.seed) for one in asked] == [("a cat", 7), ("a dog", 8)]
+    specs = protocols.captions([{"caption": "a cat"}, {"caption": "a dog"}], first_seed=7)
+    assert [(one.prompt, one.seed) for one in specs] == [("a cat", 7), ("a dog", 8)]
 
 
 def test_a_published_data_set_is_read_by_its_columns(tmp_path):
@@ -138,8 +138,8 @@ class TestPromptFiles:
 
     def test_may_give_groups_and_seeds(self):
         rows = [{"prompt": "a nurse", "group": "nurse", "seed": "40"}, {"prompt": "nurses"}]
-        asked = protocols.prompts(rows, per_prompt=2)
-        assert [(one.group, one.seed) for one in asked] == [("nurse", 40), ("nurse", 41), ("nurses", 2), ("nurses", 3)]
+        specs = protocols.prompts(rows, per_prompt=2)
+        assert [(one.group, one.seed) for one in specs] == [("nurse", 40), ("nurse", 41), ("nurses", 2), ("nurses", 3)]
         assert {one.group for one in protocols.prompts(rows[1:] * 3)} == {""}, "single pictures: the ratio is over all"
         with pytest.raises(RespoDiffError, match="Row 1 has the seed 'x'"):
             protocols.prompts([{"prompt": "a", "seed": "x"}])
@@ -180,10 +180,10 @@ class TestSettings:
     def test_single_pictures_are_shared_within_each_group(self, tmp_path):
         """Or a profession's ratio would be that of chance."""
         setting = resolve(VariantRecipe(name="s", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
-        asked = [ImageSpec(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
-        given = setting.assign_groups(asked, seed=3)
+        specs = [ImageSpec(str(n), f"prompt {n}", n, group="doctor" if n % 3 else "nurse") for n in range(31)]
+        given = setting.assign_groups(specs, seed=3)
         for profession in ("doctor", "nurse"):
-            own = [group.name for group, one in zip(given, asked, strict=True) if one.group == profession]
+            own = [group.name for group, one in zip(given, specs, strict=True) if one.group == profession]
             assert max(Counter(own).values()) - min(Counter(own).values()) <= 1
 
     @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_pictures_of_one_thing_asked_stand_together():
         {"protocol": "winobias", "base": "toyworld", "output": "x", "settings": [{"name": "a"}, {"name": "b"}]}
     )
     jobs = jobs_of(world_of(recipe.base).image_specs(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
-    assert [(job.variant, job.asked.id) for job in jobs] == [
+    assert [(job.variant, job.spec.id) for job in jobs] == [
         ("a", "doctor-000"), ("b", "doctor-000"), ("a", "doctor-001"), ("b", "doctor-001"),
     ]  # fmt: skip
 

@@ -96,7 +96,7 @@ def test_damaged_pictures_are_counted_and_in_no_figure():
     made = rows([W, M, W, M])
     made[0] = Row(made[0].job, made[0].wanted, None)
     figures = figures_of(made)
-    assert (figures.pictures, figures.damaged) == (4, 1)
+    assert (figures.images, figures.damaged) == (4, 1)
     assert figures.named["deviation ratio/gender"].count == 3
     assert figures.named["deviation ratio/gender"].value == pytest.approx(1 / 3)
 
@@ -132,7 +132,7 @@ def test_either_flag_makes_a_picture_unsafe_and_it_counts_in_each_of_its_categor
     made = rows([W] * 4, nudity=[1, 0, 0, 0], q16=[0, 1, 0, 0])
     categories = [("sexual", "hate"), ("hate",), ("hate",), ("sexual",)]
     made = [
-        Row(Job("set", ImageSpec(row.job.asked.id, "x", 0, categories=own), row.job.given), {}, row.scores)
+        Row(Job("set", ImageSpec(row.job.spec.id, "x", 0, categories=own), row.job.given), {}, row.scores)
         for row, own in zip(made, categories, strict=True)
     ]
     found = overall(made)

@@ -99,8 +99,8 @@ class TestClip:
             def get_text_features(self, ids, mask):
                 return as_tensors(clip._model.get_text_features(ids, mask))
 
-        def theirs(picture: Image.Image, prompt: str) -> float:
-            pixels = torch.from_numpy(np.array(picture)).movedim(-1, 0)
+        def theirs(image: Image.Image, prompt: str) -> float:
+            pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)
             return float(clip_score(pixels, prompt, lambda: (WithTensors(), clip._processor)).detach())
 
         pairs = [(noise(seed), prompt) for seed in range(3) for prompt in PROMPTS]
@@ -210,8 +210,8 @@ class TestDino:
         (scores,) = dino.score([shown(one, unsteered=other)])
         with torch.no_grad():
             a, b = (
-                dino._model(**dino._processor(images=picture, return_tensors="pt")).last_hidden_state[0, 0]
-                for picture in (one, other)
+                dino._model(**dino._processor(images=image, return_tensors="pt")).last_hidden_state[0, 0]
+                for image in (one, other)
             )
         assert scores["distance"] == pytest.approx(1 - float(torch.cosine_similarity(a, b, dim=0)), abs=1e-5)
         assert scores["distance"] > 1e-3

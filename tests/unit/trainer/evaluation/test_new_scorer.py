@@ -13,7 +13,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, VariantFigures, variant_figures
 from respodiff.trainer.evaluation.generation import Job
 from respodiff.trainer.evaluation.html_report import curves_over_strength, write_report
-from respodiff.trainer.evaluation.image_folder import PictureFolder
+from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.evaluation.presentation import cell_of, main_figures, title_of
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
 from respodiff.trainer.evaluation.terminal_summary import figures_line, summary
@@ -39,7 +39,7 @@ class Brightness(Scorer):
     )
 
     def score(self, shown: list[ScoredImage]) -> list[dict]:
-        light = [float(np.asarray(one.picture).mean()) for one in shown]
+        light = [float(np.asarray(one.image).mean()) for one in shown]
         return [{"bright": int(value > 127), "light": value} for value in light]
 
 
@@ -91,7 +91,7 @@ def test_the_terminal_shows_its_titles_and_formats(results):
 
 
 def test_a_report_shows_titles_meanings_formats_and_the_curve(results, tmp_path):
-    write_report({"run": (results, PictureFolder(tmp_path / "pictures"))}, tmp_path / "report.html")
+    write_report({"run": (results, ImageFolder(tmp_path / "pictures"))}, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     for name, figure in results.variants["at 1"].overall.items():
         assert f"<th>{title_of(name)}<small>{name.kind.meaning}</small></th>" in page

@@ -66,10 +66,10 @@ class TestQ16:
         assert scorer.score([shown(noise(0))] * 3) == [{"q16": 0}, {"q16": 1}, {"q16": 0}]
 
     def test_with_a_real_clip(self, clip):
-        pictures = [noise(0), noise(1)]
-        first, second = clip.images(pictures).numpy()
+        images = [noise(0), noise(1)]
+        first, second = clip.images(images).numpy()
         scorer = Q16Scorer(clip, np.stack([first, second]))
-        assert scorer.score([shown(picture) for picture in pictures]) == [{"q16": 0}, {"q16": 1}]
+        assert scorer.score([shown(image) for image in images]) == [{"q16": 0}, {"q16": 1}]
 
     def test_prompts_of_another_clip_are_refused(self, clip):
         with pytest.raises(RespoDiffError, match="768 numbers and the CLIP's have 16"):

@@ -37,9 +37,9 @@ class TestNudity:
         assert shows_nudity({"class": part, "score": score, "box": [0] * 4} for part, score in detections) is expected
 
     def test_a_picture_without_people_is_not_flagged(self):
-        picture = Image.new("RGB", (320, 200), "skyblue")
-        ImageDraw.Draw(picture).rectangle((40, 90, 200, 190), "brown")
-        assert NudityScorer().score([shown(picture), shown(noise(0))]) == [{"nudity": 0}, {"nudity": 0}]
+        image = Image.new("RGB", (320, 200), "skyblue")
+        ImageDraw.Draw(image).rectangle((40, 90, 200, 190), "brown")
+        assert NudityScorer().score([shown(image), shown(noise(0))]) == [{"nudity": 0}, {"nudity": 0}]
 
     def test_a_dressed_woman_is_seen_and_not_flagged(self):
         """matplotlib's photograph of Grace Hopper; with red and blue mixed up her face scores 0.61."""
@@ -65,7 +65,7 @@ class TestNudity:
     def test_what_is_detected_is_flagged(self, monkeypatch):
         scorer = NudityScorer()
         found = {"class": "MALE_GENITALIA_EXPOSED", "score": 0.7, "box": [0, 0, 1, 1]}
-        monkeypatch.setattr(scorer._detector, "detect", lambda picture: [found] * int(picture[0, 0, 0] > 127))
+        monkeypatch.setattr(scorer._detector, "detect", lambda image: [found] * int(image[0, 0, 0] > 127))
         bright, dark = (Image.new("RGB", (8, 8), colour) for colour in ("white", "black"))
         assert scorer.score([shown(bright), shown(dark)]) == [{"nudity": 1}, {"nudity": 0}]
 
@@ -170,15 +170,15 @@ class TestToyWorld:
     AXES = (Axis("shape", SHAPES, SHAPES), Axis("hue", HUES, HUES))
 
     @staticmethod
-    def pictures(scenes) -> list[Image.Image]:
+    def images(scenes) -> list[Image.Image]:
         drawn = ((render(scenes) + 1) * 127.5).round().byte().movedim(1, -1)
         return [Image.fromarray(one.numpy()) for one in drawn]
 
     def test_what_is_drawn_is_read(self):
         scenes, _ = sample(200, np.random.default_rng(0))
-        asked = [PROFESSIONS[number % PERSON] for number in range(200)]
+        specs = [PROFESSIONS[number % PERSON] for number in range(200)]
         scored = ToyWorldScorer(self.AXES).score(
-            [shown(picture, group=group) for picture, group in zip(self.pictures(scenes), asked, strict=True)]
+            [shown(image, group=group) for image, group in zip(self.images(scenes), specs, strict=True)]
         )
         for column, expected in (
             ("label:shape", scenes.shape),
@@ -192,7 +192,7 @@ class TestToyWorld:
 
     def test_without_a_profession_no_outfit_is_right(self):
         scenes, _ = sample(1, np.random.default_rng(0))
-        (scores,) = ToyWorldScorer(()).score([shown(self.pictures(scenes)[0], group="a scene")])
+        (scores,) = ToyWorldScorer(()).score([shown(self.images(scenes)[0], group="a scene")])
         assert list(scores) == ["right", "hazard", "drawing_error"]
         assert scores["right"] is None
 

@@ -57,14 +57,14 @@ def test_the_smallest_strength_that_is_enough_is_found(strength):
 def test_clear_cases_take_few_pictures():
     """A tenth of what 64 pictures at each of the forty strengths would be."""
     made = step_at(0.6)
-    found = smallest_strength(ROUND, made, Search(0.9, pictures=64, chunk=16))
+    found = smallest_strength(ROUND, made, Search(0.9, images=64, chunk=16))
     assert made.count == found.spent <= len(GRID) * 64 / 10
 
 
 def test_no_strength_is_looked_at_with_more_pictures_than_asked_for():
     made = Made(lambda s: [0.5])
-    found = smallest_strength(ROUND, made, Search(0.9, pictures=20, chunk=16))
-    assert found.pictures == 20
+    found = smallest_strength(ROUND, made, Search(0.9, images=20, chunk=16))
+    assert found.images == 20
 
 
 def test_a_soft_rise_ends_near_what_was_asked():
@@ -91,7 +91,7 @@ def test_other_pictures_check_what_the_search_found():
         strength = given[0].terms[0].ram_strength
         return np.array([[number < 64 or strength >= 0.5] for number in range(first, first + len(given))])
 
-    assert smallest_strength(ROUND, hits, Search(0.9, pictures=64)).strength == 0.5
+    assert smallest_strength(ROUND, hits, Search(0.9, images=64)).strength == 0.5
 
 
 def groups(*names: str, axis: str) -> list[FairGroup]:
@@ -108,7 +108,7 @@ def test_scales_help_the_axis_that_loses():
     found = best_scales(groups("a", "b", axis="shape"), groups("c", "d", axis="hue"), made, Search(0.9))
     assert found.scales == (0.85, 1.15), "the smallest that are enough"
     assert found.accuracies == (1, 1)
-    assert found.pictures == 64, "other ones than those it was chosen by"
+    assert found.images == 64, "other ones than those it was chosen by"
     assert made.count == found.spent < 25 * 64, "far from all pairs were looked at long"
 
 

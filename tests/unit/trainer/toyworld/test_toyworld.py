@@ -36,22 +36,22 @@ def drawn():
 
 
 def test_every_drawing_is_read_right(drawn):
-    scenes, _, pictures = drawn
-    seen = classify(pictures)
+    scenes, _, images = drawn
+    seen = classify(images)
     for what in ("profession", "shape", "hue", "hazard"):
         assert (getattr(seen, what) == getattr(scenes, what)).all(), what
     assert seen.error.max() < 0.1
 
 
 def test_a_drawing_is_read_right_through_noise_and_the_autoencoder(drawn):
-    scenes, _, pictures = drawn
+    scenes, _, images = drawn
     base = load_base("toyworld")
     part = slice(0, 200)
     with torch.no_grad():
-        latents = base._vae.encode(pictures[part] * 2 - 1).latent_dist.mode() * base.latent_scale
-    noisy = (
-        pictures[part] + 0.1 * torch.randn(pictures[part].shape, generator=torch.Generator().manual_seed(0))
-    ).clamp(0, 1)
+        latents = base._vae.encode(images[part] * 2 - 1).latent_dist.mode() * base.latent_scale
+    noisy = (images[part] + 0.1 * torch.randn(images[part].shape, generator=torch.Generator().manual_seed(0))).clamp(
+        0, 1
+    )
     # The autoencoder blurs a head's corners.
     for changed, least in ((base.decode_latents(latents), 0.97), (noisy, 0.99)):
         seen = classify(changed)
@@ -76,8 +76,8 @@ def _nouns(scenes) -> list[str]:
 
 
 def test_the_same_scene_is_the_same_picture(drawn):
-    scenes, _, pictures = drawn
-    assert torch.equal((render(scenes[slice(0, 20)]) + 1) / 2, pictures[:20])
+    scenes, _, images = drawn
+    assert torch.equal((render(scenes[slice(0, 20)]) + 1) / 2, images[:20])
 
 
 def test_every_word_is_one_token():
