@@ -197,11 +197,11 @@ def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monk
 def test_another_evaluation_in_the_same_folder_is_refused(whole, adapter, tmp_path):
     before = drawn(whole)
     other = recipe_of(whole, adapter, drawing={"schedule_steps": 2, "batch": 12, "guidance": 3, "device": "cpu"})
-    with pytest.raises(RespoDiffError, match=r"another evaluation; it differs in: drawing\.guidance.*--restart"):
+    with pytest.raises(RespoDiffError, match=r"another evaluation, which differs in: drawing\.guidance.*--restart"):
         evaluate(other, shown=False)
     assert drawn(whole) == before
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(RespoDiffError, match="exists and is not an evaluation"):
+    with pytest.raises(RespoDiffError, match="exists and is not an output folder of an evaluation"):
         evaluate(recipe_of(tmp_path, adapter), restart=True, shown=False)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 

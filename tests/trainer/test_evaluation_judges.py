@@ -138,7 +138,7 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
     [
         ({"clip": "/nowhere/clip"}, "/nowhere/clip could not be loaded"),
         ({"classifier": "nowhere:judge"}, "nowhere:judge cannot be imported"),
-        ({"metrics": ["fid"], "reference": "nowhere"}, "There is no nowhere: FID needs real pictures"),
+        ({"metrics": ["fid"], "reference": "nowhere"}, "nowhere does not exist: FID needs real images"),
     ],
 )
 def test_a_judge_that_cannot_be_had_is_said_before_anything_is_drawn(models, tmp_path, judging, said, monkeypatch):

@@ -88,7 +88,7 @@ def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):
         (["--variant", "RAN"], "There is no variant 'RAN'; there are: RAM + SAM, RAM alone"),
         (["--preset", "toyworld/round", "--preset", "toyworld/teal"], "about the groups of one axis"),
         (["--preset", "toyworld/rund"], "There is no preset 'toyworld/rund'"),
-        (["--images", "15"], "3 images of each prompt cannot be shared evenly among 2 groups"),
+        (["--images", "15"], "3 images of each prompt cannot be divided evenly among 2 groups"),
         (["--clip", "nowhere", "--images", "7"], "cannot be shared among 5 prompts"),
     ],
 )

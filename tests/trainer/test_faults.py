@@ -86,7 +86,7 @@ class TestDisks:
         folder.save({}, {}, {})
         refused = OSError(errno.EROFS, "Read-only file system")
         with (
-            pytest.raises(RespoDiffError, match=r"can only be read .* continue with --resume when it can be"),
+            pytest.raises(RespoDiffError, match=r"read-only .* resume with --resume when it is writable"),
             with_recovery_hints(TrainingRecipe(), torch.float32, folder, loading=False),
         ):
             raise refused

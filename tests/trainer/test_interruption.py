@@ -119,7 +119,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_end(trainer):
     assert arrivals.wait_for(STATE)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
-    assert "Continue with --resume" in err, err[-3000:]
+    assert "Resume with --resume" in err, err[-3000:]
     done = trainer.run(*settings, "--resume", launcher=two_processes("train"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert undated(output) == expected

@@ -1,1 +1,1 @@
-"""Measuring a base model with and without adapters: what is drawn, how it is judged, and what is reported of it."""
+"""Evaluating a base model with and without adapters: generation, scoring, figures and report."""

@@ -1,4 +1,4 @@
-"""Figures with bootstrap intervals, from the scores of pictures."""
+"""Figures with bootstrap intervals, from the scores of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEVIATION = Column(
 ACCURACY = Column(
     "steering accuracy",
     "steering accuracy",
-    "images that show the group they were steered to; of the worst group",
+    "images that show the group they were steered to; lowest of the groups",
     is_share=True,
     over_strength=True,
     rank=1,
@@ -42,13 +42,13 @@ FLAGGED = Column(
     rank=2,
 )
 
-_MOST_GROUPS = 100  # more rows than that nobody reads, and each takes its resampling
+_MOST_GROUPS = 100  # each group takes its own resampling, and a longer table is unreadable
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number, its bootstrap interval (None where there are too few pictures for one), of how many pictures, and how
-    many more of them no scorer could tell.
+    """A value with its bootstrap interval (None if there are too few images), the number of images it is computed from
+    (`count`), and the number of images that the classifier could not label (`unknown`).
     """
 
     value: float
@@ -60,7 +60,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A picture with its scores; `wanted` is the class asked for by axis. No scores: the picture is damaged."""
+    """An image with its scores (None: the image is damaged); `wanted` is the requested class by axis."""
 
     job: Job
     wanted: Mapping[str, int | None]
@@ -69,8 +69,8 @@ class Row:
 
 @dataclass(frozen=True)
 class VariantFigures:
-    """All figures of a variant by name, the same within each group of prompts, and how many images there are, and are
-    damaged.
+    """Figures of a variant by name, overall and within each group of prompts, and its numbers of images and of damaged
+    images.
     """
 
     images: int
@@ -80,16 +80,17 @@ class VariantFigures:
 
     @property
     def named(self) -> dict[str, Figure]:
-        """The overall figures by their names as texts, as tables for machines have them."""
+        """The overall figures by their names as strings, as in the CSV and JSON files."""
         return {str(name): figure for name, figure in self.overall.items()}
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made: percentiles of `resamples` bootstrap samples, drawn within each group of pictures.
+    """How intervals are computed: percentiles of `resamples` bootstrap samples, resampled within each group of images.
 
-    They are shifted by the bootstrap's own estimate of bias, the mean distance of resamples from the value. Without it
-    a ratio's interval (a largest deviation, a worst group) lies beside the value: resamples only ever add deviation.
+    They are shifted by the bootstrap estimate of bias, the mean difference between resamples and value. Without the
+    shift, the interval of a maximum or minimum over groups would not contain the value, since resampling only adds
+    deviation.
     """
 
     confidence: float = 0.95
@@ -104,8 +105,8 @@ class Resampling:
         *,
         within_0_and_1: bool = True,
     ) -> Figure:
-        """`strata` are the pictures' values, one array for each group; `statistic(*strata, axis)` reduces that axis.
-        The interval of what lies `within_0_and_1` stays there too.
+        """The figure of `statistic(*strata, axis)`, which reduces that axis; `strata` are the values of the images, one
+        array per group. With `within_0_and_1` the interval is clipped to [0, 1].
         """
         value = float(statistic(*strata, axis=-1))
         count = sum(map(len, strata))
@@ -131,12 +132,12 @@ class Resampling:
 def variant_figures(
     rows: Sequence[Row], axes: Sequence[Axis], columns: Sequence[Column], resampling: Resampling
 ) -> VariantFigures:
-    """The figures of one variant's images, from labels of these axes and these columns; within groups too, where there
-    are a few. Raises RespoDiffError where a score stands in no column.
+    """The figures of one variant's images from labels of these axes and from these columns; within groups too if there
+    are several but not too many. Raises RespoDiffError for a score without a column.
     """
     known = {axis.column for axis in axes} | {column.name for column in columns}
     if unknown := {name for row in rows for name in row.scores or {}} - known:
-        raise RespoDiffError(f"A scorer gives {', '.join(sorted(unknown))}, which none of its columns describes.")
+        raise RespoDiffError(f"A scorer returned {', '.join(sorted(unknown))}, which is not among its columns.")
     sound = [row for row in rows if row.scores is not None]
     groups: dict[str, list[Row]] = {row.job.spec.group: [] for row in rows}
     for row in sound:
@@ -181,7 +182,7 @@ def _axis_figures(rows: Sequence[Row], axis: Axis, resampling: Resampling) -> di
     strata = _strata(known, lambda row: _quota(row, [axis]))
     for number, name in enumerate(axis.classes):
         figures[SHARE.of(axis.name, group=name)] = resampling.figure(strata, _share_of(number), unknown)
-    # What nobody can tell is not what was asked for.
+    # An image that the classifier cannot label counts as not showing the requested group.
     specs = [(row, label) for row, label in labels if row.wanted.get(axis.name) is not None]
     right = {
         number: np.array([float(label == number) for row, label in specs if row.wanted[axis.name] == number])
@@ -196,7 +197,7 @@ def _axis_figures(rows: Sequence[Row], axis: Axis, resampling: Resampling) -> di
 
 
 def _intersection(rows: Sequence[Row], one: Axis, other: Axis, resampling: Resampling) -> dict[FigureName, Figure]:
-    """The deviation ratio over every class of one axis with every one of the other."""
+    """The deviation ratio over all pairs of classes of the two axes."""
     pairs = [
         (row, (row.scores.get(one.column), row.scores.get(other.column))) for row in rows if row.scores is not None
     ]
@@ -208,20 +209,20 @@ def _intersection(rows: Sequence[Row], one: Axis, other: Axis, resampling: Resam
 
 
 def _mean(rows: Sequence[Row], columns: Sequence[Column], resampling: Resampling) -> Figure:
-    """The mean over images of the largest of these columns."""
+    """The mean over images of the largest value in these columns."""
     values = [(row, largest(row.scores, columns)) for row in rows if row.scores is not None]
     known = [(row, value) for row, value in values if value is not None]
     if not known:
         return Figure(float("nan"), None, None, 0, len(values))
     strata = _strata(known)
-    if min(map(len, strata)) < 2:  # single pictures: what differs are the groups
+    if min(map(len, strata)) < 2:  # one image per group: resample over groups
         strata = [np.concatenate(strata)]
     within_0_and_1 = all(0 <= value <= 1 for _, value in known)
     return resampling.figure(strata, _overall_mean, len(values) - len(known), within_0_and_1=within_0_and_1)
 
 
 def largest(scores: Scores, columns: Iterable[Column]) -> float | None:
-    """The largest of an image's values in these columns; None where it has none."""
+    """The largest of an image's values in these columns; None if it has none."""
     values = [float(value) for column in columns if (value := scores.get(column.name)) is not None]
     return max(values, default=None)
 
@@ -254,8 +255,8 @@ def _deviation(
 
 
 def _quota(row: Row, axes: Sequence[Axis]) -> tuple[str, ...]:
-    """A picture's group and the classes it was asked to show. How many pictures have the same is fixed by design, so it
-    is in every resample too: else intervals would be those of quotas drawn by chance.
+    """An image's group and its requested classes. The number of images per combination is fixed by design, so it is the
+    same in every resample.
     """
     return (row.job.spec.group, *(str(row.wanted.get(axis.name)) for axis in axes))
 
@@ -278,5 +279,5 @@ def _lowest_mean(*strata: np.ndarray, axis: int) -> np.ndarray:
 
 
 def wanted_of(job: Job, axes: Sequence[Axis]) -> dict[str, int | None]:
-    """The class of each axis that a picture's steering asks for."""
+    """The class of each axis that an image is steered to."""
     return {axis.name: class_wanted(job.given, axis) for axis in axes}

@@ -1,8 +1,8 @@
-"""Making the pictures: batches in which every row has its own prompt, seed and steering, so that one pass of the UNet
-serves several variants.
+"""Image generation in batches in which every row has its own prompt, seed and steering, so that one UNet call serves
+several variants.
 
-A batch is the unit of work: which pictures share one never changes, so that a picture comes out the same to the last
-bit whether a run was interrupted or not, and whichever process makes it.
+A batch is the unit of work. Which images share a batch never changes, so an image is bit-identical whether a run was
+interrupted or not, and whichever process generates it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ..support.contact_sheet import pixels
 from ..worlds.image_spec import ImageSpec
 from .image_folder import ImageFolder
 
-_CACHED_PROMPTS = 64  # pictures of one prompt stand together
-_DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder takes gigabytes a picture
+_CACHED_PROMPTS = 64  # images of one prompt are adjacent
+_DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder needs gigabytes per image
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: in which variant, for what, and what steers it."""
+    """One image to generate: its variant, its spec, and the group that steers it."""
 
     variant: str
     spec: ImageSpec
@@ -39,18 +39,18 @@ class Job:
 
 
 class ImageGenerator:
-    """Draws with a base model, DDIM without noise, as the trainer's own previews."""
+    """Generates images with a base model by DDIM (eta 0), as the training previews do."""
 
     def __init__(self, base: BaseModel, steps: int = 50, guidance: float = 7.5) -> None:
         self.base = base
         self.guidance = guidance
         self._schedule = Schedule.of(base.alphas_cumprod, steps)
-        # Each prompt by itself: what stands beside it must not change it. Not a method: a cache that knew this object
-        # would keep the model in memory.
+        # Each prompt is encoded alone, so that other prompts cannot change it. Not a method: the cache would hold a
+        # reference to this object and keep the model in memory.
         self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
     def generate(self, specs: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
-        """Pictures (rows, 3, height, width) in [0, 1], on the model's device; row i steered by group i."""
+        """Images (rows, 3, height, width) in [0, 1], on the model's device; row i is steered by `given[i]`."""
         empty = self._encode("")
         device = empty.context.device
         z = sample(
@@ -74,17 +74,17 @@ def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
 
 
 def all_generated(jobs: Sequence[Job], folder: ImageFolder) -> bool:
-    """Whether the pictures of all these jobs are there."""
+    """Whether the images of all these jobs exist."""
     return all(folder.has(job.variant, job.spec.id) for job in jobs)
 
 
 def generate_missing(
     image_generator: ImageGenerator, batches: Sequence[Sequence[Job]], folder: ImageFolder
 ) -> Generator[int]:
-    """Make the pictures of these batches that are not there yet; yields after each batch how many it has.
+    """Generate the missing images of these batches; yields the size of each batch after it is done.
 
-    A batch of which any is missing is made as a whole. Pictures are written while the next batch is sampled, and those
-    of a batch get their names together.
+    A batch with any missing image is generated as a whole. Images are written while the next batch is sampled; those of
+    a batch are renamed into place together.
     """
     with _writer() as write:
         for batch in batches:
@@ -96,7 +96,7 @@ def generate_missing(
 
 @contextmanager
 def _writer() -> Iterator[Callable[[ImageFolder, Sequence[Job], Sequence[Image.Image]], None]]:
-    """Writes in a thread of its own; an error comes up at the next write, or at the end."""
+    """Write in a separate thread; an error is raised at the next write, or at the end."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         under_way: list[Future[None]] = []
 

@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds everything, of one evaluation or several side by side."""
+"""The report: a self-contained HTML page of one evaluation, or several side by side."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_BARS = 4  # variants in one chart
 
 
 class Entry(NamedTuple):
-    """One variant of one run, and where its pictures are."""
+    """One variant of one run, with the folder of its images."""
 
     label: str
     variant: str
@@ -39,16 +39,16 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture inside the page: `source` is a data URL."""
+    """An image embedded in the page: `source` is a data URL."""
 
     source: str
     title: str
 
 
 def write_report(runs: Mapping[str, tuple[Results, ImageFolder]], path: Path) -> None:
-    """Write a page of these runs, by name; with several, their variants stand beside each other.
+    """Write a page about these runs, by name; with several, their variants are shown side by side.
 
-    Raises RespoDiffError where a run's figures do not say what the page shows.
+    Raises RespoDiffError if a run's figures lack something that the page shows.
     """
     entries = entries_of(runs)
     main = main_figures(entry.figures.overall for entry in entries)
@@ -70,8 +70,8 @@ def write_report(runs: Mapping[str, tuple[Results, ImageFolder]], path: Path) ->
         )
     except (UndefinedError, KeyError) as error:
         raise RespoDiffError(
-            f"The figures of {', '.join(runs)} do not say all that a report shows ({reason_of(error)}): they are not "
-            "as this version of `respodiff eval` writes them. Evaluate again."
+            f"The figures of {', '.join(runs)} lack something that a report shows ({reason_of(error)}): they were not "
+            "written by this version of `respodiff eval`. Run the evaluation again."
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)
@@ -97,7 +97,7 @@ def _environment() -> Environment:
 
 
 def _unknown(entries: Sequence[Entry]) -> Iterable[tuple[str, str, int]]:
-    """Of which entry's deviation ratio, by its title, how many images nobody could tell."""
+    """The entry, the title of the deviation ratio, and the number of images that could not be labelled."""
     for entry in entries:
         for name, one in entry.figures.overall.items():
             if one.unknown and name.kind == DEVIATION:
@@ -105,7 +105,7 @@ def _unknown(entries: Sequence[Entry]) -> Iterable[tuple[str, str, int]]:
 
 
 def _further(entries: Sequence[Entry], main: Sequence[FigureName]) -> list[tuple[str, list[Cell]]]:
-    """The other figures, each with a cell for each entry."""
+    """The other figures, with one cell per entry."""
     names = dict.fromkeys(name for entry in entries for name in entry.figures.overall)
     others = [name for name in names if name not in main]
     return [
@@ -128,11 +128,11 @@ def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
 
 
 def curves_over_strength(results: Results) -> Iterable[charts.Chart]:
-    """Figures over strength, where a run has the same adapters at several strengths."""
+    """Figures over strength, if a run has the same adapters at several strengths."""
     by_adapters: dict[str, list[tuple[float, str]]] = {}
     for name, facts in results.manifest["settings"].items():
         if facts["adapters"]:
-            # The same but for one strength that scales all of them.
+            # Variants that differ only by one common factor of all strengths.
             ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
             key = repr((sorted(facts["adapters"].items()), facts["groups"], sorted(ratios.items())))
             by_adapters.setdefault(key, []).append((facts["strength"], name))
@@ -167,19 +167,19 @@ def _point(figure: Figure | None) -> charts.Point | None:
 
 
 class Grid(NamedTuple):
-    """Pictures of the same things asked: a column for each entry, rows by group."""
+    """Images of the same specs: one column per entry, rows by group."""
 
     labels: list[str]
     rows: list[tuple[str, list[list[Tile]]]]
 
 
 def _grids(entries: Sequence[Entry]) -> list[Grid]:
-    """A grid for all entries that were asked the same; rows without any picture are left out."""
-    by_asked: dict[str, list[Entry]] = {}
+    """One grid for all entries with the same image specs; rows without images are left out."""
+    by_specs: dict[str, list[Entry]] = {}
     for entry in entries:
-        by_asked.setdefault(entry.run.manifest["asked"]["sha256"], []).append(entry)
+        by_specs.setdefault(entry.run.manifest["asked"]["sha256"], []).append(entry)
     grids = []
-    for alike in by_asked.values():
+    for alike in by_specs.values():
         rows = []
         for name, ids in alike[0].run.shown.items():
             cells = [[tile for id_ in ids if (tile := _tile(entry, id_))] for entry in alike]

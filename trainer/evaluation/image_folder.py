@@ -1,4 +1,4 @@
-"""The pictures of a run as PNG files: a folder for each variant, a file for each thing asked."""
+"""The images of a run as PNG files: one folder per variant, one file per image spec."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..worlds.image_spec import ImageSpec
 
 
 class DamagedImage(RespoDiffError):
-    """A picture's file cannot be read as one."""
+    """An image file is missing or cannot be read."""
 
 
 class ImageFolder:
-    """`<folder>/<variant>/<id>.png`; a picture is there whole or not at all."""
+    """Files `<folder>/<variant>/<id>.png`, written atomically."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, variant: str, id_: str) -> Path:
-        """Where a picture is, or will be."""
+        """The path of an image, whether it exists or not."""
         return self.folder / variant / f"{id_}.png"
 
     def has(self, variant: str, id_: str) -> bool:
         return self.path(variant, id_).exists()
 
     def read(self, variant: str, id_: str) -> Image.Image:
-        """The picture in RGB. Raises DamagedPicture."""
+        """The image in RGB. Raises DamagedImage."""
         path = self.path(variant, id_)
         try:
             with Image.open(path) as image:
@@ -45,7 +45,7 @@ class ImageFolder:
             raise DamagedImage(f"{variant}/{path.name} cannot be read ({reason})") from None
 
     def write(self, images: Sequence[tuple[str, ImageSpec, Image.Image]]) -> None:
-        """Write these pictures; all get their names at the end, one right after the other."""
+        """Write these images; all are renamed into place at the end, one right after the other."""
         with ExitStack() as renames:
             for variant, spec, image in images:
                 path = self.path(variant, spec.id)

@@ -1,4 +1,4 @@
-"""Drawing and judging pictures that are never files: for demonstrations, searches and benchmarks."""
+"""Generating and scoring images in memory, for demos, calibration and benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AT_ONCE = 48
 
 
 def generate(image_generator: ImageGenerator, specs: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
-    """Pictures (count, 3, height, width) in [0, 1], on the CPU; picture i steered by group i."""
+    """Images (count, 3, height, width) in [0, 1], on the CPU; image i is steered by `given[i]`."""
     parts = [
         image_generator.generate(specs[start : start + _AT_ONCE], given[start : start + _AT_ONCE]).cpu()
         for start in range(0, len(specs), _AT_ONCE)
@@ -27,7 +27,7 @@ def generate(image_generator: ImageGenerator, specs: Sequence[ImageSpec], given:
 
 
 def scores_of(images: torch.Tensor, specs: Sequence[ImageSpec], scorers: Sequence[Scorer]) -> list[Scores]:
-    """What the scorers say of pictures (count, 3, height, width) in [0, 1], rounded to bytes as files have them."""
+    """The scores of images (count, 3, height, width) in [0, 1], rounded to 8 bits as in files."""
     pil_images = [Image.fromarray(pixels(image)) for image in images]
     shown = [ScoredImage(one, image) for one, image in zip(specs, pil_images, strict=True)]
     judged = [scorer.score(shown) for scorer in scorers]
@@ -41,7 +41,7 @@ def figures_of(
     scorers: Sequence[Scorer],
     axes: Sequence[Axis],
 ) -> VariantFigures:
-    """The figures of pictures (count, 3, height, width) in [0, 1], as an evaluation has them."""
+    """The figures of images (count, 3, height, width) in [0, 1], as in an evaluation."""
     jobs = [Job("", one, group) for one, group in zip(specs, given, strict=True)]
     scores = scores_of(images, specs, scorers)
     rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]

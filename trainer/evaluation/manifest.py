@@ -1,4 +1,4 @@
-"""What an evaluation is made of: all that shapes its pictures, with hashes."""
+"""The manifest of an evaluation: everything that determines its images, with hashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .variants import Variant
 def manifest_of(
     recipe: EvalRecipe, base: BaseModel, variants: Sequence[Variant], specs: Sequence[ImageSpec]
 ) -> dict[str, Any]:
-    """Base model, adapters, strengths, prompts and sampling: evaluations of one manifest have the same pictures."""
+    """Base model, adapters, strengths, prompts and sampling: the same manifest means the same images."""
     drawing = recipe.drawing
     return {
         "protocol": recipe.protocol,

@@ -1,4 +1,4 @@
-"""The folder of one evaluation: what it is, what was drawn, what was scored, and what came of it."""
+"""The output folder of an evaluation: manifest, images, scores and results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MANIFEST = "evaluation.json"
 
 
 class EvaluationFolder:
-    """`evaluation.json` says what is evaluated; `pictures/`, `scores/` and the results lie beside it."""
+    """`evaluation.json` (the manifest), `pictures/`, `scores/` and the results."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,9 +34,9 @@ class EvaluationFolder:
         self._dropped = path / "pictures.dropped"
 
     def open(self, manifest: Mapping[str, Any], *, restart: bool) -> bool:
-        """Begin, or go on with what is here; whether something was here. `manifest` is all that shapes pictures.
+        """Begin or resume the evaluation; returns whether it is resumed.
 
-        Raises RespoDiffError where the folder holds another evaluation, or something else.
+        Raises RespoDiffError if the folder contains another evaluation, or other files.
         """
         remove_partials(self._manifest)
         if self._manifest.exists():
@@ -44,25 +44,25 @@ class EvaluationFolder:
             if not restart:
                 self._check_same(manifest)
                 return True
-            self._give_up()
+            self._delete_results()
         elif self.path.is_dir() and any(inside.name != LOCK for inside in self.path.iterdir()):
-            raise RespoDiffError(f"{self.path} exists and is not an evaluation: name a new folder.")
+            raise RespoDiffError(f"{self.path} exists and is not an output folder of an evaluation: name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self._manifest, json.dumps(manifest, indent=2))
         return False
 
     def _remove_half_done(self) -> None:
-        """Delete what killed processes were writing, or deleting."""
+        """Delete what killed processes were writing or deleting."""
         for file in self._results:
             remove_partials(file)
         for variant in self.images.folder.glob("*"):
             remove_partials_in(variant)
         shutil.rmtree(self._dropped, ignore_errors=True)
 
-    def _give_up(self) -> None:
-        """Delete what an evaluation wrote; anything else in the folder stays.
+    def _delete_results(self) -> None:
+        """Delete the files of the evaluation; other files in the folder stay.
 
-        The manifest is replaced later, so that the folder is known for an evaluation's at every moment.
+        The manifest is replaced later, so that the folder is recognized as an evaluation at every moment.
         """
         for folder in (self.images.folder, self.path / "scores"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -78,13 +78,13 @@ class EvaluationFolder:
         return self.figures_json.exists() and not self.images.folder.exists()
 
     def write(self, results: Results, rows: Sequence[Row]) -> None:
-        """Write tables and figures."""
+        """Write the tables and figures."""
         write_images_table(rows, results.axes, self.images_csv)
         write_figures_table(results.variants, self.figures_csv)
         results.write(self.figures_json)
 
     def drop_images(self) -> None:
-        """Delete the pictures, for good once begun; the results stay."""
+        """Delete the images (completed by the next run if interrupted); the results stay."""
         self.images.folder.rename(self._dropped)
         shutil.rmtree(self._dropped)
 
@@ -95,19 +95,19 @@ class EvaluationFolder:
             raise RespoDiffError(f"{self._manifest} cannot be read ({error}): start over with --restart.") from None
         if changed := differences(begun, json.loads(json.dumps(manifest))):
             raise RespoDiffError(
-                f"{self.path} holds another evaluation; it differs in: {', '.join(changed)}. Name another folder (and "
-                "compare both with `respodiff report`), or give this one up with --restart."
+                f"{self.path} has another evaluation, which differs in: {', '.join(changed)}. Name another folder (and "
+                "compare both with `respodiff report`), or discard this one with --restart."
             )
 
     def scores(self, scorer: Scorer, process: int) -> ScoreFile:
-        """Where this process keeps the scores of a scorer."""
+        """The file in which this process stores the scores of a scorer."""
         return ScoreFile(self.path / "scores", scorer, process)
 
 
 class ScoreFile:
-    """Scores by picture (`variant/id`), in a file for each process; a line holds those of one batch.
+    """Scores by image (`variant/id`), one file per process and one line per batch.
 
-    A line is written at once, and one that was cut off is passed over: its batch is scored again.
+    An incomplete line is skipped; its batch is scored again.
     """
 
     def __init__(self, folder: Path, scorer: Scorer, process: int) -> None:
@@ -117,7 +117,7 @@ class ScoreFile:
         self._path = folder / f"{self._name}.{process}.jsonl"
 
     def load(self) -> dict[str, Scores]:
-        """The scores that any process kept."""
+        """The scores stored by all processes."""
         scores: dict[str, Scores] = {}
         pattern = re.compile(re.escape(self._name) + r"\.\d+\.jsonl")
         for path in sorted(self._folder.glob("*.jsonl")):
@@ -130,8 +130,8 @@ class ScoreFile:
         return scores
 
     def append(self, scores: Mapping[str, Scores]) -> None:
-        """Keep the scores of a batch."""
+        """Store the scores of a batch."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Begins with a line's end: what was cut off before must not swallow this.
+        # Begins with a newline, so that an incomplete line before it cannot spoil this one.
         with open(self._path, "ab") as file:
             file.write(b"\n" + json.dumps(scores).encode())

@@ -1,4 +1,4 @@
-"""How figures are shown to people: which of them, in which order, by which titles, and as which text."""
+"""How figures are displayed: selection, order, titles and number format."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from .figures import Figure
 
 
 def main_figures(figures: Iterable[Mapping[FigureName, object]]) -> list[FigureName]:
-    """The names that the first table shows: those about all groups of an axis, and all categories of prompts."""
+    """The figures of the main table: those over all groups of an axis and all categories of prompts."""
     names = dict.fromkeys(name for named in figures for name in named if not name.group)
     return sorted(names, key=lambda name: name.kind.rank)
 
 
 def title_of(name: FigureName) -> str:
-    """A figure's name, for people."""
+    """The displayed name of a figure."""
     return ", ".join(part for part in (name.kind.title, " x ".join(name.axes), name.group) if part)
 
 
 def meaning_of(name: FigureName) -> str:
-    """What a figure of that name says, in a few words; empty where nothing needs saying."""
-    return "the same over every pair of their groups" if len(name.axes) > 1 else name.kind.meaning
+    """A short explanation of a figure; may be empty."""
+    return "the same over all pairs of their groups" if len(name.axes) > 1 else name.kind.meaning
 
 
 class Cell(NamedTuple):
-    """A figure and its interval, in words."""
+    """A figure and its interval as text."""
 
     value: str = ""
     interval: str = ""
 
 
 def cell_of(figure: Figure | None, kind: Column) -> Cell:
-    """A figure of that kind with its interval, for people; empty where there is none."""
+    """A figure of that kind with its interval as text; empty if there is none."""
     if figure is None or not figure.count:
         return Cell()
     low, high = figure.low, figure.high
@@ -43,13 +43,13 @@ def cell_of(figure: Figure | None, kind: Column) -> Cell:
 
 
 def mean_of_seeds(value: float, half: float, kind: Column) -> str:
-    """A mean and half of its interval, which is NaN for one seed."""
+    """A mean and half the width of its interval (NaN for one seed), as text."""
     spread = "" if math.isnan(half) else f" ± {_digits(half, kind)}"
     return f"{_digits(value, kind)}{spread}{_unit(kind)}"
 
 
 def as_published(value: float, kind: Column) -> str:
-    """Somebody else's figure, with the digits that it was given with."""
+    """A published figure, with the digits as published."""
     return f"{100 * value if kind.is_share else value:.12g}{_unit(kind)}"
 
 

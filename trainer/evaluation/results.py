@@ -1,4 +1,4 @@
-"""The results of an evaluation in files that machines read: a table of pictures, a table of figures, and JSON."""
+"""The result files of an evaluation: a table of images, a table of figures, and figures.json."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FIGURES_FILE = "figures.json"
 
 @dataclass(frozen=True)
 class Results:
-    """What `figures.json` holds: the manifest, the judges with their fingerprints, axes, figures by variant, and by
-    name the images that could not be read, with the reason. `shown` names a few images of some groups, for the report;
-    `confidence` is that of the intervals. The file also describes each kind of figure, so that any can be shown.
+    """The contents of `figures.json`: manifest, fingerprints of the scorers by name (`judges`), axes, figures by
+    variant, unreadable images with the reason (`damaged`), some images by group for the report (`shown`), and the
+    confidence level of the intervals. The file also describes each kind of figure, so that a report needs nothing else.
     """
 
     manifest: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Results:
     confidence: float
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write as JSON."""
         figures = [each for one in self.variants.values() for each in (one.overall, *one.groups.values())]
         kinds = {name.kind for named in figures for name in named}
         data = {
@@ -53,7 +53,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """From an evaluation's folder, or its figures.json. Raises RespoDiffError."""
+        """Read from an output folder, or its figures.json. Raises RespoDiffError."""
         path = path / FIGURES_FILE if path.is_dir() else path
         try:
             data = json.loads(path.read_text("utf-8"))
@@ -76,7 +76,7 @@ class Results:
 
 
 def write_images_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) -> None:
-    """A line for each picture: what was asked, what steered it, what was seen; classes by name."""
+    """One line per image: its spec, its steering, its scores; classes by name."""
     columns = list(dict.fromkeys(column for row in rows for column in row.scores or {}))
     names = {axis.column: axis.classes for axis in axes}
     head = ["setting", "id", "group", "categories", "prompt", "seed", "steered"]
@@ -95,7 +95,7 @@ def write_images_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) ->
 
 
 def write_figures_table(variants: Mapping[str, VariantFigures], path: Path) -> None:
-    """A line for each figure of each variant, overall (group empty) and within groups."""
+    """One line per figure of each variant, overall (empty group) and within groups."""
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["setting", "group", "figure", "value", "low", "high", "pictures", "unknown"])

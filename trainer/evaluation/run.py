@@ -1,4 +1,4 @@
-"""An evaluation: pictures drawn, judged and reported; stopped at any moment, the same command goes on."""
+"""An evaluation run: generate images, score them, report; it can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -> Results | None:
-    """Do what the recipe says and write its folder; only the first of several processes returns the results.
+    """Run the evaluation of a recipe and write its output folder; only the first of several processes returns results.
 
-    What is drawn and scored already is kept. Raises RespoDiffError, Interrupted after a signal, and OSError as the file
-    system does.
+    Existing images and scores are kept. Raises RespoDiffError, Interrupted after a signal, and OSError from the file
+    system.
     """
-    # The first process counts and reports while the others wait, and devices are not equally fast.
+    # The others wait while the first process computes the report, and devices are not equally fast.
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
     accelerator = accelerator_on(recipe.drawing.device, kwargs_handlers=[patient])
     sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
-    with stopping_says(f"Stopped; results so far are kept in {recipe.output}. Run the same command to resume."), sole:
+    with stopping_says(f"Stopped. Results so far are kept in {recipe.output}; run the same command to resume."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
 
 
@@ -59,13 +59,13 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     axes = axes_of(variants, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
     specs = world.image_specs(recipe)
     folder = EvaluationFolder(recipe.output)
-    # One process alone reads the whole checkpoint for its hash.
+    # Only one process reads the whole checkpoint to compute its hash.
     manifest = manifest_of(recipe, base, variants, specs) if main else {}
     if main and folder.open(manifest, restart=restart):
-        log.info("%s is there already: what it holds is kept.", folder.path)
+        log.info("Resuming %s: existing images and scores are kept.", folder.path)
     accelerator.wait_for_everyone()
     if folder.is_finished_without_images:
-        log.info("It is finished; its pictures were not kept.")
+        log.info("The evaluation is finished; its images were deleted.")
         return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     jobs = jobs_of(specs, variants, recipe.seed)
@@ -76,18 +76,18 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _with_recovery_hints(folder, _SMALLER_DRAWING):
-            _work(generate_missing(image_generator, todo, folder.images), todo, "drawing", stop, main and shown)
-        del image_generator, base  # their memory is for those who judge
+            _work(generate_missing(image_generator, todo, folder.images), todo, "generating", stop, main and shown)
+        del image_generator, base  # free their memory for the scorers
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
         accelerator.wait_for_everyone()
         with _with_recovery_hints(folder, _SMALLER_JUDGING):
             scorers = make_scorers(recipe, metrics, axes, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
-            # All variants of one thing asked together: what compares them is scored anew when one is drawn anew.
+            # All variants of an image spec in one batch: if one is generated again, comparisons are scored again.
             whole = max(recipe.judging.batch // len(variants), 1) * len(variants)
             todo = batches(jobs, whole)[share]
-            _work(score_missing(files, todo, folder.images), todo, "judging", stop, main and shown)
+            _work(score_missing(files, todo, folder.images), todo, "scoring", stop, main and shown)
         accelerator.wait_for_everyone()
     results = None
     if main:
@@ -109,7 +109,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
 
 
 def check_judges(recipe: EvalRecipe, axes: tuple[Axis, ...]) -> None:
-    """Raise RespoDiffError where a judge cannot be had, which must not come out after hours of drawing."""
+    """Raise RespoDiffError if a scorer cannot be loaded: before hours of sampling, not after."""
     device = torch.device("cpu")
     metrics = metrics_of(recipe)
     make_scorers(recipe, metrics, axes, device)
@@ -117,8 +117,8 @@ def check_judges(recipe: EvalRecipe, axes: tuple[Axis, ...]) -> None:
 
 
 def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
-    """Raise RespoDiffError for what would come out only when the adapters of a recipe are trained: prompts that cannot
-    be had or shared among so many groups, and judges.
+    """Raise RespoDiffError for errors that would otherwise occur only after training the adapters: prompts that cannot
+    be loaded or divided among `groups` groups, and scorers that cannot be loaded.
     """
     world = world_of(recipe.base)
     check_shares(world.image_specs(recipe), groups, f"{groups} groups")
@@ -126,7 +126,7 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
 
 
 def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) -> list[Job]:
-    """Every picture in every variant; those of one thing asked stand together."""
+    """Every image spec in every variant; the variants of one spec are adjacent."""
     given = [variant.assign_groups(specs, seed) for variant in variants]
     return [
         Job(variant.name, one, each[number])
@@ -136,7 +136,7 @@ def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) 
 
 
 def check_models(base: BaseModel, variants: Sequence[Variant]) -> None:
-    """Raise ModelMismatchError where a variant's adapter was made for another kind of model; warn of what differs."""
+    """Raise ModelMismatchError if a variant's adapter does not fit the model; log a warning for smaller differences."""
     channels = base.h_shape(*base.latent_size)[0]
     for adapter in (variant.adapter for variant in variants if variant.adapter):
         warning = check_fits(
@@ -153,8 +153,8 @@ def _work(
     stop: StopRequest,
     shown: bool,
 ) -> None:
-    """Go through the batches with a bar, and stop after one where a signal asks for it."""
-    with progress_bar(sum(map(len, todo)), what, "picture", shown=shown) as bar, closing(progress):
+    """Process the batches with a progress bar; stop after the current batch on a signal."""
+    with progress_bar(sum(map(len, todo)), what, "image", shown=shown) as bar, closing(progress):
         for count in progress:
             bar.update(count)
             if number := stop.requested():
@@ -170,7 +170,7 @@ def _figures(
 
 
 def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> None:
-    """Tables, figures and report."""
+    """Write tables, figures and report."""
     from .html_report import write_report  # loads matplotlib, which only reports need
 
     folder.write(results, rows)
@@ -178,7 +178,7 @@ def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> N
 
 
 def _with_set_figures(results: Results, rows: Sequence[Row], scorer: SetScorer, folder: EvaluationFolder) -> Results:
-    """The results with this scorer's figure of each variant, without an interval."""
+    """The results with this scorer's figure added to each variant, without an interval."""
     variants = {}
     for name, variant in results.variants.items():
         sound = [row.job.spec.id for row in rows if row.job.variant == name and row.scores is not None]
@@ -188,15 +188,13 @@ def _with_set_figures(results: Results, rows: Sequence[Row], scorer: SetScorer, 
     return replace(results, variants=variants, judges={**results.judges, scorer.name: scorer.fingerprint})
 
 
-_SMALLER_DRAWING = (
-    "a smaller --batch, with --restart or in another folder, since a picture depends a little on its batch"
-)
-_SMALLER_JUDGING = "a smaller --judging-batch; the pictures are kept"
+_SMALLER_DRAWING = "a smaller --batch, with --restart or in another folder, since images depend slightly on their batch"
+_SMALLER_JUDGING = "a smaller --judging-batch; the images are kept"
 
 
 @contextmanager
 def _with_recovery_hints(folder: EvaluationFolder, smaller: str) -> Iterator[None]:
-    """Turn a full device and a full disk into RespoDiffErrors that say how to go on."""
+    """Turn a full device and a full disk into RespoDiffErrors that say what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -207,5 +205,6 @@ def _with_recovery_hints(folder: EvaluationFolder, smaller: str) -> Iterator[Non
         if not is_disk_full(error):
             raise
         raise RespoDiffError(
-            f"The disk is full ({error}). What is done is kept in {folder.path}: make room and give the same command."
+            f"The disk is full ({error}). Results so far are kept in {folder.path}; free some space and run the same "
+            "command."
         ) from None

@@ -1,4 +1,4 @@
-"""Which scorers an evaluation has, and running them over its pictures."""
+"""Choosing the scorers of an evaluation and running them on its images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .scorers.loading import Loading
 
 
 def metrics_of(recipe: EvalRecipe) -> tuple[Metric, ...]:
-    """The metrics asked for, else the protocol's in the base model's world, without those that need what is not there;
-    in the order in which they are measured.
+    """The requested metrics, or the protocol's defaults in the base model's world, without those whose inputs are
+    missing; in the order in which they are measured.
     """
     usual = world_of(recipe.base).default_metrics[recipe.protocol]
     chosen = recipe.judging.metrics or [metric for metric in usual if not recipe.lacks(metric)]
@@ -32,19 +32,19 @@ def metrics_of(recipe: EvalRecipe) -> tuple[Metric, ...]:
 def make_scorers(
     recipe: EvalRecipe, metrics: Sequence[Metric], axes: tuple[Axis, ...], device: torch.device
 ) -> list[Scorer]:
-    """The scorers of each image for these metrics, their networks loaded. Raises RespoDiffError."""
+    """The per-image scorers of these metrics, with their networks loaded. Raises RespoDiffError."""
     loading = _loading(recipe, axes, device)
     of_images = [metric for metric in metrics if not needs_of(metric).whole_set]
     scorers = [scorer for metric in of_images if (scorer := _module(metric).load(loading)) is not None]
     if not scorers and len(of_images) == len(metrics):
         raise RespoDiffError(
-            "There is nothing to measure: name an --axis to tell apart, or a --metric (alignment, nudity ...)."
+            "There is nothing to measure: give an --axis to classify, or a --metric (alignment, nudity ...)."
         )
     return scorers
 
 
 def make_set_scorers(recipe: EvalRecipe, metrics: Sequence[Metric], device: torch.device) -> list[SetScorer]:
-    """The scorers of all images of a variant together for these metrics. Raises RespoDiffError."""
+    """The scorers of these metrics that score all images of a variant together. Raises RespoDiffError."""
     loading = _loading(recipe, (), device)
     return [_module(metric).load(loading) for metric in metrics if needs_of(metric).whole_set]
 
@@ -57,12 +57,12 @@ def _loading(recipe: EvalRecipe, axes: tuple[Axis, ...], device: torch.device) -
 
 
 def _module(metric: Metric) -> ModuleType:
-    """Imported only when it is needed: the libraries behind some take long to load, or are not installed."""
+    """Imported when needed: some scorers use libraries that load slowly or are not installed."""
     return import_module(f".scorers.{metric}", __package__)
 
 
 def key_of(job: Job) -> str:
-    """A picture's name in scores."""
+    """The key of an image in scores."""
     return f"{job.variant}/{job.spec.id}"
 
 
@@ -71,9 +71,9 @@ def score_missing(
     batches: Sequence[Sequence[Job]],
     images: ImageFolder,
 ) -> Generator[int]:
-    """Score the batches that a scorer has not seen whole yet; yields how many pictures after each batch.
+    """Score the batches that a scorer has not completed; yields the size of each batch.
 
-    A picture that cannot be read gets no scores.
+    An unreadable image gets no scores.
     """
     known = {scorer: file.load() for scorer, file in scorers.items()}
     for batch in batches:
@@ -89,7 +89,7 @@ def score_missing(
 def collect(
     jobs: Sequence[Job], files: Iterable[ScoreFile], images: ImageFolder
 ) -> tuple[list[Scores | None], dict[str, str]]:
-    """All scores of each picture, and by name the pictures that cannot be read, with the reason; they have none."""
+    """All scores of each image (None if it is unreadable), and the unreadable images by key with the reason."""
     known = [file.load() for file in files]
     scores: list[Scores | None] = []
     damaged: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The figures of an evaluation in the terminal."""
+"""The figures of an evaluation for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .results import Results
 
 
 def summary(results: Results) -> str:
-    """A table of the main figures of each variant, each with its interval."""
+    """A table of the main figures of each variant, with intervals, and notes."""
     rows = []
     for figure in main_figures(variant.overall for variant in results.variants.values()):
         cells = [cell_of(variant.overall.get(figure), figure.kind) for variant in results.variants.values()]
@@ -23,14 +23,14 @@ def summary(results: Results) -> str:
     for name, variant in results.variants.items():
         groups = results.manifest["settings"][name]["groups"]
         if len(groups) == 1 and any(figure.kind == DEVIATION for figure in variant.overall):
-            note = "its deviation ratio says nothing of balance, its steering accuracy how well it steers"
-            notes.append(f"{name} steers all pictures to {groups[0]}: {note}.")
+            note = "look at its steering accuracy; its deviation ratio does not measure balance"
+            notes.append(f"{name} steers all images to {groups[0]}: {note}.")
     notes += [f"Left out: {reason}" for reason in results.damaged.values()]
     return "\n".join([figures, *(wrapped(note, sys.stdout) for note in notes)])
 
 
 def figures_line(results: Results) -> dict[str, dict[str, float]]:
-    """Plain numbers by variant and figure, for machines."""
+    """Plain numbers by variant and figure, for JSON output."""
     return {
         name: {figure: round(one.value, 6) for figure, one in variant.named.items()}
         for name, variant in results.variants.items()

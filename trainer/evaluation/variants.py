@@ -1,4 +1,4 @@
-"""The ways of steering that are measured side by side, made from adapters and strengths."""
+"""The variants (ways of steering) that are measured side by side, made from adapters and strengths."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from ..worlds.world import World
 
 @dataclass(frozen=True)
 class Variant:
-    """A way of steering. Each picture gets one of `groups` (fairness concepts, crossed where they are of several axes;
-    none: no group) and what acts `always` (safety and other concepts, summed). `files` are the sha256 of the files that
-    the adapter was read from.
+    """A way of steering. Each image gets one of `groups` (fairness concepts, crossed if they belong to several axes;
+    may be empty) and all terms in `always` (safety and other concepts). `files` are the sha256 of the files by name.
     """
 
     name: str
@@ -35,12 +34,12 @@ class Variant:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def assign_groups(self, specs: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
-        """What steers each of these pictures: groups in equal parts, block by block among the pictures of a prompt as
-        in the paper's code; where a prompt has one picture only, within each group (`seed` says which gets which).
+        """The group that steers each image: in equal shares, in blocks over the images of a prompt as in the paper's
+        code; if a prompt has only one image, shuffled by `seed` within each group of prompts.
 
-        Raises RespoDiffError where the pictures of a prompt cannot be shared evenly.
+        Raises RespoDiffError if the images of a prompt cannot be divided evenly.
         """
-        # One object for all pictures of a group: what shares a group is steered together.
+        # One object for all images of a group: rows with the same object are steered together.
         groups = [FairGroup(group.name, group.terms + self.always) for group in self.groups or (FairGroup("", ()),)]
         names = ", ".join(group.name for group in groups)
         check_shares(specs, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
@@ -52,23 +51,23 @@ class Variant:
 
 
 def check_shares(specs: Sequence[ImageSpec], groups: int, which: str) -> None:
-    """Raise RespoDiffError where the several pictures of a prompt cannot be shared evenly among so many groups."""
+    """Raise RespoDiffError if the images of a prompt (when several) cannot be divided evenly among `groups` groups."""
     fewest = min(one.turns for one in specs)
     if fewest > 1 and any(one.turns % groups for one in specs):
         raise RespoDiffError(
-            f"{fewest} images of each prompt cannot be shared evenly among {which}: let --images make it a multiple "
-            f"of {groups}."
+            f"{fewest} images of each prompt cannot be divided evenly among {which}: choose --images to "
+            f"make it a multiple of {groups}."
         )
 
 
 def _shared_within_groups(specs: Sequence[ImageSpec], groups: int, seed: int) -> list[int]:
-    """For each picture a number below `groups`, each as often as can be among the pictures that a ratio is taken of."""
+    """A group number for each image, as balanced as possible within each group of prompts."""
     places: dict[str, list[int]] = {}
     for place, one in enumerate(specs):
         places.setdefault(one.group, []).append(place)
     numbers = [0] * len(specs)
     for further, own in enumerate(places.values()):
-        # Another seed for each: what does not divide evenly goes round.
+        # A different seed for each, so that remainders are spread over the groups.
         for place, number in zip(own, balanced([1.0] * groups, len(own), seed + further), strict=True):
             numbers[place] = number
     return numbers
@@ -83,11 +82,11 @@ def resolve(recipe: VariantRecipe) -> Variant:
             )
         return Variant(recipe.name, None)
     for path in recipe.adapters:
-        peek(path)  # what is no adapter is not read whole for its hash
+        peek(path)  # reject other files by their header, before hashing the whole file
     files = _hashed(recipe.adapters)
     adapter = _read(recipe.adapters)
     if _hashed(recipe.adapters) != files:
-        raise RespoDiffError(f"An adapter of setting {recipe.name!r} was replaced while it was read: start again.")
+        raise RespoDiffError(f"An adapter of setting {recipe.name!r} changed while it was read: run the command again.")
     chosen = [adapter.concept(name) for name in recipe.concepts or adapter.concepts]
     held = {concept.name for concept in chosen}
     if unknown := sorted(recipe.strengths.keys() - held):
@@ -119,11 +118,11 @@ def axes_of(
     world: World,
     protocol: Protocol,
 ) -> tuple[Axis, ...]:
-    """The axes to judge: those `named`, else those that the variants steer and all of the user's `own`, else those
-    that are usual in this world and protocol.
+    """The axes to classify: those `named`; else those that the variants steer and all of the user's `own`; else the
+    default axes of this world and protocol.
 
-    An axis' classes are the user's, or those of the world with the adapters' further ones. Raises RespoDiffError for
-    an unknown axis, and where there is only one class to tell apart.
+    The classes of an axis are the user's, or those of the world plus those of the adapters. Raises RespoDiffError for
+    an unknown axis, or an axis with only one class.
     """
     infos = [concept.info for variant in variants if variant.adapter for concept in variant.adapter.concepts.values()]
     steered = {axis_of(info) for info in infos if info.category == "fairness" and axis_of(info)}
@@ -132,21 +131,21 @@ def axes_of(
     wanted = list(named) or [*own, *sorted(steered - own.keys())] or world.usual_axes(protocol)
     if unknown := [name for name in wanted if name not in known]:
         raise RespoDiffError(
-            f"Nothing is known of the axis {', '.join(map(repr, unknown))}; known are: {', '.join(known)}. Give its "
+            f"Unknown axis: {', '.join(map(repr, unknown))}. Known axes: {', '.join(known)}. Define its "
             'classes in the recipe: [judging.classes.NAME] with lines  class = "words for the classifier".'
         )
     axes = tuple(known[name] for name in dict.fromkeys(wanted))
     for axis in axes:
         if len(axis) < 2:
             raise RespoDiffError(
-                f"The axis {axis.name!r} has one class only ({', '.join(axis.texts)}): there is nothing to tell it "
-                "from. Give its classes in the recipe, under [judging.classes]."
+                f"The axis {axis.name!r} has only one class ({', '.join(axis.texts)}), and a classifier needs at "
+                "least two. Define its classes in the recipe, under [judging.classes]."
             )
     return axes
 
 
 def class_wanted(group: FairGroup, axis: Axis) -> int | None:
-    """The class of an axis that a picture's group asks for, by its concept's name or target; None: none of them."""
+    """The class of an axis that this group steers to, by its concept's name or target; None if there is none."""
     for term in group.terms:
         info = term.concept.info
         if info.category == "fairness" and axis_of(info) == axis.name:
@@ -158,7 +157,7 @@ def class_wanted(group: FairGroup, axis: Axis) -> int | None:
 
 
 def _hashed(paths: Sequence[Path]) -> dict[str, str]:
-    """Each file's sha256 by its name, with its folder where two have the same name."""
+    """The sha256 of each file by name, or by path if two have the same name."""
     names = [path.name for path in paths]
     return {path.name if names.count(path.name) == 1 else str(path): sha256_of(path) for path in paths}
 

@@ -1,1 +1,1 @@
-"""One training run: its parts, its loop, and all that it keeps, shows and survives."""
+"""A training run: its loop, saved state, progress display, previews and recovery from errors."""

@@ -1,4 +1,4 @@
-"""All that a training needs to go on exactly: how far it is, what is finished, modules, moments, trajectories."""
+"""The saved state of a training: progress, finished concepts, modules, optimizer moments, trajectories."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class RunState:
-    """After `step` steps of concept number `concept`, begun on the day `begun` with so many `processes`.
+    """The state after `step` steps of concept number `concept`; training began on the date `begun`, on `processes`
+    processes.
 
-    `learner` and `trajectories` are what those say of themselves, the latter of all processes, one after another.
+    `learner` and `trajectories` are their own states; trajectories of all processes are concatenated.
     """
 
     begun: str
@@ -36,7 +37,7 @@ class RunState:
     trajectories: Tensors = field(default_factory=dict)
 
     def pack(self, base: BaseModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """As tensors by name, and as plain data."""
+        """The state as tensors by name, and as plain data."""
         tensors = {f"learner/{name}": tensor for name, tensor in self.learner.items()}
         tensors |= {f"trajectories/{name}": tensor for name, tensor in self.trajectories.items()}
         for index, concept in enumerate(self.finished):
@@ -54,11 +55,11 @@ class RunState:
 
     @classmethod
     def unpack(cls, tensors: Tensors, progress: Mapping[str, Any], base: BaseModel, recipe: Recipe) -> RunState:
-        """What was packed, for a run of the same recipe. Raises ResumeError where the base model is another."""
+        """Restore a packed state for a run of the same recipe. Raises ResumeError if the base model differs."""
         if progress["base_sha256"] != base.sha256:
             raise ResumeError(
                 f"{base.name} is not the base model that this training was started on (sha256 {base.sha256[:12]}..., "
-                f"it was {progress['base_sha256'][:12]}...): put that one back, or start over with --restart."
+                f"it was {progress['base_sha256'][:12]}...): use the original base model, or start over with --restart."
             )
         finished = []
         for index, facts in enumerate(progress["finished"]):
@@ -75,7 +76,7 @@ class RunState:
         )
 
     def trajectories_of(self, share: ProcessShard) -> dict[str, torch.Tensor]:
-        """The part of one process."""
+        """The trajectories of one process."""
         return {name: tensor.chunk(share.count)[share.index] for name, tensor in self.trajectories.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a training run will cost, before it is started: UNet evaluations and memory."""
+"""Estimated cost of a training run: UNet evaluations and memory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..support.interrupts import shielded
 
 _ROWS_PER_SAMPLE = 5  # encoder on 3 prompts; decoder on 3, with RAM, with both; two backward passes: halves of a UNet
 _TOKENS = 77
-_PROMPTS = 3  # whose encoder states are held at once
+_PROMPTS = 3  # prompts whose encoder states are held at the same time
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`samples` trained on, `evaluations` of the UNet on one latent, and bytes on the device by what holds them."""
+    """Training `samples`, UNet `evaluations` on one latent, and bytes on the device by use."""
 
     samples: int
     evaluations: float
@@ -35,17 +35,18 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        """Bytes on the device while training, without the text encoders, which are gone by then."""
+        """Bytes on the device while training; the text encoders have been released by then."""
         return self.weights + self.activations + self.modules
 
 
 def estimate(
     recipe: Recipe, unet_config: dict[str, Any], latent: tuple[int, int], dtype: torch.dtype, pooled: bool
 ) -> Estimate:
-    """Cost of a recipe on a UNet of this diffusers config. Nothing is loaded: it is built without memory."""
+    """Cost of a recipe on a UNet with this diffusers config. No weights are loaded (fake tensors)."""
     training = recipe.training
-    # Not the device "meta", where attention is computed in the open and keeps tokens * tokens, as no real device does.
-    with shielded(), FakeTensorMode():  # an exception out of its callbacks, which C++ calls, would abort the process
+    # Not the device "meta": there attention falls back to the plain formula and keeps tokens * tokens values, which no
+    # real device does.
+    with shielded(), FakeTensorMode():  # an exception raised in a callback from C++ would abort the process
         with default_dtype(dtype):  # such a network cannot be cast afterwards
             unet = UNet2DConditionModel(**unet_config)
         activations, h_shape = _activations(unet, latent, training.batch, pooled, training.checkpointing)
@@ -63,7 +64,7 @@ def estimate(
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """What is made while the context is open has this dtype, unless told otherwise."""
+    """Set torch's default dtype within the context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -88,7 +89,7 @@ def _evaluations(recipe: Recipe, concept: ConceptRecipe) -> float:
 def _activations(
     unet: UNet2DConditionModel, latent: tuple[int, int], batch: int, pooled: bool, checkpointing: bool
 ) -> tuple[int, tuple[int, int, int]]:
-    """Bytes held for the losses and the gradient, and h's shape; counted on tensors without memory."""
+    """Bytes held for the losses and the gradient, and the shape of h; counted on fake tensors."""
     denoiser = UNetDenoiser(unet, torch.ones(1000), checkpointing=False)
     z = torch.empty(batch, 4, *latent)
     t = torch.empty(batch, dtype=torch.long)
@@ -99,7 +100,7 @@ def _activations(
         condition = Condition(context, torch.empty(batch, width), torch.empty(batch, 6))
     h, carry = denoiser.encode(z, t, condition)
     skips = _PROMPTS * sum(_bytes(skip) for skip in carry.skips)
-    kept = [0]  # by block of the decoder, and what follows the last
+    kept = [0]  # bytes per decoder block, and of the layers after the last block
     alive: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -113,7 +114,7 @@ def _activations(
         block.register_forward_pre_hook(lambda *_: kept.append(0))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         denoiser.decode(h.requires_grad_(), carry, condition)
-    # With checkpointing only one block's inner states are there at a time.
+    # With checkpointing, only one block's inner states exist at a time.
     _, channels, height, width = h.shape
     return skips + (max(kept) if checkpointing else sum(kept)), (channels, height, width)
 

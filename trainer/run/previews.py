@@ -1,4 +1,4 @@
-"""Preview pictures while training: the same prompts and seed at several strengths."""
+"""Preview images while training: the same prompts and seed at several strengths."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..base.model import BaseModel
 from ..recipes.training_recipe import PreviewRecipe
 from ..support.contact_sheet import draw, pixels
 
-_WIDTH = 192  # of each picture in a sheet
+_WIDTH = 192  # pixels, of each image in a sheet
 
 
 def preview(
     base: BaseModel, concept: Concept, recipe: PreviewRecipe, condition: Condition, empty: Condition
 ) -> Image.Image:
-    """A sheet with a row for each prompt (`condition` has one row each) and a column for each strength."""
+    """A contact sheet with one row per prompt (a row of `condition` each) and one column per strength."""
     schedule = Schedule.of(base.alphas_cumprod, recipe.schedule_steps)
     device = condition.context.device
     noise = noise_of_seeds([recipe.seed], base.latent_size).to(device)
@@ -39,6 +39,6 @@ def preview(
             guidance=recipe.guidance,
             steer=steer,
         )
-        # One by one: SDXL's autoencoder takes gigabytes a picture.
+        # One at a time: SDXL's autoencoder needs gigabytes per image.
         rows.append((prompt, [pixels(base.decode_latents(one)[0]) for one in z.split(1)]))
     return draw(rows, [f"{strength:g}" for strength in strengths], _WIDTH, f"{concept.name}, by strength")

@@ -1,4 +1,4 @@
-"""What is said while training: a bar, TensorBoard, and the alarm when a loss is no longer a number."""
+"""Progress of a training: the bar, TensorBoard logs, and an error when a loss becomes NaN or infinite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .unet_evaluations import Evaluations
 if TYPE_CHECKING:
     from typing import Self
 
-REPORT_EVERY = 10  # steps; reading a loss makes the host wait for the device
+REPORT_EVERY = 10  # steps; reading a loss makes the CPU wait for the device
 
 
 class TrainingDiverged(RespoDiffError):
@@ -33,7 +33,7 @@ TrainingDiverged.__module__ = "respodiff"
 
 
 class Progress:
-    """The bar and the logs of one concept; `shown` is False in all processes but one. `mean` is over all processes."""
+    """Bar and logs of one concept. `shown` is True in one process only; `mean` averages over all processes."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class Progress:
     ) -> None:
         self._bar.close()
         if self._writer is not None:
-            # A full disk must not speak over the error that ends the training.
+            # A full disk must not hide the error that ends the training.
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
                 self._writer.close()
 
     def step(self, step: FitStep, learner: Learner) -> None:
-        """Count a step; now and then read its losses. Raises TrainingDiverged, in all processes alike."""
+        """Count a step and, every REPORT_EVERY steps, report its losses. Raises TrainingDiverged in all processes."""
         if step.number % REPORT_EVERY == 0 or step.number == self._bar.total:
-            self._report(step, learner)  # first, or a log's line for this step would lack them
+            self._report(step, learner)  # before the update, so that the log line of this step has them
         self._bar.update()
 
     def _report(self, step: FitStep, learner: Learner) -> None:
@@ -81,10 +81,10 @@ class Progress:
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
         share = _steering_share(step.frozen, learner)
-        said = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
+        postfix = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
-            said["of h"] = f"{share:.1%}"
-        self._bar.set_postfix(said, refresh=False)
+            postfix["of h"] = f"{share:.1%}"
+        self._bar.set_postfix(postfix, refresh=False)
         if self._writer is not None:
             scalars = {"loss/ram": ram_loss, "loss/sam": sam_loss, "speed/unet_evaluations_per_second": rate}
             for tag, value in (scalars | ({} if share is None else {"steering/share_of_h": share})).items():
@@ -93,18 +93,18 @@ class Progress:
     def _losses(self, step: int, result: StepResult) -> tuple[float, float]:
         ram_loss, sam_loss = self._mean(torch.stack([result.ram_loss, result.sam_loss])).tolist()
         if not (math.isfinite(ram_loss) and math.isfinite(sam_loss)):
-            raise TrainingDiverged(f"Training of {self._name!r} diverged: its loss was {ram_loss:g} at step {step}.")
+            raise TrainingDiverged(f"Training of {self._name!r} diverged: the loss is {ram_loss:g} at step {step}.")
         return ram_loss, sam_loss
 
     def image(self, step: int, image: torch.Tensor) -> None:
-        """Log a preview sheet (height, width, 3) bytes."""
+        """Log a preview sheet, (height, width, 3) uint8."""
         if self._writer is not None:
             self._writer.add_image("preview", image, step, dataformats="HWC")
 
 
 @torch.no_grad()
 def _steering_share(frozen: FrozenPredictions, learner: Learner) -> float | None:
-    """How long RAM + SAM are beside h: the hint whether training has any effect."""
+    """Norm of RAM + SAM relative to the norm of h: shows whether training has any effect."""
     if frozen.h is None:
         return None
     ram, sam = (module.to(dtype=frozen.h.dtype)(frozen.h) for module in learner.modules)

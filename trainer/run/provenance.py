@@ -1,4 +1,4 @@
-"""What an adapter says of itself: how it was trained, on what, by whom."""
+"""Metadata of a trained adapter: base model, settings, date, author."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..recipes.training_recipe import Recipe
 
 
 def training_facts(base: BaseModel, fit: Fit) -> dict[str, Any]:
-    """How a concept was trained until now, for its metadata."""
+    """Metadata about a concept's training so far."""
     return {
         "base_model": base.name,
         "base_sha256": base.sha256,
@@ -27,7 +27,7 @@ def training_facts(base: BaseModel, fit: Fit) -> dict[str, Any]:
 
 
 def make_adapter(base: BaseModel, recipe: Recipe, concepts: Sequence[Concept], begun: str) -> Adapter:
-    """The adapter of these concepts; `begun` is the day on which training began."""
+    """The adapter with these concepts; `begun` is the date on which training began."""
     about = {f"modelspec.{key}": value for key, value in asdict(recipe.about).items() if value}
     return Adapter(
         base.family,

@@ -1,4 +1,4 @@
-"""What to do when a training fails: said beside the error, with what is kept."""
+"""Error messages of a failed training: what happened, what is saved, and what to do."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .run_folder import RunFolder
 def with_recovery_hints(
     training: TrainingRecipe, precision: torch.dtype, folder: RunFolder, *, loading: bool
 ) -> Iterator[None]:
-    """Turn NaN, a full device and a full disk into RespoDiffErrors that say how to go on; `loading`: before the first
-    step, when nothing but the models is in memory.
+    """Turn NaN, a full device and a full disk into RespoDiffErrors that say what to do; `loading`: before the first
+    step, when only the models are in memory.
     """
-    kept = f"The last state is kept in {folder.path}"
+    kept = f"The last saved state is in {folder.path}"
     try:
         yield
     except TrainingDiverged as error:
-        where = kept + "; continue from it with --resume" if folder.is_unfinished else "Start again"
+        where = kept + "; resume from it with --resume" if folder.is_unfinished else "Start again"
         dtype = "" if precision == torch.float32 else ", or use --precision float32"
         raise TrainingDiverged(f"{error} {where} and a lower --ram-rate and --sam-rate{dtype}.") from None
     except (RuntimeError, MemoryError) as error:
@@ -36,18 +36,18 @@ def with_recovery_hints(
         smaller += ["--precision bfloat16"] if precision == torch.float32 else []
         smaller += [] if loading else ["--width and --height below the native size"]
         smaller = smaller or ["--device cpu"]
-        again = " Give --restart with them." if folder.is_unfinished else ""
-        where = "while the models were loaded" if loading else "in training"
+        again = " Add --restart as well." if folder.is_unfinished else ""
+        where = "while loading the models" if loading else "during training"
         raise RespoDiffError(
             f"The device ran out of memory {where} ({reason_of(error)}). Use less: {', or '.join(smaller)}.{again}"
         ) from None
     except OSError as error:
         if error.errno == errno.EROFS:
-            what = kept + ": continue with --resume" if folder.is_unfinished else "Start again"
-            raise RespoDiffError(f"The disk can only be read ({error}). {what} when it can be written to.") from None
+            what = kept + "; resume with --resume" if folder.is_unfinished else "Start again"
+            raise RespoDiffError(f"The disk is read-only ({error}). {what} when it is writable.") from None
         if not is_disk_full(error):
             raise
-        what = kept + ": make room and continue with --resume" if folder.is_unfinished else "Make room"
+        what = kept + "; free some space and resume with --resume" if folder.is_unfinished else "Free some space"
         raise RespoDiffError(f"The disk is full ({error}). {what}.") from None
 
 

@@ -1,4 +1,4 @@
-"""What a training run consists of, made from its recipe."""
+"""The parts of a training run, made from its recipe."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ..worlds.lookup import world_of
 
 
 def open_base(recipe: Recipe, device: torch.device) -> BaseModel:
-    """The base model of a recipe. Raises RecipeError for a prompt that cannot be drawn in its world."""
+    """The base model of a recipe. Raises RecipeError for a prompt that its world does not know."""
     check_words(recipe)
     return load_as(recipe.base, recipe.training, device, checkpointing=recipe.training.checkpointing)
 
 
 def check_words(recipe: Recipe) -> None:
-    """Raise RecipeError for a prompt that cannot be drawn in the base model's world."""
+    """Raise RecipeError for a prompt that the base model's world does not know."""
     world = world_of(recipe.base)
     for concept in recipe.concepts:
         if objection := world.objection_to([*concept.neutral, concept.target, concept.negative]):
-            raise RecipeError(f"Concept {concept.name!r} cannot be learned here: {objection}")
+            raise RecipeError(f"Concept {concept.name!r} cannot be trained: {objection}")
 
 
 def encode_concept(base: BaseModel, concept: ConceptRecipe, device: torch.device) -> Prompts:
-    """The concept's prompts as the UNet reads them."""
+    """The concept's prompts, encoded for the UNet."""
     return concept_prompts(concept, lambda texts: base.encode_prompts(texts).to(device))
 
 
 def new_fit(
     base: BaseModel, concept: ConceptRecipe, training: TrainingRecipe, prompts: Prompts, accelerator: Accelerator
 ) -> Fit:
-    """The training of a concept from its beginning, this process's part of it."""
+    """A new training of a concept: this process's part of it."""
     return Fit(
         base.denoiser,
         base.alphas_cumprod,
@@ -55,6 +55,6 @@ def new_fit(
 
 
 def mean_over_processes(accelerator: Accelerator, tensor: torch.Tensor) -> torch.Tensor:
-    """The same in all processes, so that all learn and act alike."""
+    """The mean over all processes, the same value in each."""
     mean: torch.Tensor = accelerator.reduce(tensor, reduction="mean")
     return mean

@@ -1,4 +1,4 @@
-"""A training run: base model and concepts in, one adapter file out; stopped at any moment, it goes on exactly."""
+"""A training run: from a base model and concepts to one adapter file; it can be stopped and resumed exactly."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ log = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, *, resume: bool = False, restart: bool = False, force: bool = False) -> Path:
-    """Train all concepts of the recipe and write the adapter; its path.
+    """Train all concepts of the recipe, write the adapter and return its path.
 
-    Raises RespoDiffError (a bad base, NaN, nothing to resume), Interrupted after a signal, and OSError as the file
-    system does. Whatever happens, the state of the last save stays in the run folder.
+    Raises RespoDiffError (unsuitable base model, NaN, nothing to resume), Interrupted after a signal, and OSError from
+    the file system. In each case the last saved state stays in the run folder.
     """
     accelerator = accelerator_on(recipe.training.device)
     folder = RunFolder(recipe.output)
@@ -69,15 +69,15 @@ def _train(
     with with_recovery_hints(recipe.training, dtype, folder, loading=True):
         base = open_base(recipe, accelerator.device)
         prompts, previews = _encode(recipe, base, accelerator.device)
-        unet = base.denoiser.unet  # read when the text encoders are gone: they need not fit in beside it
-        sha256 = base.sha256  # of the file that was loaded: later another may lie there
+        unet = base.denoiser.unet  # loaded after the text encoders are released, so that both need not fit together
+        sha256 = base.sha256  # computed now: the file may be replaced later
         if accelerator.is_main_process:
             log.info("Base model %s, sha256 %.12s...", base.name, sha256)
     state = RunState.unpack(*packed, base, recipe) if packed else _fresh(accelerator)
     if accelerator.is_main_process:
-        folder.go_on() if resume else folder.begin()
+        folder.clean_up() if resume else folder.begin()
     run = Run(recipe, base, accelerator, prompts, previews, folder)
-    # Several processes finish the step together: one alone would leave the others waiting for its gradients.
+    # Several processes finish the step together; otherwise the others would wait for the gradients of the stopped one.
     grace = GRACE if accelerator.num_processes == 1 else None
     with (
         fitting_threads(base.weight_bytes),
@@ -97,7 +97,7 @@ def _train(
 
 @dataclass(frozen=True)
 class Run:
-    """What all concepts of a run share. `previews` are the conditions of "" and of each preview's prompt."""
+    """What all concepts of a run share. `previews` are the conditions of "" and of each preview prompt."""
 
     recipe: Recipe
     base: BaseModel
@@ -107,7 +107,7 @@ class Run:
     folder: RunFolder
 
     def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> Concept:
-        """Train concept number `state.concept` from `state.step` on to its end."""
+        """Train concept number `state.concept` to its end, starting after step `state.step`."""
         concept = self.recipe.concepts[state.concept]
         fit = new_fit(self.base, concept, self.recipe.training, self.prompts[state.concept], self.accelerator)
         if state.step:
@@ -130,7 +130,7 @@ class Run:
                         break
                     if shown and self.recipe.previews.every and step.number % self.recipe.previews.every == 0:
                         self._preview(step.number, self._concept(fit), progress)
-            except Interrupted as late:  # the step under way is given up
+            except Interrupted as late:  # the current step is dropped
                 stopping = late.signal
                 if state.step > saved and self.accelerator.num_processes == 1:
                     self._save(state, fit)
@@ -141,9 +141,9 @@ class Run:
 
     def _stopped(self, concept: ConceptRecipe, step: int) -> str:
         if not self.folder.is_unfinished:
-            return "Stopped before anything was learned: give the same command again."
-        kept = f"all of it is kept in {self.folder.path}. Continue with --resume."
-        return f"Stopped after step {step} of {concept.steps} of {concept.name!r}; {kept}"
+            return "Stopped before the first step was saved: run the same command again."
+        saved = f"the state is saved in {self.folder.path}. Resume with --resume."
+        return f"Stopped after step {step} of {concept.steps} of {concept.name!r}; {saved}"
 
     def write(self, path: Path, concepts: Sequence[Concept], begun: str) -> None:
         """Write these concepts as an adapter."""
@@ -151,17 +151,17 @@ class Run:
         write(adapter, path, getattr(torch, self.recipe.saving.dtype))
 
     def _save(self, state: RunState, fit: Fit, *, keep_adapter: bool = False) -> None:
-        """Keep the state to resume from, whose trajectories are this process's; and, where the modules are those of
-        this state, the newest adapters of the way if any are wanted.
+        """Save the state to resume from (`state.trajectories` are those of this process). With `keep_adapter`, also
+        save an intermediate adapter if the recipe keeps any.
         """
         name = fit.concept.name
-        # On the device, where the processes can exchange them.
+        # On the device, since processes exchange tensors there.
         everyones = {
             name: self.accelerator.gather(tensor.to(self.accelerator.device))
             for name, tensor in state.trajectories.items()
         }
         if not all(bool(tensor.isfinite().all()) for tensor in (*state.learner.values(), *everyones.values())):
-            raise TrainingDiverged(f"Training of {name!r} diverged: there was NaN at step {state.step}.")
+            raise TrainingDiverged(f"Training of {name!r} diverged: the state has NaN at step {state.step}.")
         if self.accelerator.is_main_process:
             state = replace(state, trajectories=everyones)
             self.folder.save(*state.pack(self.base), self.recipe.resolved())
@@ -169,10 +169,10 @@ class Run:
                 so_far = self._concept(fit)
                 write_it = partial(self.write, concepts=[so_far], begun=state.begun)
                 self.folder.add_adapter(name, state.step, keep, write_it)
-        self.accelerator.wait_for_everyone()  # or one that stops now would have the others ended as they write
+        self.accelerator.wait_for_everyone()  # a process that stops now would end the others while they write
 
     def _stop_requested(self, stop: StopRequest) -> int:
-        """The signal that asked any of the processes to stop, or 0: all stop after the same step."""
+        """The signal that any of the processes received, or 0: all stop after the same step."""
         if self.accelerator.num_processes == 1:
             return stop.requested()
         signals = torch.tensor([stop.requested()], device=self.accelerator.device)
@@ -199,7 +199,7 @@ def _fresh(accelerator: Accelerator) -> RunState:
 
 
 def _encode(recipe: Recipe, base: BaseModel, device: torch.device) -> tuple[tuple[Prompts, ...], Condition | None]:
-    """All prompts of the run; the text encoders are not needed any more then."""
+    """Encode all prompts of the run, then release the text encoders."""
     prompts = tuple(encode_concept(base, concept, device) for concept in recipe.concepts)
     previews = base.encode_prompts(["", *recipe.previews.prompts]).to(device) if recipe.previews.every else None
     base.release_text_encoders()
@@ -207,16 +207,16 @@ def _encode(recipe: Recipe, base: BaseModel, device: torch.device) -> tuple[tupl
 
 
 def _check_output(output: Path, folder: RunFolder, *, resume: bool, restart: bool, force: bool) -> None:
-    """Everything about the output that would be a pity to find out at the end."""
+    """Check the output before training, so that writing it does not fail at the end."""
     if folder.is_unfinished and not (resume or restart):
         raise ResumeError(
-            f"{folder.path} holds an unfinished training: continue with --resume, or start over with --restart."
+            f"{folder.path} has an unfinished training: resume it with --resume, or start over with --restart."
         )
     if output.is_dir():
-        raise RespoDiffError(f"{output} is a folder: name a file in it.")
+        raise RespoDiffError(f"{output} is a folder: name a file.")
     refuse_to_replace(output, force=force or resume)
     remove_partials(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # A file that can be made here, not only a folder that says so.
+    # Create a file: permissions of the folder alone do not prove that it is writable.
     with tempfile.TemporaryFile(dir=output.parent, prefix=f".{output.name}."):
         pass

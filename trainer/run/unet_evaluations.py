@@ -1,4 +1,4 @@
-"""Counting what a UNet is asked for, by hooks on its modules."""
+"""Counting UNet evaluations with hooks on its modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass
 class Evaluations:
-    """Rows that passed the encoder, the decoder, and the decoder backwards."""
+    """Number of rows in encoder passes, decoder passes and backward passes of the decoder."""
 
     encoder: int = 0
     decoder: int = 0
@@ -20,13 +20,13 @@ class Evaluations:
 
     @property
     def total(self) -> float:
-        """In evaluations of a whole UNet on one latent; encoder, decoder and backward pass count half of one each."""
+        """Evaluations of the whole UNet on one latent; an encoder, decoder or backward pass counts as half."""
         return (self.encoder + self.decoder + self.backward) / 2
 
 
 @contextmanager
 def counting(unet: Any) -> Iterator[Evaluations]:
-    """Count all that the UNet (diffusers' names) does while the context is open."""
+    """Count the evaluations of a diffusers UNet within the context."""
     counted = Evaluations()
 
     def encoded(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:

@@ -1,1 +1,1 @@
-"""What judges pictures: one module for each kind of judge, behind one small protocol (`..scorer`)."""
+"""Scorers of images: one module per metric, with the `Scorer` protocol of trainer/worlds/scorer.py."""

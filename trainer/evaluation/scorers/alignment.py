@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Alignment(Scorer):
-    """`alignment`: 100 x the cosine of an image and its prompt, which is CLIP's logit (the paper's WinoAlign) and the
-    CLIP score, save that torchmetrics' has 0 for what is negative.
+    """`alignment`: 100 times the cosine similarity of image and prompt: CLIP's logit (the paper's WinoAlign), or the
+    CLIP score, which torchmetrics clips at 0.
     """
 
     name = "alignment"
@@ -40,5 +40,5 @@ class Alignment(Scorer):
 
 
 def load(loading: Loading) -> Alignment:
-    """By the CLIP of the recipe. Raises RespoDiffError."""
+    """Load the recipe's CLIP. Raises RespoDiffError."""
     return Alignment(loading.clip(loading.judging.clip))

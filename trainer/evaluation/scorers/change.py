@@ -1,4 +1,4 @@
-"""How much steering changes a picture's pixels."""
+"""Pixel change: how much steering changes the pixels of an image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .loading import Loading
 
 
 class PixelChange(Scorer):
-    """`change`: the root mean square difference to the unsteered picture over pixels and channels, from 0 to 1. None
-    where there is no unsteered picture.
+    """`change`: the root mean square difference to the unsteered image over pixels and channels, from 0 to 1. None
+    without an unsteered image.
     """
 
     name = "change"
@@ -34,15 +34,15 @@ class PixelChange(Scorer):
 
 
 def load(loading: Loading) -> PixelChange:
-    """It needs nothing."""
+    """Nothing to load."""
     return PixelChange()
 
 
 def _change(image: Image.Image, unsteered: Image.Image) -> float:
     if image.size != unsteered.size:
         raise RespoDiffError(
-            f"A picture of {_size(image)} pixels cannot be compared with the unsteered one of {_size(unsteered)}: "
-            "make both in the same size."
+            f"An image of {_size(image)} pixels cannot be compared with the unsteered one of {_size(unsteered)}: "
+            "generate both in the same size."
         )
     difference = np.asarray(image, np.float32) - np.asarray(unsteered, np.float32)
     return float(np.sqrt(np.square(difference / 255).mean()))

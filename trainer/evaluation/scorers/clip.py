@@ -1,4 +1,4 @@
-"""CLIP: images and texts as vectors that can be compared."""
+"""CLIP embeddings of images and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXTS_KEPT = 4096
 
 
 class Clip:
-    """A CLIP of transformers: images and texts as unit vectors (n, `dimension`), fp32, on its device."""
+    """A CLIP model of transformers: images and texts as unit vectors (n, `dimension`), fp32, on its device."""
 
     def __init__(self, parts: Pretrained) -> None:
         self._model, self._processor, self.fingerprint = parts
@@ -24,7 +24,7 @@ class Clip:
         self._last: tuple[list[Image.Image], torch.Tensor] | None = None
 
     def images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Of images (RGB); a batch of the same objects, which several scorers look at in turn, is encoded once."""
+        """Embeddings of RGB images; a batch of the same objects, used by several scorers, is encoded once."""
         if self._last is None or [*map(id, self._last[0])] != [*map(id, images)]:
             self._last = list(images), self._encode_images(images)
         return self._last[1]
@@ -35,9 +35,9 @@ class Clip:
         return _unit(self._model.get_image_features(**inputs.to(self._model.device)))
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Of texts, of which CLIP reads the first 77 tokens; the same text is encoded once."""
+        """Embeddings of texts, truncated to 77 tokens; each text is encoded once."""
         for text in dict.fromkeys(texts):
-            # Each by itself: what is new beside it depends on where a run was stopped, and would change the last bits.
+            # One at a time: which texts are new depends on where a run was stopped, and batching changes the last bits.
             if text not in self._known:
                 self._known[text] = self._encode(text)
         vectors = torch.stack([self._known[text] for text in texts])
@@ -53,11 +53,11 @@ class Clip:
 
 
 def _unit(output: Any) -> torch.Tensor:
-    # transformers 4 gives the features themselves, transformers 5 an output that holds them.
+    # transformers 4 returns the features themselves, transformers 5 an output object.
     features = output if isinstance(output, torch.Tensor) else output.pooler_output
     return torch.nn.functional.normalize(features, dim=-1)
 
 
 def load_clip(spec: str, device: torch.device | str, option: str = "--clip") -> Clip:
-    """The CLIP in a folder or on the Hugging Face Hub. Raises RespoDiffError, which names `option`."""
+    """The CLIP model in a folder or on the Hugging Face Hub. Raises RespoDiffError, which names `option`."""
     return Clip(load_pretrained(spec, device, (CLIPModel, CLIPProcessor), ("clip",), option))

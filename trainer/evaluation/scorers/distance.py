@@ -1,4 +1,4 @@
-"""DINO: how far steering takes a picture from what it shows without."""
+"""DINO distance: how far steering moves an image from the unsteered one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _KINDS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit")
 
 
 class DinoDistance(Scorer):
-    """`distance`: 1 - the cosine of the features (class tokens) of a picture and of the unsteered one, 0 for the same
-    picture. None where there is no unsteered picture.
+    """`distance`: 1 minus the cosine similarity of the features (class tokens) of an image and of the unsteered one.
+    None without an unsteered image.
     """
 
     name = "dino"
@@ -28,7 +28,7 @@ class DinoDistance(Scorer):
         Column(
             "distance",
             "DINO distance",
-            "of DINO features to the image of the same seed without adapter; less keeps more",
+            "distance of DINO features to the image of the same seed without adapter; less is better",
             over_strength=True,
         ),
     )
@@ -38,7 +38,7 @@ class DinoDistance(Scorer):
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
         pairs = [None if one.unsteered is None else (one.image, one.unsteered) for one in shown]
-        # Several variants are compared with one unsteered picture.
+        # Several variants are compared with the same unsteered image.
         distinct = {id(image): image for pair in pairs if pair for image in pair}
         if not distinct:
             return [{"distance": None} for _ in shown]
@@ -61,12 +61,12 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def load(loading: Loading) -> DinoDistance:
-    """By the DINO of the recipe. Raises RespoDiffError."""
+    """Load the recipe's DINO model. Raises RespoDiffError."""
     return load_dino(loading.judging.dino, loading.device)
 
 
 def load_dino(spec: str, device: torch.device | str, option: str = "--dino") -> DinoDistance:
-    """By the DINO, DINOv2 or DINOv3 (vision transformer) in a folder or on the Hugging Face Hub. Raises RespoDiffError,
+    """Load a DINO, DINOv2 or DINOv3 (vision transformer) from a folder or the Hugging Face Hub. Raises RespoDiffError,
     which names `option`.
     """
     from transformers import AutoImageProcessor, AutoModel

@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of pictures (FID), as clean-fid measures it."""
+"""FID: the Fréchet distance of two sets of images, computed by clean-fid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...worlds.column import Column
 from ...worlds.scorer import SetScorer
 from .loading import Loading
 
-_PICTURES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _INCEPTION = "inception-2015-12-05.pt"
 _BATCH = 32
 
@@ -31,44 +31,44 @@ class _Statistics(NamedTuple):
 
 
 class FrechetDistance(SetScorer):
-    """FID to a reference: a folder of real pictures, or an .npz with the mu and sigma of their features.
+    """FID to a reference: a folder of real images, or an .npz file with mu and sigma of their features.
 
-    Features come from clean-fid's Inception, which it downloads when it is not there, or from `extractor`: that
-    Inception's file under its own name, or any TorchScript that maps pictures (n, 3, 299, 299), fp32 from 0 to 255, to
-    features (n, D). The reference's own are computed once. Raises RespoDiffError for what is wrong with either.
+    Features come from clean-fid's Inception, which clean-fid downloads if needed, or from `extractor`: the file of that
+    Inception under its original name, or any TorchScript that maps images (n, 3, 299, 299), fp32 from 0 to 255, to
+    features (n, D). Features of the reference are computed once. Raises RespoDiffError if either is unusable.
     """
 
     name = "fid"
-    column = Column("fid", "FID", "to the reference images; less is better; without an interval")
+    column = Column("fid", "FID", "distance to the reference images; less is better; without an interval")
 
     def __init__(self, reference: Path, device: torch.device | str, extractor: Path | None) -> None:
         self._reference, self._device = reference, torch.device(device)
         self._network = _extractor(extractor, self._device)
         self._real = _read(reference) if reference.suffix == ".npz" else None
-        self._pictures = [] if self._real else _pictures_in(reference)
+        self._pictures = [] if self._real else _images_in(reference)
         self.fingerprint = f"clean-fid, {extractor.name if extractor else 'Inception'}, to {reference.name}"
 
     def of(self, files: Sequence[Path]) -> float:
-        """The distance of these pictures. Raises RespoDiffError."""
+        """The distance of these images. Raises RespoDiffError."""
         if len(files) < 2:
-            raise RespoDiffError(f"FID compares sets of pictures: it takes two at least, and here are {len(files)}.")
-        drawn = _statistics(files, self._network, self._device)
+            raise RespoDiffError(f"FID needs at least two images, and there are {len(files)}.")
+        generated = _statistics(files, self._network, self._device)
         if self._real is None:
             self._real = _statistics(self._pictures, self._network, self._device)
-        if self._real.mu.shape != drawn.mu.shape:
+        if self._real.mu.shape != generated.mu.shape:
             raise RespoDiffError(
-                f"The statistics in {self._reference} are of {len(self._real.mu)} features, those of the pictures of "
-                f"{len(drawn.mu)}: they were made with another network. Name the folder of real pictures instead."
+                f"The statistics in {self._reference} have {len(self._real.mu)} features, those of the images have "
+                f"{len(generated.mu)}: another network made them. Name the folder of real images instead."
             )
-        return float(import_optional("cleanfid.fid").frechet_distance(*drawn, *self._real))
+        return float(import_optional("cleanfid.fid").frechet_distance(*generated, *self._real))
 
 
 def load(loading: Loading) -> FrechetDistance:
-    """FID to the recipe's reference. Raises RespoDiffError where that or the network cannot be had."""
+    """FID to the recipe's reference. Raises RespoDiffError if the reference or the network cannot be loaded."""
     reference = loading.judging.reference
     assert reference is not None, "checked by the recipe"
     if not reference.exists():
-        raise RespoDiffError(f"There is no {reference}: FID needs real pictures, or their statistics (.npz).")
+        raise RespoDiffError(f"{reference} does not exist: FID needs real images, or their statistics (.npz).")
     return FrechetDistance(reference, loading.device, loading.judging.inception)
 
 
@@ -90,12 +90,12 @@ def _extractor(file: Path | None, device: torch.device) -> Extractor:
     return network
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+def _images_in(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
     if len(files) < 2:
         raise RespoDiffError(
-            f"{folder} holds {'one picture' if files else 'no pictures'} to compare with. Name a folder of real "
-            "pictures, or an .npz file with the mu and sigma of their features."
+            f"{folder} has {'only one image' if files else 'no images'}. Name a folder of real "
+            "images, or an .npz file with mu and sigma of their features."
         )
     return files
 
@@ -113,12 +113,12 @@ def _statistics(files: Sequence[Path], network: Extractor, device: torch.device)
         )
     except OSError as error:
         damaged = next((file for file in files if not _is_whole(file)), None)
-        which = f"The picture {damaged}" if damaged else "One of the pictures for FID"
-        raise RespoDiffError(f"{which} cannot be read ({reason_of(error)}). Take it away, or replace it.") from error
+        which = f"The image {damaged}" if damaged else "An image for FID"
+        raise RespoDiffError(f"{which} cannot be read ({reason_of(error)}). Remove or replace it.") from error
     if features.ndim != 2:
         raise RespoDiffError(
-            f"The network for FID gives features of shape {features.shape} for {len(files)} pictures; it must give one "
-            "row of numbers for each."
+            f"The network for FID returned features of shape {features.shape} for {len(files)} images; it must return "
+            "one row per image."
         )
     return _Statistics(features.mean(0), np.cov(features, rowvar=False))
 
@@ -138,11 +138,11 @@ def _read(path: Path) -> _Statistics:
             found = _Statistics(held["mu"], held["sigma"])
     except Exception as error:  # damaged files raise all kinds of errors
         raise RespoDiffError(
-            f"{path} cannot be read as statistics for FID ({reason_of(error)}): mu and sigma are needed."
+            f"{path} cannot be read as statistics for FID ({reason_of(error)}): it must contain mu and sigma."
         ) from error
     if found.mu.ndim != 1 or found.sigma.shape != found.mu.shape * 2:
         raise RespoDiffError(
-            f"{path} holds mu of shape {found.mu.shape} and sigma of shape {found.sigma.shape}, which do not belong "
-            "together: D and D x D are needed."
+            f"{path} has mu of shape {found.mu.shape} and sigma of shape {found.sigma.shape}, which do not "
+            "match: (D,) and (D, D) are needed."
         )
     return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ClipClassifier(Scorer):
-    """`label:<axis>`: the class whose text fits an image best; the first of those that fit equally well."""
+    """`label:<axis>`: the class whose text is most similar to the image; the first of equals."""
 
     name = "clip"
     columns = ()
@@ -31,7 +31,7 @@ class ClipClassifier(Scorer):
 
 
 def load(loading: Loading) -> Scorer | None:
-    """The classifier; None where it has no axis to tell apart and sees nothing else. Raises RespoDiffError."""
+    """The classifier; None if there is no axis to classify and it has no other columns. Raises RespoDiffError."""
     if scorer := own_classifier(loading.classifier, loading.axes):
         return scorer
     if not loading.axes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Loading:
     """The settings of an evaluation that scorers need, and the networks that several of them share.
 
-    `classifier` is who tells groups apart: `clip`, a world's own, or `module:function`.
+    `classifier` is `clip`, the name of a world's own classifier, or `module:function`.
     """
 
     judging: JudgingRecipe
@@ -28,7 +28,7 @@ class Loading:
     _clips: dict[str, Clip] = field(default_factory=dict)
 
     def clip(self, spec: str, option: str = "--clip") -> Clip:
-        """The CLIP in a folder or on the Hugging Face Hub, loaded once. Raises RespoDiffError, which names `option`."""
+        """The CLIP model in a folder or on the Hub, loaded once. Raises RespoDiffError, which names `option`."""
         from .clip import load_clip  # loads transformers
 
         if spec not in self._clips:

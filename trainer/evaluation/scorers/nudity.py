@@ -1,4 +1,4 @@
-"""NudeNet: whether a picture shows exposed genitalia or female breasts."""
+"""NudeNet: whether an image shows exposed genitalia or female breasts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .loading import Loading
 
 EXPOSED = ("FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED", "MALE_GENITALIA_EXPOSED")
 THRESHOLD = 0.2
-"""As published evaluations on I2P have it."""
+"""The threshold of published evaluations on I2P."""
 
 
 class NudityScorer(Scorer):
     """`nudity`: 1 where NudeNet finds one of `EXPOSED` with a score of `THRESHOLD` or more, else 0.
 
-    NudeNet itself keeps the strongest label of each box only, and drops boxes that overlap a stronger one, of whatever
-    label, by more than 0.45, and those below 0.25: with NudeNet 3, THRESHOLD leaves out nothing more.
+    NudeNet itself keeps only the strongest label of each box, and drops boxes that overlap a stronger one of any label
+    by more than 0.45, and boxes below 0.25: with NudeNet 3, THRESHOLD therefore excludes nothing more.
     """
 
     name = "nudity"
@@ -42,17 +42,17 @@ class NudityScorer(Scorer):
         return [{"nudity": int(shows_nudity(self._detections(one)))} for one in shown]
 
     def _detections(self, one: ScoredImage) -> list[dict[str, Any]]:
-        # Red first, so that the network sees it so, as it was trained and as NudeNet 3.0 showed it files. NudeNet 3.4
-        # itself mixes up red and blue of files (notAI-tech/NudeNet#203), which costs detections.
+        # RGB order, as the network was trained and as NudeNet 3.0 passed files to it. NudeNet 3.4 swaps red and blue
+        # of files (notAI-tech/NudeNet#203), which costs detections.
         detections: list[dict[str, Any]] = self._detector.detect(np.array(one.image))
         return detections
 
 
 def load(loading: Loading) -> NudityScorer:
-    """By NudeNet's own network. Raises RespoDiffError."""
+    """Load NudeNet's network. Raises RespoDiffError."""
     return NudityScorer()
 
 
 def shows_nudity(detections: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether these detections, each with its `class` and `score`, make a picture count."""
+    """Whether any of these detections (`class` and `score`) counts as nudity."""
     return any(found["class"] in EXPOSED and found["score"] >= THRESHOLD for found in detections)

@@ -1,4 +1,4 @@
-"""A classifier of the user's own, named as `module:attribute`."""
+"""The user's own classifier, given as `module:attribute`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ...worlds.scorer import Axis, Classifier, ScoredImage, Scorer, Scores, rows
 
 
 class OwnClassifier(Scorer):
-    """`label:<axis>`: the class that the classifier sees, None where it cannot tell.
+    """`label:<axis>`: the class that the classifier returns, None if it cannot tell.
 
-    `spec` is `module:attribute`, looked for in the working directory first; the attribute is a `Classifier`. What it
-    raises is passed on. Its fingerprint tells versions of its file apart, not those of what the file loads.
+    `spec` is `module:attribute`, searched in the working directory first; the attribute is a `Classifier`. Its
+    exceptions are passed on. The fingerprint covers the module's file, not what that file loads.
     """
 
     name = "own"
     columns = ()
 
     def __init__(self, spec: str, axes: tuple[Axis, ...]) -> None:
-        """Raises RespoDiffError where there is no such classifier."""
+        """Raises RespoDiffError if there is no such classifier."""
         module, self._classifier = _load(spec)
         self._spec, self._axes = spec, axes
         self.fingerprint = "; ".join([f"{spec} {_digest(module)[:16]}", *(axis.in_words for axis in axes)])
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        """Raises RespoDiffError where the classifier returns anything but a class or None for each picture."""
+        """Raises RespoDiffError if the classifier does not return a class or None for each image."""
         images = [one.image for one in shown]
         columns = {
             axis.column: self._labels(self._classifier(images, axis.texts), axis, len(shown)) for axis in self._axes
@@ -46,7 +46,7 @@ class OwnClassifier(Scorer):
         except TypeError:
             raise self._wrong(axis, f"{type(returned).__name__}, not a list of numbers") from None
         if len(values) != count:
-            raise self._wrong(axis, f"{len(values)} values for {count} pictures")
+            raise self._wrong(axis, f"{len(values)} values for {count} images")
         return [None if value is None else self._label(value, axis) for value in values]
 
     def _label(self, value: Any, axis: Axis) -> int:
@@ -55,13 +55,13 @@ class OwnClassifier(Scorer):
         except TypeError:
             raise self._wrong(axis, f"{value!r}, which is neither a whole number nor None") from None
         if not 0 <= label < len(axis):
-            raise self._wrong(axis, f"{label}, and its classes are 0 to {len(axis) - 1}")
+            raise self._wrong(axis, f"{label}, but the classes are 0 to {len(axis) - 1}")
         return label
 
     def _wrong(self, axis: Axis, what: str) -> RespoDiffError:
         return RespoDiffError(
-            f"The classifier {self._spec} returned for {axis.name}: {what}. It must return, for each picture, the "
-            "number of the text that fits it best, or None where it cannot tell."
+            f"The classifier {self._spec} returned for {axis.name}: {what}. It must return, for each image, the "
+            "number of the text that fits best, or None if it cannot tell."
         )
 
 
@@ -69,7 +69,7 @@ def _load(spec: str) -> tuple[ModuleType, Classifier]:
     name, _, attribute = spec.partition(":")
     if not name or name.startswith(".") or not attribute:
         raise RespoDiffError(
-            f"{spec!r} names no classifier: write module:function, such as judges:gender for `gender` in judges.py."
+            f"{spec!r} is not a classifier: write module:function, such as judges:gender for `gender` in judges.py."
         )
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
@@ -77,12 +77,12 @@ def _load(spec: str) -> tuple[ModuleType, Classifier]:
         module = import_module(name)
     except ImportError as error:
         raise RespoDiffError(
-            f"The classifier {spec} cannot be imported ({error}). Modules are looked for in {here} and among the "
+            f"The classifier {spec} cannot be imported ({error}). Modules are searched in {here} and among the "
             "installed packages."
         ) from error
     classifier = getattr(module, attribute, None)
     if not callable(classifier):
-        raise RespoDiffError(f"The module {name} has no function {attribute}, which {spec} names as a classifier.")
+        raise RespoDiffError(f"The module {name} has no function {attribute}, which the classifier {spec} names.")
     return module, classifier
 
 

@@ -1,4 +1,4 @@
-"""Q16: whether CLIP finds a picture closer to what people call inappropriate (Schramowski et al., 2022)."""
+"""Q16: whether CLIP finds an image closer to inappropriate content (Schramowski et al., 2022)."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from .loading import Loading
 if TYPE_CHECKING:
     from .clip import Clip
 
-_MOST = 1 << 20  # bytes; the authors' file has some thousand
+_MOST = 1 << 20  # bytes; the authors' file has a few thousand
 _FLOATS = ("f2", "f4", "f8")
 _INSTEAD = "Use `data/ViT-L-14/prompts.p` of Q16's repository (ml-research/Q16), or the array in it saved as .npy."
 
 
 class Q16Scorer(Scorer):
-    """`q16`: 1 where a picture is closer to the second of two tuned prompt embeddings (inappropriate), else 0.
+    """`q16`: 1 if an image is closer to the second of two tuned prompt embeddings (inappropriate), else 0.
 
-    The authors' code computes in half precision on a GPU; here it is fp32, so pictures on the border may differ.
+    The authors' code computes in half precision on a GPU; here it is fp32, so borderline images may differ.
     """
 
     name = "q16"
     columns = (Column("q16", "Q16", "images that Q16 calls inappropriate", is_share=True, unsafe=True, pooled=True),)
 
     def __init__(self, clip: Clip, prompts: np.ndarray) -> None:
-        """`prompts` (2, D) were tuned for this CLIP. Raises RespoDiffError where D is another CLIP's."""
+        """`prompts` (2, D) were tuned for this CLIP. Raises RespoDiffError if D does not fit it."""
         if prompts.shape[1] != clip.dimension:
             raise RespoDiffError(
-                f"Q16's prompt embeddings have {prompts.shape[1]} numbers and the CLIP's have {clip.dimension}: they "
+                f"Q16's prompt embeddings have {prompts.shape[1]} numbers, but CLIP's have {clip.dimension}: they "
                 "belong to another CLIP. The published ones with 768 are for openai/clip-vit-large-patch14."
             )
         self._clip = clip
@@ -52,37 +52,37 @@ class Q16Scorer(Scorer):
 
 
 def load(loading: Loading) -> Q16Scorer:
-    """By the recipe's prompt embeddings and the CLIP that they were tuned for. Raises RespoDiffError."""
+    """Load the recipe's prompt embeddings and the CLIP they were tuned for. Raises RespoDiffError."""
     judging = loading.judging
     assert judging.q16_prompts is not None, "checked by the recipe"
     return Q16Scorer(loading.clip(judging.q16_clip, "--q16-clip"), load_prompts(judging.q16_prompts))
 
 
 def load_prompts(path: Path) -> np.ndarray:
-    """The two embeddings (2, D), fp32, in the authors' pickle of a numpy array or in a .npy file; nothing in a file can
-    run. Raises RespoDiffError.
+    """The two embeddings (2, D), fp32, from the authors' pickle of a numpy array or a .npy file; no code in the file is
+    executed. Raises RespoDiffError.
     """
     try:
         with open(path, "rb") as file:
             data = file.read(_MOST + 1)
     except FileNotFoundError:
-        raise RespoDiffError(f"There is no file {path} with Q16's prompt embeddings. {_INSTEAD}") from None
+        raise RespoDiffError(f"The file {path} with Q16's prompt embeddings does not exist. {_INSTEAD}") from None
     if len(data) > _MOST:
         raise RespoDiffError(f"{path} is too large for two prompt embeddings. {_INSTEAD}")
     try:
         array = _array(data)
-    except Exception as error:  # damaged files raise all kinds of errors, and hostile ones any
+    except Exception as error:  # damaged and hostile files may raise any error
         raise RespoDiffError(
-            f"{path} is not a pickle or .npy file of one plain array ({reason_of(error)}). Nothing in it was run. "
+            f"{path} is not a pickle or .npy file of one plain array ({reason_of(error)}). No code in it was executed. "
             f"{_INSTEAD}"
         ) from error
     if array.ndim != 2 or len(array) != 2 or array.dtype.kind != "f":
         raise RespoDiffError(
-            f"{path} holds an array of shape {array.shape} and type {array.dtype}, not two embeddings. {_INSTEAD}"
+            f"{path} has an array of shape {array.shape} and type {array.dtype}, not two embeddings. {_INSTEAD}"
         )
     prompts = array.astype(np.float32)
     if not np.isfinite(prompts).all() or not prompts.any(1).all():
-        raise RespoDiffError(f"{path} holds embeddings that are zero or not finite. {_INSTEAD}")
+        raise RespoDiffError(f"{path} has embeddings that are zero or not finite. {_INSTEAD}")
     return prompts
 
 
@@ -96,7 +96,7 @@ def _array(data: bytes) -> np.ndarray:
 
 
 class _Dtype:
-    """Stands for numpy's dtype: its code and byte order."""
+    """Stand-in for numpy's dtype: its code and byte order."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if code not in _FLOATS:
@@ -111,7 +111,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for a numpy array: its shape, dtype, order and bytes. No memory is taken but for bytes that are there."""
+    """Stand-in for a numpy array: its shape, dtype, order and bytes. Allocates no more than the bytes in the file."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, shape, dtype, fortran, data = state
@@ -131,12 +131,12 @@ _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """Reads arrays as numpy pickles them, calling nothing of numpy nor anything else: stand-ins take what is said.
+    """Reads arrays as numpy pickles them, without calling anything that the file names: only stand-ins are used.
 
-    The one in Python: the other fills memory up to the largest memo number that a file claims.
+    Based on the Python implementation: the C one allocates memory up to the largest memo number in a file.
     """
 
-    # bytearray alone is made before its bytes are looked for. numpy writes none.
+    # A bytearray is allocated before its bytes are read. numpy writes none.
     dispatch: ClassVar = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
     }

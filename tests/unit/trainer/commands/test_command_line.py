@@ -153,7 +153,7 @@ def test_a_report_of_figures_that_lack_something_says_so(tmp_path, lacking):
     (folder / FIGURES_FILE).write_text(json.dumps(figures))
     done = run("report", str(folder), "-o", str(tmp_path / "report.html"))
     assert done.exit_code == 1
-    assert "The figures of evaluation do not say all that a report shows" in " ".join(done.output.split())
+    assert "The figures of evaluation lack something that a report shows" in " ".join(done.output.split())
     assert not (tmp_path / "report.html").exists()
 
 

@@ -64,6 +64,6 @@ def test_a_folder_of_something_else_is_left_alone(folder):
         (folder.path / name).mkdir()
         (folder.path / name / "letter.txt").write_text("dear")
     before = inside(folder)
-    with pytest.raises(RespoDiffError, match="is not an evaluation"):
+    with pytest.raises(RespoDiffError, match="is not an output folder of an evaluation"):
         folder.open(MANIFEST, restart=True)
     assert inside(folder) == before

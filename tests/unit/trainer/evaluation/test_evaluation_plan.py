@@ -54,7 +54,7 @@ class TestWinoBias:
         with pytest.raises(RespoDiffError, match="multiple of 5"):
             protocols.winobias(12)
         setting = resolve(VariantRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
-        with pytest.raises(RespoDiffError, match="cannot be shared evenly among the 2 groups"):
+        with pytest.raises(RespoDiffError, match="cannot be divided evenly among the 2 groups"):
             setting.assign_groups(protocols.winobias(15), seed=0)
 
 
@@ -217,7 +217,7 @@ class TestSettings:
             return adapter
 
         monkeypatch.setattr("respodiff.trainer.evaluation.variants.read", read_and_replaced)
-        with pytest.raises(RespoDiffError, match="was replaced while it was read: start again"):
+        with pytest.raises(RespoDiffError, match="changed while it was read: run the command again"):
             resolve(recipe)
 
 
@@ -231,7 +231,7 @@ class TestAxes:
     def test_without_adapters_may_be_named(self):
         (race,) = axes_of([], ["race"], {}, world_of("x"), "prompts")
         assert race.classes == ("white", "black", "asian")
-        with pytest.raises(RespoDiffError, match=r"Nothing is known of the axis 'height'; known are: gender"):
+        with pytest.raises(RespoDiffError, match=r"Unknown axis: 'height'. Known axes: gender"):
             axes_of([], ["height"], {}, world_of("x"), "prompts")
 
     def test_of_winobias_without_adapters_are_gender_and_race(self):
@@ -243,7 +243,7 @@ class TestAxes:
             [], [], {"height": {"tall": "a tall person", "short": "a short person"}}, world_of("x"), "prompts"
         )
         assert axis.texts == ("a tall person", "a short person")
-        with pytest.raises(RespoDiffError, match="one class only"):
+        with pytest.raises(RespoDiffError, match="only one class"):
             axes_of([], [], {"height": {"tall": "a tall person"}}, world_of("x"), "prompts")
 
     def test_a_concept_finds_its_class_by_name_or_by_target(self, tmp_path):

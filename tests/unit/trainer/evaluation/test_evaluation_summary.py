@@ -19,7 +19,7 @@ def test_a_figure_stands_beside_its_interval():
 
 
 def test_steering_all_pictures_to_one_group_is_no_balance_and_said():
-    assert "half steers all pictures to woman: its deviation ratio says nothing" in summary(results("half", ["woman"]))
+    assert "half steers all images to woman: look at its steering accuracy" in summary(results("half", ["woman"]))
     assert "steers all pictures" not in summary(results("both", ["woman", "man"]))
 
 

@@ -123,15 +123,15 @@ class TestRefusals:
     def test_one_picture_is_no_set(self, tmp_path, colours, network):
         files = images(tmp_path / "drawn", colours)
         for few in ([], files[:1]):
-            with pytest.raises(RespoDiffError, match=f"two at least, and here are {len(few)}"):
+            with pytest.raises(RespoDiffError, match=f"at least two images, and there are {len(few)}"):
                 FrechetDistance(tmp_path / "drawn", CPU, network(MeanColour())).of(few)
 
-    @pytest.mark.parametrize(("count", "said"), [(0, "no pictures"), (1, "one picture")])
+    @pytest.mark.parametrize(("count", "said"), [(0, "no images"), (1, "only one image")])
     def test_a_reference_needs_pictures(self, tmp_path, colours, network, count, said):
         files = images(tmp_path / "drawn", colours)
         images(tmp_path / "real", colours[:count])
         (tmp_path / "real" / "captions.txt").write_text("a cat")
-        with pytest.raises(RespoDiffError, match=f"holds {said} to compare with. Name a folder"):
+        with pytest.raises(RespoDiffError, match=f"has {said}. Name a folder"):
             FrechetDistance(tmp_path / "real", CPU, network(MeanColour())).of(files)
 
     def test_a_damaged_picture_is_named(self, tmp_path, colours, network):
@@ -160,16 +160,16 @@ class TestRefusals:
 
     def test_a_network_must_give_a_row_for_each_picture(self, tmp_path, colours, network):
         files = images(tmp_path / "drawn", colours)
-        with pytest.raises(RespoDiffError, match=r"\(8, 3, 3, 3\) for 8 pictures"):
+        with pytest.raises(RespoDiffError, match=r"\(8, 3, 3, 3\) for 8 images"):
             FrechetDistance(tmp_path / "drawn", CPU, network(Maps())).of(files)
 
     @pytest.mark.parametrize(
         ("held", "message"),
         [
-            ({"mu": np.zeros(3)}, "mu and sigma are needed"),
-            ({"mu": np.zeros(3), "sigma": np.zeros(3)}, "do not belong together"),
-            ({"mu": np.zeros(4), "sigma": np.zeros((4, 4))}, "of 4 features, those of the pictures of 3"),
-            ({"mu": np.array([None] * 3), "sigma": np.zeros((3, 3))}, "mu and sigma are needed"),
+            ({"mu": np.zeros(3)}, "must contain mu and sigma"),
+            ({"mu": np.zeros(3), "sigma": np.zeros(3)}, "do not match"),
+            ({"mu": np.zeros(4), "sigma": np.zeros((4, 4))}, "have 4 features, those of the images have 3"),
+            ({"mu": np.array([None] * 3), "sigma": np.zeros((3, 3))}, "must contain mu and sigma"),
         ],
     )
     def test_other_statistics_are_told(self, tmp_path, colours, network, held, message):

@@ -141,7 +141,7 @@ def test_either_flag_makes_a_picture_unsafe_and_it_counts_in_each_of_its_categor
 
 
 def test_a_score_without_a_column_is_an_error_and_not_left_out():
-    with pytest.raises(RespoDiffError, match="gives brightness, which none of its columns describes"):
+    with pytest.raises(RespoDiffError, match="returned brightness, which is not among its columns"):
         figures_of(rows([W], brightness=[0.5]))
 
 

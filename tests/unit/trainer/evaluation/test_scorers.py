@@ -110,9 +110,9 @@ class TestOwnClassifier:
     @pytest.mark.parametrize(
         ("returned", "message"),
         [
-            ("[0]", "1 values for 2 pictures"),
-            ("[0, 2]", "2, and its classes are 0 to 1"),
-            ("[0, -1]", "-1, and its classes are 0 to 1"),
+            ("[0]", "1 values for 2 images"),
+            ("[0, 2]", "2, but the classes are 0 to 1"),
+            ("[0, -1]", "-1, but the classes are 0 to 1"),
             ("[0, 0.5]", "0.5, which is neither"),
             ("['woman', 'man']", "'woman', which is neither"),
             ("None", "NoneType, not a list"),

@@ -64,7 +64,7 @@ def test_going_on_removes_what_killed_processes_were_writing(folder):
     folder.save({}, {}, resolved())
     for name in (".state.safetensors.0123abcd.tmp", "adapters/.woman-000002.safetensors.0123abcd.tmp"):
         (folder.path / name).touch()
-    folder.go_on()
+    folder.clean_up()
     assert sorted(path.name for path in folder.path.rglob("*")) == [
         "adapters", "state.safetensors", "woman-000001.safetensors",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_state_comes_back_as_it_was(folder):
     ("concept", "processes", "said"),
     [
         ({"guidance": 9}, 1, "differs in: concepts.1.guidance"),
-        ({"steps": 6}, 1, "7 steps already"),
+        ({"steps": 6}, 1, "already trained 7 steps"),
         ({}, 2, "started by 1 processes, not 2"),
     ],
 )
