@@ -130,7 +130,7 @@ def test_asked_to_stop_it_says_how_to_go_on(trainer, adapter, whole):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Run the same command to resume." in err
+    assert "run the same command to resume." in err
     assert 0 < len(drawn(trainer.path("asked"))) < PICTURES
     done = trainer.run(*SETTINGS, "--adapter", adapter, "-o", "asked", launcher=EVAL)
     assert done.returncode == 0, done.stderr
@@ -175,7 +175,7 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
     assert figures.named["deviation ratio/shape"].count == PICTURES / 2 - 1
     (row,) = (row for row in rows(copied) if row["damaged"])
     assert (row["setting"], row["id"]) == ("shape", "cook-001")
-    assert "1 picture of" in (copied / "report.html").read_text()
+    assert "1 image of" in (copied / "report.html").read_text()
     assert f"Left out: {reason}" in " ".join(summary(results).split())
 
     broken.unlink()

@@ -13,7 +13,7 @@ from .flags import Settings
 Base = Annotated[str, typer.Option(help=f"Base model: {BASES}.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-RESUMES = "Stopped; results so far are kept in {}. Run the same command to resume."
+RESUMES = "Stopped. Results so far are kept in {}; run the same command to resume."
 
 
 def training_device(settings: Settings) -> dict[str, Any]:

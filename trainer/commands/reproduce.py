@@ -52,7 +52,7 @@ def reproduce(
 
     Full size takes a GPU and some hours. The same command resumes where it was stopped.
     """
-    with report_errors(), stopping_says("Stopped; results so far are kept. Run the same command to resume."):
+    with report_errors(), stopping_says("Stopped. Results so far are kept; run the same command to resume."):
         if base and sdxl:
             raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
         if base:
