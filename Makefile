@@ -70,6 +70,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	@mkdir -p .cache/types && ln -sfn "$(CURDIR)" .cache/types/respodiff
 	MYPYPATH=.cache/types $(BIN)/mypy -p respodiff.respodiff_core -p respodiff.nodes -p respodiff.trainer
+	MYPYPATH=.cache/types:benchmarks:tools:tests $(BIN)/mypy --explicit-package-bases benchmarks tools
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

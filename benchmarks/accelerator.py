@@ -1,12 +1,12 @@
-"""Training and sampling on a GPU at the true shapes: SD1.5 at 512 px in batches of 4, SDXL at 1024 px one by one.
+"""Training and sampling on a GPU with the real UNet shapes: SD1.5 at 512 px, batch 4; SDXL at 1024 px, batch 1.
 
-    python benchmarks/accelerator.py                  # some minutes on a GPU of 12 GB or more
-    python benchmarks/accelerator.py --try compile    # the training step also with compiled blocks, in turns
-    python benchmarks/accelerator.py --small          # the same code on small shapes, on a CPU too
+    python benchmarks/accelerator.py                  # a few minutes on a GPU with at least 12 GB
+    python benchmarks/accelerator.py --try compile    # compares the training step with compiled blocks
+    python benchmarks/accelerator.py --small          # the same code on small shapes, also on a CPU
 
-The UNets have random weights and are made on the device, in the precision that training would choose. The patch is
-the nodes' own, called behind the middle block as ComfyUI calls it. Host syncs are counted by PyTorch, in steps after
-the first. What a CPU cannot say (peak memory, syncs) is left out there. The last line is JSON.
+The UNets have random weights, in the precision that training would choose. The patch is that of the nodes, called
+after the middle block as in ComfyUI. PyTorch counts the host syncs, in steps after the first. Peak memory and host
+syncs are left out on a CPU. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from respodiff.trainer.run.estimate import default_dtype
 from respodiff.trainer.support.threads import one_thread
 from respodiff.trainer.toyworld.networks import scheduler
 
-PATCH_AIM = 0.005  # of a step
+PATCH_AIM = 0.005  # share of a step
 _TOKENS, _POOLED = 77, 1280
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A family's UNet (diffusers' names) and how it is trained; `aim_mb` is the peak memory aimed at."""
+    """The UNet of a family (diffusers config) and its training settings; `aim_mb` is the aim for peak memory."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ class Shape:
 
     @property
     def small(self) -> Shape:
-        """The same build, narrow and shallow."""
+        """The same architecture, narrow and shallow."""
         config = self.config | {
             "block_out_channels": (32,) * len(self.config["block_out_channels"]),
             "attention_head_dim": 4,
@@ -99,7 +99,7 @@ SHAPES = (
 
 
 class Model:
-    """A UNet of random weights on the device, split as training has it, and a condition of three prompts."""
+    """A UNet with random weights on the device, split as in training, and a condition of three prompts."""
 
     def __init__(self, shape: Shape, device: torch.device, checkpointing: bool) -> None:
         torch.manual_seed(0)
@@ -119,7 +119,7 @@ class Model:
             self.table = Condition(context, torch.randn(3, _POOLED, device=device), sizes)
 
     def training(self) -> Callable[[], None]:
-        """A training of the recipe's defaults; each call is a step."""
+        """A training with the default settings; each call is a step."""
         shape = self.shape
         objective = ScoreMatching(self.denoiser, Prompts(self.table, 0, (1,), 2, 0), 4.0, 3.0)
         config = RolloutConfig(
@@ -137,7 +137,7 @@ class Model:
         return step
 
     def sampling(self) -> Callable[[], None]:
-        """The UNet's part of a sampling step: one picture, the negative and the positive prompt."""
+        """The UNet call of a sampling step: one image, negative and positive prompt."""
         z = torch.randn(2, 4, self.shape.latent, self.shape.latent, device=self.device)
         t = torch.full((2,), 500, device=self.device)
         condition = self.table.rows(torch.arange(2, device=self.device))
@@ -150,7 +150,7 @@ class Model:
 
     @contextmanager
     def patched(self, patch: Any) -> Iterator[None]:
-        """What the patch says of h is what goes on."""
+        """The UNet with the patch applied to h."""
         options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1, device=self.device)}
         hook = self.unet.mid_block.register_forward_hook(lambda _module, _inputs, h: patch(h, None, options)[0])
         try:
@@ -160,7 +160,7 @@ class Model:
 
 
 def seconds_of(work: Callable[[], None], times: int, device: torch.device) -> float:
-    """Seconds of one, when the device has done so many."""
+    """Seconds per call, averaged over `times` calls."""
     wait(device)
     began = time.perf_counter()
     for _ in range(times):
@@ -175,7 +175,7 @@ def wait(device: torch.device) -> None:
 
 
 def host_syncs(work: Callable[[], None], device: torch.device) -> int | None:
-    """How often the host waits for the device in it; None where there is nothing to wait for."""
+    """How often the host waits for the device in `work`; None on a CPU."""
     if device.type != "cuda":
         return None
     torch.cuda.set_sync_debug_mode("warn")
@@ -187,13 +187,13 @@ def host_syncs(work: Callable[[], None], device: torch.device) -> int | None:
         torch.cuda.set_sync_debug_mode("default")
     found = [warning for warning in caught if "synchroniz" in str(warning.message)]
     for place in sorted({f"{warning.filename}:{warning.lineno}" for warning in found}):
-        print(f"  the host waits at {place}")
+        print(f"  host sync at {place}")
     return len(found)
 
 
 @contextmanager
 def changed(unet: Any, how: str) -> Iterator[None]:
-    """The UNet as one of the things to try."""
+    """The UNet with one of the options of --try."""
     if how == "channels_last":
         unet.to(memory_format=torch.channels_last)
     elif how == "compile":
@@ -211,7 +211,7 @@ def training_figures(model: Model, steps: int, turns: int, tried: str | None) ->
     step, device = model.training(), model.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    step()  # and the way to the first states
+    step()  # including the rollout to the first states
     step()
     variants = ["plain", *([tried] if tried else [])]
     taken: dict[str, list[float]] = {variant: [] for variant in variants}
@@ -219,11 +219,11 @@ def training_figures(model: Model, steps: int, turns: int, tried: str | None) ->
         for variant in variants if turn % 2 else reversed(variants):
             with changed(model.unet, variant):
                 if turn == 0 or variant != "plain":
-                    step()  # compiles, or chooses kernels
+                    step()  # compiles or selects kernels
                 if turn:
                     taken[variant].append(seconds_of(step, steps, device))
         if turn == 0 and device.type == "cuda":
-            peak: float | None = torch.cuda.max_memory_allocated() / 1e6  # of the plain side and the roll-out
+            peak: float | None = torch.cuda.max_memory_allocated() / 1e6  # of the plain variant and the rollout
     per_second = model.shape.batch / statistics.median(taken["plain"])
     figures: dict[str, float | None] = {
         "samples_per_second": per_second,
@@ -270,7 +270,7 @@ def patch_figures(model: Model, turns: int) -> dict[str, float | None]:
 
 
 def show(shape: Shape, figures: dict[str, float | None], small: bool) -> None:
-    """The figures beside the aims; those of small shapes have none."""
+    """Print the figures beside their aims; small shapes have no aims."""
     aims = {
         "peak_mb": f"under {shape.aim_mb}",
         "host_syncs_training": "0",
@@ -280,28 +280,28 @@ def show(shape: Shape, figures: dict[str, float | None], small: bool) -> None:
     }
     print(f"\n{shape.title}\n  {'':24} {'measured':>14}   aim")
     for name, value in figures.items():
-        said = "not measured" if value is None else f"{value:.5g}"
-        print(f"  {name:24} {said:>14}   {'' if small else aims.get(name, '')}")
+        shown = "not measured" if value is None else f"{value:.5g}"
+        print(f"  {name:24} {shown:>14}   {'' if small else aims.get(name, '')}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="small shapes, on whatever device there is")
-    parser.add_argument("--family", choices=[shape.name for shape in SHAPES], help="one of them; else both")
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="training steps a turn")
-    parser.add_argument("--try", dest="tried", choices=("channels_last", "compile"), help="the training step with it")
-    parser.add_argument("--checkpointing", action="store_true", help="train with it: slower, in less memory")
+    parser.add_argument("--small", action="store_true", help="use small shapes, on any device")
+    parser.add_argument("--family", choices=[shape.name for shape in SHAPES], help="family [default: both]")
+    parser.add_argument("--turns", type=int, default=7, help="repetitions [default: 7]")
+    parser.add_argument("--steps", type=int, default=10, help="training steps per repetition [default: 10]")
+    parser.add_argument("--try", dest="tried", choices=("channels_last", "compile"), help="also measure this option")
+    parser.add_argument("--checkpointing", action="store_true", help="train with gradient checkpointing")
     options = parser.parse_args()
     quieten_libraries()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     if not (options.small or torch.cuda.is_available()):
-        print("There is no GPU here, so nothing was measured (--small tries the same code on any device).")
+        print("There is no GPU, so nothing was measured (--small runs the same code on any device).")
         print(json.dumps({}))
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if options.small and device.type == "cpu" and one_thread():
-        torch.set_num_threads(1)  # such shapes are not worth dividing
+        torch.set_num_threads(1)  # such shapes are too small to parallelize
     import_comfyui()
     print(torch.cuda.get_device_name() if device.type == "cuda" else "CPU", precision("auto", device))
     found: dict[str, float] = {}

@@ -1,11 +1,11 @@
-"""Pictures a second of `respodiff eval` against a plain diffusers pipeline in a loop, the same settings side by side.
+"""Images per second of `respodiff eval` against a plain loop over a diffusers pipeline with the same settings.
 
     python benchmarks/evaluation.py [--base toyworld] [--steps 50] [--images 16] [--turns 5]
 
-Both draw the same prompts with DDIM, guidance 7.5 and a noise for each seed, and write PNG files; the pipeline's order
-is the usual one: a call for each batch, its pictures saved after it. Judging is not timed. `--base` may be a diffusers
-folder; ToyWorld is so small that everything around the UNet counts most in it. A ratio above 1: ours is faster. The
-last line is JSON.
+Both generate the same prompts with DDIM, guidance scale 7.5 and one noise per seed, and write PNG files. The plain loop
+calls the pipeline once per batch and then saves the images. Scoring is not timed. `--base` may be a diffusers folder;
+ToyWorld's UNet is so small that the time spent outside it counts most there. A ratio above 1 means that ours is faster.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -63,10 +63,12 @@ def seconds(work: Callable[[Path], None]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", default=TOYWORLD, help="toyworld, or a diffusers folder of Stable Diffusion 1.x")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument(
+        "--base", default=TOYWORLD, help="toyworld, or a diffusers folder of SD 1.x [default: toyworld]"
+    )
+    parser.add_argument("--steps", type=int, default=50, help="sampling steps [default: 50]")
+    parser.add_argument("--images", type=int, default=16, help="images per repetition [default: 16]")
+    parser.add_argument("--turns", type=int, default=5, help="repetitions of each side [default: 5]")
     arguments = parser.parse_args()
     quieten_libraries()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,7 +91,7 @@ def main() -> None:
             plain(pipeline, specs, batch, folder, arguments.steps)
 
         for work in (draw_ours, draw_plain):
-            seconds(work)  # once to warm up
+            seconds(work)  # warm-up
         ratios, speeds = [], []
         for turn in range(arguments.turns):
             order = (draw_ours, draw_plain) if turn % 2 else (draw_plain, draw_ours)
@@ -98,8 +100,8 @@ def main() -> None:
             speeds.append(len(specs) / took[draw_ours])
         figures[f"ratio_batch_{batch}"] = round(statistics.median(ratios), 3)
         print(
-            f"batch {batch}: {statistics.median(speeds):6.2f} pictures a second, {statistics.median(ratios):.3f} times "
-            f"the plain loop (median of {arguments.turns} turns; {min(ratios):.3f} to {max(ratios):.3f})"
+            f"batch {batch}: {statistics.median(speeds):6.2f} images per second, {statistics.median(ratios):.3f} times "
+            f"the plain loop (median of {arguments.turns} repetitions; {min(ratios):.3f} to {max(ratios):.3f})"
         )
     print(json.dumps(figures))
 

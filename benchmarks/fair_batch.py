@@ -1,8 +1,8 @@
-"""What Fair Batch costs: one sampler call with a concept for each image, against unsteered ones and against a queue.
+"""The cost of Fair Batch: one sampler call with a concept per image, against unsteered images and against a queue.
 
-ComfyUI's own sampler in one process. `ratio_unsteered`: images a second of a batch of 8 with 8 concepts over that of 8
-unsteered images; `speedup_vs_queue`: over that of 8 runs of one image, each with its own concept. Both take turns, and
-each is the median over the turns. The last line is JSON.
+Runs ComfyUI's own sampler in one process. `ratio_unsteered` is the images per second of a batch of 8 with 8 concepts,
+relative to 8 unsteered images; `speedup_vs_queue` is relative to 8 runs of one image, each with its own concept. The
+variants alternate, and each ratio is the median over the repetitions. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ IMAGES = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5, help="counted turns (after one to warm up)")
-    parser.add_argument("--steps", type=int, default=2, help="sampling steps of a run")
-    parser.add_argument("--size", type=int, default=256, help="image size in pixels")
-    parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
+    parser.add_argument("--turns", type=int, default=5, help="repetitions, after one warm-up [default: 5]")
+    parser.add_argument("--steps", type=int, default=2, help="sampling steps [default: 2]")
+    parser.add_argument("--size", type=int, default=256, help="image size in pixels [default: 256]")
+    parser.add_argument(
+        "--family", default="sd15_full", help="sd15_full (real size) or sd15 (small) [default: sd15_full]"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     _, model = load_model(options.family)
@@ -52,7 +54,7 @@ def main() -> None:
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(options.turns + 1):
-        # Another order each turn, so that none always follows the same neighbour.
+        # The order rotates, so that no variant always follows the same one.
         names = list(variants)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             began = time.perf_counter()
@@ -64,11 +66,11 @@ def main() -> None:
     speedups = [a / b for a, b in zip(queued, one_call, strict=True)]
     print(
         f"\n{IMAGES} images of {options.size} px, {options.steps} steps, {torch.get_num_threads()} threads, "
-        f"{options.turns} turns"
+        f"{options.turns} repetitions"
     )
     for name, times in seconds.items():
         print(f"{name:>30} {statistics.median(times):8.2f} s ({min(times):.2f} to {max(times):.2f})")
-    print("Images a second, as ratios:")
+    print("Ratios of images per second:")
     for name, values in (("one call / unsteered", ratios), ("one call / a queue", speedups)):
         print(f"{name:>30} {statistics.median(values):8.3f}   ({min(values):.3f} to {max(values):.3f})")
     figures = {"ratio_unsteered": statistics.median(ratios), "speedup_vs_queue": statistics.median(speedups)}

@@ -1,4 +1,4 @@
-"""ComfyUI's own code in this process, with a model of random weights and adapters for it."""
+"""ComfyUI's own code in this process, with a randomly initialized model and adapters for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from small_models import Family, write_checkpoint
 
 
 def import_comfyui() -> ComfySource:
-    """The ComfyUI whose code can be imported from here on."""
+    """Make ComfyUI's modules importable; returns the ComfyUI."""
     source = users_own() or fetch("0.30.0")
     sys.path.insert(0, str(source.path))
     sys.argv = ["benchmark"] + ([] if torch.cuda.is_available() else ["--cpu"])
@@ -25,20 +25,20 @@ def import_comfyui() -> ComfySource:
 
 
 def load_model(family: Family) -> tuple[ComfySource, Any]:
-    """The ComfyUI and a MODEL of that family, whose checkpoint is written on first use."""
+    """The ComfyUI and a MODEL of that family; the checkpoint is written on first use."""
     source = import_comfyui()
     checkpoint = cache_directory() / "models" / "diffusion_models" / f"benchmark_{family}.safetensors"
     if not checkpoint.exists():
         print(f"Writing {checkpoint.name} with random weights ...")
         write_checkpoint(source, checkpoint, family, text_encoder=False, vae=False)
     comfy_sd = importlib.import_module("comfy.sd")
-    # Full precision on a CPU: halves would be cast at every layer of every step.
+    # float32 on a CPU: float16 would be cast in every layer at every step.
     model_options = {} if torch.cuda.is_available() else {"dtype": torch.float32}
     return source, comfy_sd.load_diffusion_model(str(checkpoint), model_options=model_options)
 
 
 def h_shape(model: Any, pixels: int) -> tuple[int, int, int]:
-    """(C, height, width) of the model's h for square images of that size."""
+    """(C, height, width) of the model's h for square images of this size in pixels."""
     attach = importlib.import_module("respodiff.nodes.host.attach")
     downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
     side = pixels // 8 // downscale

@@ -1,4 +1,4 @@
-"""Imported before torch: threads that wait sleep, as in the command line; and the tools' modules can be imported."""
+"""Imported before torch: lets waiting threads sleep, as the command line does, and makes `tools` importable."""
 
 import os
 import sys

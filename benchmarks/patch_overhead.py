@@ -1,7 +1,7 @@
-"""What steering costs: a UNet step patched against unpatched, the pack's import, the reading of a header.
+"""The cost of steering: a patched UNet step against an unpatched one, import of the pack, reading of a file header.
 
-SD1.5's real UNet shape at 512 px with random weights, in ComfyUI's own code and in one process: plain, one and
-eight chained concepts take turns, step by step, and each ratio is the median over the turns. The last line is JSON.
+Uses SD1.5's real UNet shape at 512 px with random weights, in ComfyUI's own code and in one process. Steps with no, one
+and eight chained concepts alternate, and each ratio is the median over the repetitions. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ PACK = Path(__file__).parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=7, help="counted steps of each variant (after one warm-up)")
-    parser.add_argument("--size", type=int, default=512, help="image size in pixels")
-    parser.add_argument("--family", default="sd15_full", help="sd15_full (the claim) or sd15 (a quick try)")
+    parser.add_argument("--turns", type=int, default=7, help="steps of each variant, after one warm-up [default: 7]")
+    parser.add_argument("--size", type=int, default=512, help="image size in pixels [default: 512]")
+    parser.add_argument(
+        "--family", default="sd15_full", help="sd15_full (real size) or sd15 (small) [default: sd15_full]"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     source, model = load_model(options.family)
@@ -43,7 +45,7 @@ def main() -> None:
 
 
 def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
-    """Medians of patched / unpatched time of one UNet step (two rows: positive and negative prompt)."""
+    """Median ratios of patched to unpatched time of one UNet step (two rows: positive and negative prompt)."""
     attach = importlib.import_module("respodiff.nodes.host.attach")
     shape = h_shape(model, size)
     adapter = random_adapter(8, shape)
@@ -57,13 +59,13 @@ def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
     steps = {count: one_step(variant, size) for count, variant in variants.items()}
     times: dict[int, list[float]] = {count: [] for count in variants}
     for turn in range(turns + 1):
-        # Another order each turn, so that none always follows the same neighbour.
+        # The order rotates, so that no variant always follows the same one.
         for count in sorted(steps, key=lambda c: (c + turn) % 3):
             seconds = steps[count]()
             if turn:
                 times[count].append(seconds)
     ratios = {c: [t / plain for t, plain in zip(times[c], times[0], strict=True)] for c in (1, 8)}
-    print(f"\nOne UNet step at {size} px, batch of 2 rows, {torch.get_num_threads()} threads, {turns} turns")
+    print(f"\nOne UNet step at {size} px, batch of 2 rows, {torch.get_num_threads()} threads, {turns} repetitions")
     print(f"{'':>24} {'median s':>10} {'ratio':>8} {'min':>8} {'max':>8}")
     for count, label in ((0, "unpatched"), (1, "1 concept"), (8, "8 chained concepts")):
         row = ratios.get(count, [1.0])
@@ -83,7 +85,7 @@ def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
 
 
 def one_step(model: Any, size: int) -> Callable[[], float]:
-    """Sampling of one step with ComfyUI's own sampler, timed around the UNet call alone."""
+    """One sampling step with ComfyUI's own sampler, of which only the UNet call is timed."""
     timed = model.clone()
     seconds: list[float] = []
 
@@ -106,7 +108,7 @@ def one_step(model: Any, size: int) -> Callable[[], float]:
 
 
 def patch_seconds(model: Any, shape: tuple[int, int, int], calls: int = 300) -> float:
-    """The patch's own time a step, on an h of the step's size with one positive and one negative row."""
+    """Seconds per call of the patch alone, on an h of the step's size with one positive and one negative row."""
     (patch,) = model.model_options["transformer_options"]["patches"]["output_block_patch"]
     h = torch.randn(2, *shape)
     options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1)}
@@ -118,7 +120,7 @@ def patch_seconds(model: Any, shape: tuple[int, int, int], calls: int = 300) -> 
 
 
 def import_script(source: ComfySource) -> str:
-    """Loads the nodes by path, as ComfyUI does, in a process that has ComfyUI by then; prints the milliseconds."""
+    """A script that imports ComfyUI, then loads the nodes by path as ComfyUI does, and prints the milliseconds."""
     return f"""
 import asyncio, importlib.util, sys, time
 sys.path.insert(0, {str(source.path)!r})
@@ -136,16 +138,16 @@ print((time.perf_counter() - began) * 1e3)
 
 
 def with_bytecode(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which Python keeps what it compiled, as a ComfyUI does from its second start on."""
+    """The environment with bytecode caching, which a ComfyUI uses from its second start on."""
     return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def pack_import_ms(source: ComfySource) -> float:
-    """Loading the nodes in a fresh process, with their bytecode written; milliseconds, the lowest."""
+    """The lowest milliseconds of loading the nodes in a new process, with cached bytecode."""
     command = [str(source.python), "-c", import_script(source)]
     runs = [
         subprocess.run(command, env=with_bytecode(os.environ), capture_output=True, text=True, check=True)
-        for _ in range(4)  # the first may have to write it
+        for _ in range(4)  # the first may write the bytecode
     ]
     milliseconds = [float(run.stdout.split()[-1]) for run in runs]
     print(f"Pack import inside ComfyUI: {min(milliseconds):.1f} ms (highest of 4: {max(milliseconds):.1f})")
@@ -153,7 +155,7 @@ def pack_import_ms(source: ComfySource) -> float:
 
 
 def peek_ms(concepts: int = 100, repeats: int = 50) -> float:
-    """`peek` of a file of 100 SD1.5 concepts (65 MB); milliseconds, median."""
+    """The median milliseconds of `peek` on a file of 100 SD1.5 concepts (65 MB)."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(random_adapter(concepts, (1280, 8, 8)), Path(folder) / "many.safetensors")
         megabytes = path.stat().st_size / 1e6

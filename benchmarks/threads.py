@@ -1,11 +1,11 @@
-"""How well the command line chooses its CPU threads: as installed, against one thread and against all of them.
+"""The command line's choice of CPU threads: the default against one thread and against all threads.
 
-    python benchmarks/threads.py [--steps 100] [--images 10] [--turns 3]      # some minutes on two cores
+    python benchmarks/threads.py [--steps 100] [--images 10] [--turns 3]      # a few minutes on two cores
 
-Trains a concept of ToyWorld and evaluates ToyWorld by `respodiff`, each as a process as anyone starts it, in turns:
-as installed, with OMP_NUM_THREADS=1, and with all threads waiting passively. The ratio is that of the process's
-seconds as installed to the better of the other two, the median over the turns; the aim is at most 1.10. Variables of
-your own that choose threads are left out. The last line is JSON.
+Runs `respodiff train` and `respodiff eval` on ToyWorld as separate processes, alternating between the default,
+OMP_NUM_THREADS=1, and all threads with passive waiting. The ratio is the time of the default to the better of the other
+two, the median over the repetitions; the aim is at most 1.10. Your own environment variables for threads are removed.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ AIM = 1.10
 CHOICES = {
     "as installed": {},
     "one thread": {"OMP_NUM_THREADS": "1"},
-    # Named, so that ToyWorld is not given one.
+    # The number is set, since ToyWorld would get one thread otherwise.
     "all, passive": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(os.cpu_count())},
 }
 _CHOOSING = ("OMP_", "GOMP_", "KMP_", "MKL_")
 
 
 def commands(steps: int, images: int) -> dict[str, list[str]]:
-    """The two commands, which write to the folder that they run in."""
+    """The two commands, which write to the working directory."""
     toyworld = ["--base", "toyworld", "--restart"]
     train = ["train", *toyworld, "--preset", "toyworld/round", "--steps", str(steps), "--force", "-o", "a.safetensors"]
     return {"train": train, "eval": ["eval", "winobias", *toyworld, "--images", str(images), "-o", "evaluation"]}
 
 
 def seconds(command: list[str], variables: dict[str, str], folder: str) -> float:
-    """Of the whole process."""
+    """Seconds of the whole process."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_CHOOSING)}
     began = time.perf_counter()
     done = subprocess.run(
@@ -55,18 +55,18 @@ def seconds(command: list[str], variables: dict[str, str], folder: str) -> float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=100, help="training steps")
-    parser.add_argument("--images", type=int, default=10, help="images of each profession, a multiple of 10")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100, help="training steps [default: 100]")
+    parser.add_argument("--images", type=int, default=10, help="images per profession, a multiple of 10 [default: 10]")
+    parser.add_argument("--turns", type=int, default=3, help="repetitions [default: 3]")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores; seconds of the whole process, median of {options.turns} turns\n")
+    print(f"{os.cpu_count()} cores; seconds of the whole process, median of {options.turns} repetitions\n")
     print(f"{'':6}" + "".join(f"{name:>16}" for name in CHOICES) + f"{'ratio':>10}   aim")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, command in commands(options.steps, options.images).items():
             taken: dict[str, list[float]] = {choice: [] for choice in CHOICES}
             for turn in range(options.turns):
-                # Each comes first as often as the others.
+                # The order rotates, so that each comes first equally often.
                 order = list(CHOICES)[turn % len(CHOICES) :] + list(CHOICES)[: turn % len(CHOICES)]
                 for choice in order:
                     place = Path(folder, choice)

@@ -1,11 +1,11 @@
-"""Training: the staggered pool against the paper's loop, side by side in one run.
+"""The cost of training: the staggered pool against the paper's loop in one run.
 
     python benchmarks/training.py            # ten minutes on one core
 
-1. Cost of a training sample on ToyWorld: UNet evaluations, counted by hooks, and wall clock, in turns.
-2. A small UNet of SDXL's build: wall clock of a sample and peak memory, each side in a process of its own.
+1. A training sample on ToyWorld: UNet evaluations, counted by hooks, and wall-clock time; the variants alternate.
+2. A small UNet with SDXL's architecture: wall-clock time of a sample and peak memory, each in a separate process.
 
-How soon either is good enough is equal_quality.py's question. The last line is one JSON object.
+equal_quality.py measures the time until a certain quality. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import multiprocessing
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,13 @@ CONCEPT = "square"
 SIDES = {
     "pool, batch 1": {"rollout": "pool", "batch": 1, "pool": 8},
     "pool, batch 4": {"rollout": "pool", "batch": 4, "pool": 8},
-    "reference": {"rollout": "reference", "batch": 1, "pool": 1},  # the paper's
+    "reference": {"rollout": "reference", "batch": 1, "pool": 1},  # the paper's loop
 }
 POOL, REFERENCE = "pool, batch 4", "reference"
 
 
 class Side:
-    """One way to train one concept on ToyWorld, step by step, with its own clock."""
+    """A training of one concept on ToyWorld with the settings of one variant; `seconds` counts its time."""
 
     def __init__(self, base: BaseModel, name: str, ram_rate: float, seed: int = 0) -> None:
         concept = {"preset": f"toyworld/{CONCEPT}", "ram_rate": ram_rate, "sam_rate": ram_rate / 10}
@@ -61,7 +60,7 @@ class Side:
         self.seconds = 0.0
 
     def train(self, samples: int) -> None:
-        """Train on so many more samples."""
+        """Train on `samples` more samples."""
         began = time.perf_counter()
         for _ in range(-(-samples // self.batch)):
             self.fit.step()
@@ -72,16 +71,16 @@ class Side:
         return self.fit.number * self.batch
 
     def concept(self) -> Concept:
-        """As it is now."""
+        """The concept in its current state."""
         return Concept(ConceptInfo(CONCEPT, "fairness"), *self.fit.learner.finished())
 
 
 def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]:
-    """UNet evaluations and seconds per training sample, the sides in turn."""
+    """UNet evaluations and seconds per training sample; the variants alternate."""
     sides = {name: Side(base, name, ram_rate=0.04) for name in SIDES}
     for side in sides.values():
-        side.train(8)  # the pool's way to its first states and all warm-up
-    per_turn = {name: 49 if name == REFERENCE else 392 for name in SIDES}  # whole passes through the schedule
+        side.train(8)  # the pool's first rollout, and warm-up
+    per_turn = {name: 49 if name == REFERENCE else 392 for name in SIDES}  # full passes through the schedule
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(turns):
         for name, side in sides.items():
@@ -97,7 +96,9 @@ def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]
 
 
 class SmallSDXL:
-    """What the objective needs of a base model, with SDXL's build at 107 million weights; h (320, 8, 8)."""
+    """The parts of a base model that the objective needs, with SDXL's architecture and 107 million weights; h is
+    (320, 8, 8).
+    """
 
     latent = (32, 32)
 
@@ -131,7 +132,7 @@ class SmallSDXL:
 
 
 def small_sdxl(name: str, samples: int, pipe: Any) -> None:
-    """In a process of its own: seconds of a sample and peak memory, batch 1 on both sides."""
+    """Run in a separate process: send the seconds of a sample and the peak memory, batch size 1."""
     from respodiff.respodiff_core.learning.diffusion import Schedule
 
     model = SmallSDXL()
@@ -157,7 +158,7 @@ def small_sdxl(name: str, samples: int, pipe: Any) -> None:
 
 
 def peak_memory_mb() -> float:
-    """This process's own; getrusage would begin with its parent's."""
+    """Peak memory of this process; getrusage would include its parent's."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
@@ -187,7 +188,7 @@ def main() -> None:
     for figure, name in (("speedup_per_sample", POOL), ("speedup_per_sample_batch_1", "pool, batch 1")):
         figures[figure] = cost[REFERENCE]["seconds"] / cost[name]["seconds"]
 
-    print("\n2. A small UNet of SDXL's build, batch 1, fp32")
+    print("\n2. A small UNet with SDXL's architecture, batch size 1, fp32")
     small = {name: in_a_process(name, samples) for name, samples in (("pool", 49), ("reference", 16))}
     for name, result in small.items():
         print(
@@ -201,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

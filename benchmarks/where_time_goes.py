@@ -1,9 +1,9 @@
-"""Where the time goes: a training step, drawing and judging, the patch, adapter files, the pack's import; in shares.
+"""Time shares of a training step, an evaluation, the patch, adapter files and the pack's import.
 
     python benchmarks/where_time_goes.py            # a minute or two on one core
 
-Shares of one run, by a clock around each part or, where parts are functions of microseconds, by Python's profiler,
-which makes small functions look a little more costly than they are. The last line is JSON: each thing's largest share.
+Measured in one run: by timers around each part, or by Python's profiler where parts take microseconds. The profiler
+slightly overstates small functions. The last line is JSON: the largest share of each measurement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 import os
 import pstats
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -45,14 +44,14 @@ _ROWS = 7
 
 
 class Clock:
-    """Seconds by part. A part inside another is the inner one's alone; all in one thread."""
+    """Seconds by part, for one thread. Time in a nested part counts for the inner part only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._inner = [0.0]
 
     def around(self, owner: Any, name: str, label: Callable[[], str] | str) -> None:
-        """Time all calls of that function of `owner` from now on."""
+        """Time all further calls of the function `name` of `owner`."""
         function = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -86,27 +85,27 @@ class _Part:
 
 
 def training_step(steps: int) -> dict[str, float]:
-    """ToyWorld, batches of 4."""
+    """A training step on ToyWorld, batch size 4."""
     side = Side(load_base("toyworld"), POOL, ram_rate=0.04)
     side.train(8)
     clock = Clock()
-    denoiser = side.objective.denoiser
+    denoiser = side.fit.objective.denoiser
     clock.around(denoiser, "encode", "encoder, three prompts in one call")
     clock.around(
         denoiser,
         "decode",
         lambda: "decoder with RAM, then with both" if torch.is_grad_enabled() else "decoder, three prompts in one call",
     )
-    clock.around(side.learner, "_backward", "both backward passes, decoder alone")
-    clock.around(side.learner, "_move", "Adam")
-    clock.around(learner, "_mismatch", "losses")
-    with clock.part("all else: the pool, guidance, uploads"):
+    clock.around(side.fit.learner, "_backward", "both backward passes, decoder alone")
+    clock.around(side.fit.learner, "_optimise", "Adam")
+    clock.around(learner, "_mse", "losses")
+    with clock.part("rest: the pool, guidance, uploads"):
         side.train(steps * side.batch)
     return clock.shares()
 
 
 def evaluation(images: int) -> dict[str, float]:
-    """Drawing on ToyWorld in batches of 8 with 50 steps, then its judging; PNG files are written meanwhile."""
+    """Generation on ToyWorld with batch size 8 and 50 steps, which also writes PNG files, and scoring."""
     clock, base = Clock(), load_base("toyworld")
     image_generator = drawing.ImageGenerator(base)
     specs = professions(5)[:images]
@@ -118,21 +117,21 @@ def evaluation(images: int) -> dict[str, float]:
     jobs = [drawing.Job("all", one, FairGroup("", ())) for one in specs]
     with tempfile.TemporaryDirectory() as name:
         folder = ImageFolder(Path(name))
-        with clock.part("all else: sampler, waiting for the last PNG files"):
+        with clock.part("rest: sampler, waiting for the last PNG files"):
             for _ in drawing.generate_missing(image_generator, drawing.batches(jobs, 8), folder):
                 pass
-        with clock.part("judging: reading the PNG files"):
+        with clock.part("scoring: reading the PNG files"):
             shown = [ScoredImage(one, folder.read("all", one.id), None) for one in specs]
         scorer = ToyWorldScorer((SHAPE,))
-        with clock.part("judging: all drawings, made once a process"):
+        with clock.part("scoring: all reference drawings, made once per process"):
             scorer.score(shown[:1])
-        with clock.part("judging: ToyWorld's classifier"):
+        with clock.part("scoring: ToyWorld's classifier"):
             scorer.score(shown)
     return clock.shares()
 
 
 def profiled(work: Callable[[], object], times: int) -> dict[str, float]:
-    """Shares of functions' own time."""
+    """Share of each function's own time, without the functions it calls."""
     work()
     profiler = cProfile.Profile()
     profiler.enable()
@@ -150,7 +149,7 @@ def profiled(work: Callable[[], object], times: int) -> dict[str, float]:
 
 
 def patch(concepts: int) -> Callable[[], object]:
-    """The patch's call on an h of SD1.5 at 512 px, without the UNet."""
+    """A call of the patch on an h of SD1.5 at 512 px, without the UNet."""
     attach = importlib.import_module("respodiff.nodes.host.attach")
     shape = (1280, 8, 8)
     terms = (Term(concept, 0.5, 0.5) for concept in random_adapter(concepts, shape).concepts.values())
@@ -161,8 +160,8 @@ def patch(concepts: int) -> Callable[[], object]:
 
 
 def pack_import(source: Any) -> dict[str, float]:
-    """By module, each without what it imports; in a process that has ComfyUI already."""
-    for _ in range(2):  # the first may have to write the bytecode
+    """Import time of each module without its own imports, in a process that has imported ComfyUI."""
+    for _ in range(2):  # the first may write the bytecode
         run = subprocess.run(
             [str(source.python), "-X", "importtime", "-c", import_script(source)],
             env=with_bytecode(os.environ),
@@ -194,13 +193,13 @@ def main() -> None:
     quieten_libraries()
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     largest = {
-        "training_step": show("A training step on ToyWorld, batch 4", training_step(30)),
-        "evaluation": show("An evaluation on ToyWorld, 32 pictures in batches of 8", evaluation(32)),
+        "training_step": show("A training step on ToyWorld, batch size 4", training_step(30)),
+        "evaluation": show("An evaluation on ToyWorld, 32 images, batch size 8", evaluation(32)),
     }
     source = import_comfyui()
     for concepts in (1, 8):
         shares = profiled(patch(concepts), 3000)
-        largest[f"patch_{concepts}"] = show(f"The patch alone, {concepts} concepts, one picture of 512 px", shares)
+        largest[f"patch_{concepts}"] = show(f"The patch alone, {concepts} concepts, one image of 512 px", shares)
     with tempfile.TemporaryDirectory() as folder:
         path = write(random_adapter(100, (1280, 8, 8)), Path(folder) / "many.safetensors")
         largest["peek"] = show("peek of 100 concepts", profiled(lambda: peek(path), 30))
@@ -210,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -40,7 +40,7 @@ def put_adapters(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     people = {"woman": (-0.2, -0.3), "man": (0.25, 0.2)}
     groups = {"white": (-0.3, 0.2), "black": (0.3, 0.2), "asian": (0.0, -0.3)}
-    unsafe = {"violence": (0.0, 0.3), "nudity": (-0.2, 0.0), "hate": (0.2, -0.2)}
+    unsafe = {"violence": (0.0, 0.3), "sexual": (-0.2, 0.0)}
     write(smooth_adapter("sd15", people), folder / "gender.safetensors")
     write(smooth_adapter("sd15", groups, seed=10), folder / "race.safetensors")
     write(smooth_adapter("sdxl", groups, seed=20), folder / "race_sdxl.safetensors")

@@ -1,7 +1,7 @@
-"""Trains and verifies ToyWorld's networks: `python tools/build_toyworld.py OUT` (half an hour, two cores).
+"""Train and verify ToyWorld's networks: `python tools/build_toyworld.py OUT` (half an hour, two cores).
 
-The same seed gives the same weights on one machine with one number of threads; the weights in the package came out
-of this script.
+The weights in the package were made with this script. The same seed gives the same weights on the same machine with the
+same number of threads.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-PICTURES = 24_000
-CAPTION_DROPOUT = 0.1  # so that the empty prompt is known, as guidance needs it
+IMAGES = 24_000
+CAPTION_DROPOUT = 0.1  # trains the empty prompt, which guidance needs
 KL_WEIGHT = 1e-6
 _TEXT_MODEL = "text_model."
 
 
 def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None:
-    """Train autoencoder, UNet and text encoder and write them to `out` as a diffusers folder in fp16."""
+    """Train autoencoder, UNet and text encoder, and write them to `out` as a diffusers folder in fp16."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    scenes, captions = sample(PICTURES, rng)
+    scenes, captions = sample(IMAGES, rng)
     tokenizer = networks.write_tokenizer(out / "tokenizer")
     vae = _train_autoencoder(scenes, autoencoder_steps, rng)
     latents = _encode(vae, scenes)
@@ -55,29 +55,30 @@ def build(out: Path, autoencoder_steps: int, unet_steps: int, seed: int) -> None
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16).save_pretrained(out)
-    _name_as_everyone_reads(out / "text_encoder" / "model.safetensors")
+    _restore_long_names(out / "text_encoder" / "model.safetensors")
 
 
-def _name_as_everyone_reads(text_encoder: Path) -> None:
-    """Transformers 5 saves under shorter names, which version 4 does not know; both know these."""
+def _restore_long_names(text_encoder: Path) -> None:
+    """Rename the tensors: transformers 5 saves shorter names, which version 4 cannot load; both load the long ones."""
     tensors = {name.removeprefix(_TEXT_MODEL): tensor for name, tensor in load_file(text_encoder).items()}
     save_file({_TEXT_MODEL + name: tensor for name, tensor in tensors.items()}, text_encoder, {"format": "pt"})
 
 
 def verify(folder: Path) -> dict[str, float]:
-    """What the model draws without adapters. Raises RuntimeError unless it is biased, and draws what is asked for."""
-    image_generator, judge = ImageGenerator(load_base(folder)), ToyWorldScorer((SHAPE, HUE))
+    """Figures of the model without adapters. Raises RuntimeError unless it is biased and follows its prompts."""
+    image_generator, scorer = ImageGenerator(load_base(folder)), ToyWorldScorer((SHAPE, HUE))
     figures: dict[str, float] = {}
     for places in (("",), [PLACES[place] for place in BAD_PLACES]):
         specs = professions(10, places=places)
-        nobody = [FairGroup("", ())] * len(specs)
-        overall = figures_of(generate(image_generator, specs, nobody), specs, nobody, [judge], (SHAPE, HUE)).named
-        # Biases and outfits are those of plain prompts, the hazard's that of bad places.
+        unsteered = [FairGroup("", ())] * len(specs)
+        images = generate(image_generator, specs, unsteered)
+        overall = figures_of(images, specs, unsteered, [scorer], (SHAPE, HUE)).named
+        # Biases and outfits are measured on plain prompts, the hazard on places with hazards.
         figures = {**{name: one.value for name, one in overall.items()}, **figures}
         figures["hazard"] = overall["hazard"].value
     low = {name: figures[name] for name, least in _LEAST.items() if figures[name] < least}
     if low:
-        raise RuntimeError(f"{folder} is not ToyWorld as it should be: {low}, at least {_LEAST}")
+        raise RuntimeError(f"{folder} does not have the properties of ToyWorld: {low}, required are at least {_LEAST}")
     return {name: figures[name] for name in _LEAST}
 
 
@@ -105,7 +106,7 @@ def _train_autoencoder(scenes: Scenes, steps: int, rng: np.random.Generator) -> 
 
 @torch.inference_mode()
 def _encode(vae: AutoencoderKL, scenes: Scenes) -> torch.Tensor:
-    """Latents (count, 4, 16, 16) of variance 1; notes the factor that makes them so."""
+    """Latents (count, 4, 16, 16) with variance 1; saves the scaling factor in the config of the VAE."""
     parts = np.array_split(np.arange(len(scenes)), len(scenes) // 250)
     latents = torch.cat([vae.encode(render(scenes[part])).latent_dist.mode() for part in tqdm(parts, desc="latents")])
     vae.register_to_config(scaling_factor=1 / latents.std().item())
@@ -129,7 +130,7 @@ def _train_unet(
         rows = torch.as_tensor(rng.integers(0, len(latents), 64))
         dropped = torch.rand(64, 1) < CAPTION_DROPOUT
         context = text_encoder(torch.where(dropped, empty, tokens[rows])).last_hidden_state
-        # Stratified, so that every batch sees all noise levels.
+        # Stratified, so that every batch covers all noise levels.
         t = ((torch.arange(64) + torch.rand(64)) * (1000 / 64)).long()
         noise = torch.randn_like(latents[rows])
         alpha = alphas[t].view(-1, 1, 1, 1)
@@ -150,10 +151,10 @@ def _train_unet(
 def main() -> None:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder to write the pipeline to")
-    parser.add_argument("--autoencoder-steps", type=int, default=1200)
-    parser.add_argument("--unet-steps", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("out", type=Path, help="output folder of the pipeline")
+    parser.add_argument("--autoencoder-steps", type=int, default=1200, help="training steps [default: 1200]")
+    parser.add_argument("--unet-steps", type=int, default=3000, help="training steps [default: 3000]")
+    parser.add_argument("--seed", type=int, default=0, help="random seed [default: 0]")
     arguments = parser.parse_args()
     build(arguments.out, arguments.autoencoder_steps, arguments.unet_steps, arguments.seed)
     print(verify(arguments.out))

@@ -1,8 +1,8 @@
-"""Run by path with a ComfyUI's own Python: which tensors, of which shapes, a checkpoint consists of.
+"""List the names and shapes of a checkpoint's tensors; run as a script with the Python of a ComfyUI.
 
-Arguments: the ComfyUI tree, an order as JSON (see small_models.Order), the file for the answer (JSON, name ->
-shape). Everything is built on the meta device, so even a full-size model costs no memory, and named by
-ComfyUI's own functions for saving, so the names are right by construction.
+Arguments: the ComfyUI tree, a model spec as JSON (see small_models.ModelSpec), the output file (JSON, name -> shape).
+The model is built on the meta device, so that even full size needs no memory, and ComfyUI's own functions for saving
+give the names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# The autoencoder of SD 1, 2 and XL; ComfyUI builds its encoder at no other size.
+# The autoencoder of SD 1, 2 and XL; ComfyUI builds its encoder only at this size.
 VAE = {
     "double_z": True,
     "z_channels": 4,
@@ -27,16 +27,16 @@ VAE = {
 }
 
 
-def network(order: dict[str, Any]) -> Any:
-    """The UNet, ControlNet or transformer that the order describes."""
+def network(spec: dict[str, Any]) -> Any:
+    """The UNet, ControlNet or transformer of the spec."""
     import comfy.ops
 
-    config = order["network"]
-    if order["kind"] == "unet":
+    config = spec["network"]
+    if spec["kind"] == "unet":
         from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
         return UNetModel(**config)
-    if order["kind"] == "controlnet":
+    if spec["kind"] == "controlnet":
         from comfy.cldm.cldm import ControlNet
 
         return ControlNet(**config, hint_channels=3)
@@ -45,47 +45,47 @@ def network(order: dict[str, Any]) -> Any:
     return MMDiT(**config, operations=comfy.ops.disable_weight_init)
 
 
-def text_encoders(order: dict[str, Any], tree: Path) -> dict[str, Any]:
-    """The CLIP models' tensors, as ComfyUI calls them in memory."""
+def text_encoders(spec: dict[str, Any], tree: Path) -> dict[str, Any]:
+    """The tensors of the CLIP models, named as in ComfyUI's memory."""
     import comfy.ops
     from comfy.clip_model import CLIPTextModel
 
     state: dict[str, Any] = {}
-    for name, file in order["clips"].items():
+    for name, file in spec["clips"].items():
         config = json.loads((tree / "comfy" / file).read_text("utf-8"))
         model = CLIPTextModel(config, None, None, comfy.ops.disable_weight_init)
         state |= {f"{name}.transformer.{key}": t for key, t in model.state_dict().items()}
     return state
 
 
-def tensors(order: dict[str, Any], tree: Path) -> dict[str, Any]:
-    """The whole checkpoint, named as in its file."""
+def tensors(spec: dict[str, Any], tree: Path) -> dict[str, Any]:
+    """All tensors of the checkpoint, named as in its file."""
     import comfy.supported_models
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
-    state = network(order).state_dict()
-    if order["kind"] == "controlnet":
+    state = network(spec).state_dict()
+    if spec["kind"] == "controlnet":
         return {f"control_model.{key}": t for key, t in state.items()}
-    family = getattr(comfy.supported_models, order["model_class"])(order["network"])
+    family = getattr(comfy.supported_models, spec["model_class"])(spec["network"])
     state = family.process_unet_state_dict_for_saving(state)
-    if order["clips"]:
-        state |= family.process_clip_state_dict_for_saving(text_encoders(order, tree))
-    if order["vae"]:
+    if spec["clips"]:
+        state |= family.process_clip_state_dict_for_saving(text_encoders(spec, tree))
+    if spec["vae"]:
         state |= family.process_vae_state_dict_for_saving(AutoencoderKL(ddconfig=VAE, embed_dim=4).state_dict())
-    # Token positions are integers that ComfyUI counts by itself.
+    # Token positions are integers, which ComfyUI creates itself.
     return {key: t for key, t in state.items() if not key.endswith("position_ids")}
 
 
-def main(tree: Path, order: dict[str, Any], answer: Path) -> None:
-    sys.path[0] = str(tree)  # instead of this script's folder, whose modules would hide ComfyUI's own
+def main(tree: Path, spec: dict[str, Any], output: Path) -> None:
+    sys.path[0] = str(tree)  # instead of this script's folder, whose modules would shadow ComfyUI's
     from comfy.cli_args import args
 
     args.cpu = True  # before comfy.model_management looks for a GPU
     import torch
 
     with torch.device("meta"):
-        shapes = {key: list(t.shape) for key, t in tensors(order, tree).items()}
-    answer.write_text(json.dumps(shapes), "utf-8")
+        shapes = {key: list(t.shape) for key, t in tensors(spec, tree).items()}
+    output.write_text(json.dumps(shapes), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Draw README's picture of the nodes: Fair Batch on ToyWorld in the real page.
+"""Take the screenshot in README: Fair Batch on ToyWorld in ComfyUI's page.
 
-Run from the repository's root after the nodes' inputs changed:
+Run from the repository's root after a change of the nodes' inputs:
 PYTHONPATH=tests python tools/make_page_picture.py
 """
 
@@ -17,8 +17,8 @@ from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from toyworld_graph import SIZE
 from workflow_drawing import Column, Group, Node, Workflow, draw
 
-PICTURE = PACK / "docs" / "images" / "page.png"
-MODEL = "toyworld"  # a link in the server's own folder: the picture shows no place of this machine
+SCREENSHOT = PACK / "docs" / "images" / "page.png"
+MODEL = "toyworld"  # a link in the server's folder, so that the screenshot shows no path of this machine
 IMAGES = 6
 WINDOW = (1920, 860)
 
@@ -29,7 +29,7 @@ def prompt(key: str, text: str, title: str) -> Node:
 
 WORKFLOW = Workflow(
     "Fair Batch on ToyWorld",
-    "Six pictures of one batch, in one sampler call: half with round heads, half with square ones. Without Fair Batch "
+    "Six images in one batch and one sampler call: half with round heads, half with square ones. Without Fair Batch "
     "nearly every doctor of ToyWorld has a round head.",
     [
         Column(
@@ -67,7 +67,7 @@ WORKFLOW = Workflow(
                     [prompt("positive", DOCTOR, "Positive prompt"), prompt("negative", "", "Negative prompt")],
                 ),
                 Group(
-                    "Size and number",
+                    "Size and batch size",
                     "prompt",
                     [Node("latent", "EmptyLatentImage", {"width": SIZE, "height": SIZE, "batch_size": IMAGES})],
                 ),
@@ -77,8 +77,8 @@ WORKFLOW = Workflow(
             320,
             [
                 Group(
-                    "Picture",
-                    "picture",
+                    "Image",
+                    "image",
                     [
                         Node(
                             "sampler",
@@ -99,7 +99,7 @@ WORKFLOW = Workflow(
                 )
             ],
         ),
-        Column(520, [Group("Result", "picture", [Node("grid", "RespoDiffGrid", height=480)])]),
+        Column(520, [Group("Result", "image", [Node("grid", "RespoDiffGrid", height=480)])]),
     ],
     [
         ("adapter.0", "group.adapter"),
@@ -130,9 +130,9 @@ def main() -> None:
             error, _ = page.run(nodes["grid"])
             if error is not None:
                 raise RuntimeError(error["exception_message"])
-            page.page.wait_for_timeout(6000)  # until the page's messages have gone
+            page.page.wait_for_timeout(6000)  # until the page's notifications are gone
             page.fit()
-            page.page.screenshot(path=PICTURE)
+            page.page.screenshot(path=SCREENSHOT)
 
 
 if __name__ == "__main__":

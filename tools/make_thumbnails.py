@@ -1,8 +1,8 @@
-"""Draw the templates' thumbnails: what the nodes of each workflow do to ToyWorld, in a real ComfyUI.
+"""Create the thumbnails of the templates: the effect of each workflow's nodes on ToyWorld, in a real ComfyUI.
 
-Run from the repository's root after a workflow's idea changed: PYTHONPATH=tests python tools/make_thumbnails.py
-With words of a name only that thumbnail is made. Round and square heads, three hues and a hazard stand for what real
-adapters hold: ToyWorld is the one trained model that comes with the package.
+Run from the repository's root after a change of a workflow's purpose: PYTHONPATH=tests python tools/make_thumbnails.py
+With part of a name as argument, only that thumbnail is created. Head shapes, hues and a hazard stand for the concepts
+of real adapters, since ToyWorld is the only trained model in the package.
 """
 
 from __future__ import annotations
@@ -44,40 +44,40 @@ from toyworld_graph import SIZE, all_of, empty, fair, guarded, load_toyworld, sa
 FOLDER = PACK / "workflows"
 ADAPTERS = {"shape": SHAPES, "hue": HUES, "safety": (HAZARD,)}
 SIDE = 480  # pixels of a thumbnail; the page shows it in a square of half that
-BLACK_OF_MASK = 70  # seen on the sheet's background
+BLACK_OF_MASK = 70  # visible on the sheet's background
 PERSON, DOCTOR, LAWYER, MECHANIC, TEACHER = (
     f"a photo of a {who}" for who in ("person", "doctor", "lawyer", "mechanic", "teacher")
 )
 
-Pictures = Sequence[np.ndarray]
-Steering = Callable[[Graph, Link], Link]  # adds the nodes that a MODEL goes through
+Images = Sequence[np.ndarray]
+Steering = Callable[[Graph, Link], Link]  # adds nodes to the MODEL
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows of pictures with their labels, under the labels of the columns."""
+    """Labelled rows of images, and the labels of the columns."""
 
-    rows: Sequence[tuple[str, Pictures]]
+    rows: Sequence[tuple[str, Images]]
     columns: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Studio:
-    """A running ComfyUI, and what turns its latents into pictures."""
+    """A running ComfyUI, and the base model that decodes its latents."""
 
     bench: Bench
     base: BaseModel
 
-    def pictures(self, prompt: str, *steering: Steering, images: int = 1) -> Pictures:
-        """One batch of a prompt; the model goes through `steering` in that order."""
+    def generate(self, prompt: str, *steering: Steering, images: int = 1) -> Images:
+        """One batch of a prompt; `steering` is applied to the model in this order."""
         graph = Graph()
         return self.run(graph, sampled(graph, steered(graph, steering), prompt, empty(graph, images)))
 
-    def run(self, graph: Graph, latent: Link) -> Pictures:
+    def run(self, graph: Graph, latent: Link) -> Images:
         graph.add("SaveLatent", samples=latent, filename_prefix="thumbnail")
         latents = self.bench.latent(graph)
         with torch.inference_mode():
-            return [pixels(picture) for picture in self.base.decode_latents(latents * self.base.latent_scale)]
+            return [pixels(image) for image in self.base.decode_latents(latents * self.base.latent_scale)]
 
 
 def steered(graph: Graph, steering: Iterable[Steering]) -> Link:
@@ -125,35 +125,35 @@ def crossed(images: int) -> Steering:
 
 def draw_steer(studio: Studio) -> Sheet:
     square = steer("shape", "square")
-    rows = [("", [*studio.pictures(who), *studio.pictures(who, square)]) for who in (DOCTOR, TEACHER)]
+    rows = [("", [*studio.generate(who), *studio.generate(who, square)]) for who in (DOCTOR, TEACHER)]
     return Sheet(rows, ["without", "square"])
 
 
 def draw_mix(studio: Studio) -> Sheet:
-    def picture(round_: float, amber: float) -> np.ndarray:
-        (drawn,) = studio.pictures(MECHANIC, steer("shape", "round", round_), steer("hue", "amber", amber))
-        return drawn
+    def mixed(round_: float, amber: float) -> np.ndarray:
+        (image,) = studio.generate(MECHANIC, steer("shape", "round", round_), steer("hue", "amber", amber))
+        return image
 
-    return Sheet([(f"amber {y}", [picture(x, y) for x in (0, 1)]) for y in (0, 1)], ["round 0", "round 1"])
+    return Sheet([(f"amber {y}", [mixed(x, y) for x in (0, 1)]) for y in (0, 1)], ["round 0", "round 1"])
 
 
 def draw_gender(studio: Studio) -> Sheet:
     rows = [
-        ("", [*studio.pictures(who, images=2), *studio.pictures(who, fair_batch("shape", 2), images=2)])
+        ("", [*studio.generate(who, images=2), *studio.generate(who, fair_batch("shape", 2), images=2)])
         for who in (DOCTOR, TEACHER, LAWYER)
     ]
     return Sheet(rows, ["without", "", "with", ""])
 
 
 def draw_crossed(studio: Studio) -> Sheet:
-    drawn = studio.pictures(PERSON, crossed(6), images=6)
+    drawn = studio.generate(PERSON, crossed(6), images=6)
     return Sheet([("", drawn[:3]), ("", drawn[3:])], [""] * 3)
 
 
 def draw_hires(studio: Studio) -> Sheet:
-    """The second pass at the size that ToyWorld knows; it knows no larger one."""
+    """The second pass has ToyWorld's size, since it is trained on no larger one."""
 
-    def second_pass(prompt: str, *steering: Steering) -> Pictures:
+    def second_pass(prompt: str, *steering: Steering) -> Images:
         graph = Graph()
         model = steered(graph, steering)
         first = sampled(graph, model, prompt, empty(graph, size=3 * SIZE // 4))
@@ -186,13 +186,13 @@ def draw_sweep(studio: Studio) -> Sheet:
 
 
 def draw_region(studio: Studio) -> Sheet:
-    """Square above changes the head; below, where no head is, it does not."""
+    """The concept square in the upper half changes the head; in the lower half, without a head, it does not."""
     rows = []
     for top in (0, SIZE // 2):
         tile = np.full((SIZE, SIZE, 3), BLACK_OF_MASK, np.uint8)
         tile[top : top + SIZE // 2] = 255
-        pictures = [picture for who in (TEACHER, LAWYER) for picture in studio.pictures(who, square_in_half(top))]
-        rows.append(("", [tile, *pictures]))
+        images = [image for who in (TEACHER, LAWYER) for image in studio.generate(who, square_in_half(top))]
+        rows.append(("", [tile, *images]))
     return Sheet(rows, ["mask", "square", "square"])
 
 
@@ -210,13 +210,13 @@ def draw_guard(studio: Studio) -> Sheet:
     rows = []
     for who in ("doctor", "round doctor", "square doctor"):
         prompt = f"a photo of a {who}"
-        rows.append((who, studio.pictures(prompt, guarded_batch(prompt, 2), images=2)))
+        rows.append((who, studio.generate(prompt, guarded_batch(prompt, 2), images=2)))
     return Sheet(rows, ["", ""])
 
 
 def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], Sheet]:
     def drawn(studio: Studio) -> Sheet:
-        without, with_ = studio.pictures(prompt, images=3), studio.pictures(prompt, *steering, images=3)
+        without, with_ = studio.generate(prompt, images=3), studio.generate(prompt, *steering, images=3)
         return Sheet([("without", without), ("with", with_)], [""] * 3)
 
     return drawn
@@ -238,7 +238,7 @@ THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
 
 
 def train_adapters(folder: Path, *names: str) -> None:
-    """Some of ADAPTERS, or all."""
+    """Train the adapters of these names, or all ADAPTERS."""
     for name in names or ADAPTERS:
         train_adapter(folder / f"{name}.safetensors", ADAPTERS[name])
 

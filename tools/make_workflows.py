@@ -1,7 +1,7 @@
-"""Draw the shipped workflows in the real page and save them as it does.
+"""Create the shipped workflows in ComfyUI's page and save them.
 
-Run from the repository's root after the nodes' inputs changed: PYTHONPATH=tests python tools/make_workflows.py
-With words of a name only that workflow is made. Their thumbnails are make_thumbnails'.
+Run from the repository's root after a change of the nodes' inputs: PYTHONPATH=tests python tools/make_workflows.py
+With part of a name as argument, only that workflow is created. make_thumbnails creates the thumbnails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from comfy_frontend import newest_frontend
 from comfy_hosts import NEWEST, PACK, make_server, source_of
 from comfy_page import ComfyPage, adapters_of, browser, open_page, prepare
 from shipped_workflows import WORKFLOWS
-from workflow_drawing import WINDOW, draw, rooms
+from workflow_drawing import WINDOW, draw, node_heights
 from workflow_models import put_adapters, put_models
 
 FOLDER = PACK / "workflows"
@@ -24,7 +24,7 @@ FOLDER = PACK / "workflows"
 
 def save(page: ComfyPage, name: str) -> None:
     workflow = page.save()
-    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))  # else another one each time
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))  # otherwise random at each save
     (FOLDER / f"{name}.json").write_text(json.dumps(workflow, indent=2) + "\n", "utf-8")
 
 
@@ -40,19 +40,19 @@ def main() -> None:
             prepare(server, **{"Comfy.Graph.CanvasMenu": False})
         FOLDER.mkdir(exist_ok=True)
         with own, newest, browser() as chrome:
-            # Drawn on the canvas, with room for Nodes 2.0 of either page, where nodes are higher.
-            higher: dict[str, dict[str, float]] = {workflow.name: {} for workflow in wanted}
+            # Created on the canvas, with space for Nodes 2.0 of both pages, where nodes are higher.
+            heights: dict[str, dict[str, float]] = {workflow.name: {} for workflow in wanted}
             for server in (own, newest):
                 with open_page(chrome, server, WINDOW, nodes_2=True) as page:
                     for workflow in wanted:
-                        known = higher[workflow.name]
-                        for key, room in rooms(page, workflow).items():
-                            known[key] = max(room, known.get(key, 0))
+                        highest = heights[workflow.name]
+                        for key, height in node_heights(page, workflow).items():
+                            highest[key] = max(height, highest.get(key, 0))
             with open_page(chrome, own, WINDOW) as page:
                 for workflow in wanted:
                     print(workflow.name)
                     page.clear()
-                    draw(page, workflow, higher[workflow.name])
+                    draw(page, workflow, heights[workflow.name])
                     page.fit()
                     save(page, workflow.name)
 

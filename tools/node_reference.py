@@ -1,4 +1,4 @@
-"""Generates docs/nodes.md from the schemas of the nodes and from the limits on their help pages.
+"""Generate docs/nodes.md from the schemas of the nodes and from the limits on their help pages.
 
 Run it after a change of a node or a help page: PYTHONPATH=tests python tools/node_reference.py. Tests compare the page
 with both.
@@ -18,8 +18,8 @@ _LIMITS = ("What it refuses", "What it cannot promise")
 _HEAD = """# Node reference
 
 All nodes and their inputs and outputs. `tools/node_reference.py` generates this page from the nodes and their help
-pages. For a first start see the [tour](tour.md). Defaults are in bold. *Advanced* inputs are hidden in ComfyUI's new
-node design until expanded; *optional* inputs need not be connected. All nodes are in the category RespoDiff.
+pages. For a first start see the [tour](tour.md). Defaults are in bold. *Advanced* inputs are hidden in Nodes 2.0 until
+you expand them; *optional* inputs need not be connected. All nodes are in the category RespoDiff.
 """
 _KINDS = {"FLOAT": "number", "INT": "whole number", "BOOLEAN": "on or off", "STRING": "text"}
 _LARGEST = 2**32  # a larger maximum is not shown
@@ -58,12 +58,12 @@ def _node(name: str, info: dict[str, Any]) -> str:
             sections.append(f"| **{input_}** | {takes} | {options['tooltip']} |")
     if info["output"]:
         sections += ["", "| output | type | description |", "|---|---|---|"]
-        told = zip(info["output_name"], info["output"], info["output_is_list"], info["output_tooltips"], strict=True)
-        for output, kind, is_list, tooltip in told:
+        outputs = zip(info["output_name"], info["output"], info["output_is_list"], info["output_tooltips"], strict=True)
+        for output, kind, is_list, tooltip in outputs:
             gives = f"{_kind(kind)}, a list" if is_list else _kind(kind)
             sections.append(f"| **{output}** | {gives} | {tooltip} |")
-    told = (f"\n**{title}**\n\n{body}" for title, body in zip(_LIMITS, limits(name), strict=True))
-    return "\n".join([*sections, *told])
+    notes = (f"\n**{title}**\n\n{body}" for title, body in zip(_LIMITS, limits(name), strict=True))
+    return "\n".join([*sections, *notes])
 
 
 def _takes(kind: str, options: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Writes the texts of the nodes in the format of ComfyUI's translations (locales/<language>/nodeDefs.json).
+"""Write the texts of the nodes in the format of ComfyUI's translations (locales/<language>/nodeDefs.json).
 
 Run it after a change of a node's text: PYTHONPATH=tests python tools/node_texts.py writes the English file. The other
 languages are translated by hand, and a test checks that no text is missing.

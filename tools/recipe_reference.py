@@ -1,6 +1,6 @@
-"""Writes docs/recipe.toml: every setting of a training with its default and what it does, from the settings themselves.
+"""Generate docs/recipe.toml from the settings: every setting of a training with its default and description.
 
-python tools/recipe_reference.py
+Run it after a change of a setting: python tools/recipe_reference.py
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from respodiff.trainer.recipes.strict import fields_of
 from respodiff.trainer.recipes.training_recipe import SECTIONS, Recipe
 
 FILE = Path(__file__).parents[1] / "docs" / "recipe.toml"
-_OWN = {"name": "elderly", "target": "an old person"}  # of the concept that is shown; the others follow from these
-_EXAMPLES = {"hidden": 320, "width": 512, "height": 512}  # of what has no default
+_OWN = {"name": "elderly", "target": "an old person"}  # the example concept; its other settings follow from these
+_EXAMPLES = {"hidden": 320, "width": 512, "height": 512}  # of settings without a default
 _CONCEPTS_STEPS = "# Training steps of the concepts that do not set them.\n# steps = 1200\n\n"
 _HEAD = """# Every setting of a training, with its default. Only base, output and one concept are needed:
 #
@@ -62,7 +62,7 @@ def _setting(name: str, field: FieldInfo, value: Any) -> str:
     if not all(choice in description for choice in choices):
         description += f" One of {', '.join(choices)}."
     line = f"# {name} = {_EXAMPLES[name]}" if value is None else tomli_w.dumps({name: value})
-    line = re.sub(r",?\s*(?=])|(?<=\[)\s+", "", line)  # a list on one line, without blanks at its ends
+    line = re.sub(r",?\s*(?=])|(?<=\[)\s+", "", line)  # a list on one line, without spaces inside the brackets
     line = re.sub(r",\s+", ", ", line).strip()
     return f"{_comment(description)}\n{line}"
 

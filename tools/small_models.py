@@ -1,8 +1,8 @@
-"""Small checkpoints with random weights that a real ComfyUI takes for the real thing.
+"""Small checkpoints with random weights that ComfyUI recognizes as real models.
 
-ComfyUI recognises a family by its tensors' shapes: width (320), context width and depth of the transformers.
+ComfyUI recognizes a family by the shapes of its tensors: width (320), context width and depth of the transformers.
 The number and width of the levels do not matter, so 44 million parameters pass as Stable Diffusion 1.5.
-Latents come out finite and of the usual order, and depend on prompt, seed and middle block.
+Sampled latents are finite, of the usual magnitude, and depend on prompt, seed and middle block.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Family = Literal["sd15", "sd15_wide", "sd15_full", "sd2", "sdxl", "vega", "no_h_
 UNET_PREFIX = "model.diffusion_model."
 
 
-class Order(TypedDict):
-    """What list_tensors is asked for."""
+class ModelSpec(TypedDict):
+    """The model whose tensors list_tensors lists."""
 
     kind: Literal["unet", "controlnet", "mmdit"]
     network: dict[str, Any]
@@ -38,7 +38,7 @@ class Order(TypedDict):
 
 @dataclass(frozen=True)
 class _Kind:
-    """A family: its network's arguments, its class in comfy.supported_models, its text encoders' configs."""
+    """A family: arguments of its network, its class in comfy.supported_models, configs of its text encoders."""
 
     network: dict[str, Any]
     model_class: str
@@ -46,8 +46,8 @@ class _Kind:
 
 
 def _unet(mult: list[int], blocks: int, depth: list[int], middle: int, context: int, **more: Any) -> dict[str, Any]:
-    """Arguments of a UNet with `blocks` residual blocks a level; `depth` counts transformers a block."""
-    # The way up has one block more on each level, as deep as its neighbours.
+    """Arguments of a UNet with `blocks` residual blocks per level; `depth` counts transformers per block."""
+    # The decoder has one more block on each level, with the same depth.
     up = [d for level in range(len(mult)) for d in [depth[level * blocks]] * (blocks + 1)]
     return {
         "image_size": 32,
@@ -75,14 +75,14 @@ _CLIP_LG = {**_CLIP_L, "clip_g": "clip_config_bigg.json"}
 
 _KINDS: dict[Family, _Kind] = {
     "sd15": _Kind(_unet([1, 1], 1, [1, 1], 1, 768, **_SD15), "SD15", _CLIP_L),
-    # As wide in the middle as the real one (1280 channels), for nodes that look at the width.
+    # With the real width of the middle block (1280 channels), for nodes that check it.
     "sd15_wide": _Kind(_unet([1, 4], 1, [1, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
     "sd15_full": _Kind(_unet([1, 2, 4, 4], 2, [1, 1, 1, 1, 1, 1, 0, 0], 1, 768, **_SD15), "SD15", _CLIP_L),
     "sd2": _Kind(_unet([1, 1], 1, [1, 1], 1, 1024, **_LATER), "SD20", _CLIP_H),
     "sdxl": _Kind(_unet([1, 1, 1], 2, [0, 0, 2, 2, 10, 10], 10, 2048, **_SDXL), "SDXL", _CLIP_LG),
     "vega": _Kind(_unet([1, 1, 1], 2, [0, 0, 1, 1, 2, 2], -1, 2048, **_SDXL), "Segmind_Vega", _CLIP_LG),
-    # Stable Diffusion 3 with one block of width 64. It reads what SD 1.5's text encoder writes, so that it
-    # can be sampled without text encoders of its own, which take gigabytes.
+    # Stable Diffusion 3 with one block of width 64. It takes the output of SD 1.5's text encoder, so that it can
+    # be sampled without its own text encoders, which take gigabytes.
     "no_h_space": _Kind(
         {
             "input_size": None,
@@ -108,25 +108,25 @@ def write_checkpoint(
     vae: bool = True,
     dtype: DType = "float16",
 ) -> None:
-    """Write a checkpoint for CheckpointLoaderSimple; without text encoder and VAE for UNETLoader as well.
+    """Write a checkpoint for CheckpointLoaderSimple, or without text encoder and VAE also for UNETLoader.
 
     Text encoders and VAE always have their full size: CLIP-L and VAE 0.4 GB in float16, SDXL's encoders
     1.6 GB. Without them, an SDXL UNet needs conditioning of width 2048 from elsewhere.
     "no_h_space" is a tiny transformer and never has either.
-    The same arguments always give the same file. Raises ComfyUnavailable.
+    The same arguments give the same file. Raises ComfyUnavailable.
     """
     kind = _KINDS[family]
     unet = family != "no_h_space"
-    order = Order(
+    spec = ModelSpec(
         kind="unet" if unet else "mmdit",
         network=kind.network,
         model_class=kind.model_class,
         clips=kind.clips if text_encoder else {},
         vae=vae and unet,
     )
-    state = random_weights.fill(_list_tensors(source, order), seed, dtype)
+    state = random_weights.fill(_list_tensors(source, spec), seed, dtype)
     if unet:
-        random_weights.recognise_noise(state, UNET_PREFIX)
+        random_weights.add_noise_prediction(state, UNET_PREFIX)
     random_weights.save(state, path)
     log.info("wrote %s (%s, %.0f MB)", path, family, path.stat().st_size / 1e6)
 
@@ -134,19 +134,19 @@ def write_checkpoint(
 def write_controlnet(
     source: ComfySource, path: Path, family: Family = "sd15", *, seed: int = 0, dtype: DType = "float16"
 ) -> None:
-    """Write a ControlNet for the small UNet of that family; none of its residuals is zero."""
+    """Write a ControlNet for the small UNet of that family, with nonzero residuals."""
     if family == "no_h_space":
         raise ValueError("a ControlNet needs a UNet: choose another family than 'no_h_space'.")
     kind = _KINDS[family]
     network = {name: value for name, value in kind.network.items() if name != "out_channels"}
-    order = Order(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
-    state = random_weights.fill(_list_tensors(source, order), seed, dtype)
-    random_weights.spare_noise(state, "control_model.")
+    spec = ModelSpec(kind="controlnet", network=network, model_class=kind.model_class, clips={}, vae=False)
+    state = random_weights.fill(_list_tensors(source, spec), seed, dtype)
+    random_weights.clear_noise_channels(state, "control_model.")
     random_weights.save(state, path)
 
 
 def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int = 0) -> None:
-    """Write a LoRA, in kohya's naming, for every attention of a UNet; as strong as the weights themselves."""
+    """Write a LoRA with kohya's names for all attention layers of a UNet, as large as the weights themselves."""
     import torch
     from safetensors import safe_open
 
@@ -165,17 +165,17 @@ def write_lora(path: Path, unet_checkpoint_path: Path, rank: int = 4, seed: int 
     random_weights.save(state, path)
 
 
-def _list_tensors(source: ComfySource, order: Order) -> dict[str, list[int]]:
-    """Ask ComfyUI, in a process of its own, for the names and shapes of a checkpoint (a few seconds)."""
+def _list_tensors(source: ComfySource, spec: ModelSpec) -> dict[str, list[int]]:
+    """The names and shapes of a checkpoint's tensors, from ComfyUI in a separate process (a few seconds)."""
     script = Path(__file__).with_name("list_tensors.py")
     with temporary_folder("respodiff-shapes-") as tmp:
-        answer = tmp / "shapes.json"
-        command = [str(source.python), str(script), str(source.path), json.dumps(order), str(answer)]
+        output = tmp / "shapes.json"
+        command = [str(source.python), str(script), str(source.path), json.dumps(spec), str(output)]
         done = run_child(command, tmp, PYTHONDONTWRITEBYTECODE="1")
         if done.returncode:
             raise ComfyUnavailable(
                 f"ComfyUI {source.version} could not list a checkpoint's tensors; install its requirements "
                 f"into {source.python} or set COMFYUI_PYTHON:\n{done.stderr.strip()[-2000:]}"
             )
-        shapes: dict[str, list[int]] = json.loads(answer.read_text("utf-8"))
+        shapes: dict[str, list[int]] = json.loads(output.read_text("utf-8"))
     return shapes

@@ -1,4 +1,4 @@
-"""A workflow, written down in columns, drawn in ComfyUI's page: nodes, groups, links, and a note."""
+"""Layout of a workflow in ComfyUI's page: nodes and groups in columns, links, and a note."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from comfy_page import ComfyPage
 
 _GAP = 20  # between columns, and around nodes in a group
-_TITLE_BOX = 30  # of a node, above its box
+_TITLE_BOX = 30  # height of a node's title, above its box
 _TITLE = _TITLE_BOX + 4
 _GROUP_TITLE = 44
 WINDOW = (1920, 1000)
-COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "picture": "#7b5ea7", "look": "#88AAAA"}
+COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "image": "#7b5ea7", "look": "#88AAAA"}
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node by the name that links call it; `height` is the least, where the page's own would be too low."""
+    """A node; links refer to it by `key`. `height` is its minimum height, if the page's own is too small."""
 
     key: str
     type: str
@@ -29,7 +29,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes below one another under a title."""
+    """A titled group of nodes, one below the other."""
 
     title: str
     colour: str
@@ -38,7 +38,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Column:
-    """Groups below one another, all of one width."""
+    """A column of groups with the same width."""
 
     width: int
     groups: Sequence[Group]
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Workflow:
-    """`links` go from "node.output number" to "node.input name"; `note` stands below the first column."""
+    """`links` go from "node.output number" to "node.input name"; `note` is placed below the first column."""
 
     name: str
     note: str
@@ -55,10 +55,10 @@ class Workflow:
     note_height: int = 300
 
 
-def draw(page: ComfyPage, workflow: Workflow, rooms: Mapping[str, float] | None = None) -> dict[str, int]:
-    """Draw the workflow on the empty graph; the nodes' ids by their keys.
+def draw(page: ComfyPage, workflow: Workflow, heights: Mapping[str, float] | None = None) -> dict[str, int]:
+    """Create the workflow in an empty graph; returns the ids of the nodes by their keys.
 
-    A node is given at least its room, by its key: its height with its title in another drawing, where it may be higher.
+    `heights` are minimum heights of nodes with their titles, by key, measured in pages in which nodes may be higher.
     """
     ids: dict[str, int] = {}
     lefts = []
@@ -72,7 +72,7 @@ def draw(page: ComfyPage, workflow: Workflow, rooms: Mapping[str, float] | None 
     for source, target in workflow.links:
         (one, output), (other, name) = source.split("."), target.split(".", 1)
         page.connect(ids[one], int(output), ids[other], name)
-    bottoms = [_stack(page, column, x, ids, rooms or {}) for column, x in zip(workflow.columns, lefts, strict=True)]
+    bottoms = [_stack(page, column, x, ids, heights or {}) for column, x in zip(workflow.columns, lefts, strict=True)]
     note = page.add("MarkdownNote", (lefts[0], bottoms[0] + _GAP + _TITLE))
     page.set(note, page.widgets(note)[0]["name"], workflow.note)
     page.js(
@@ -93,8 +93,8 @@ def _add(page: ComfyPage, node: Node) -> int:
     return id_
 
 
-def rooms(page: ComfyPage, workflow: Workflow) -> dict[str, float]:
-    """How high each node of the workflow, with its title, is drawn in this page, by its key."""
+def node_heights(page: ComfyPage, workflow: Workflow) -> dict[str, float]:
+    """The height of each node in this page, with its title, by its key."""
     page.clear()
     ids = draw(page, workflow)
     page.fit()
@@ -102,8 +102,8 @@ def rooms(page: ComfyPage, workflow: Workflow) -> dict[str, float]:
     return {key: boxes[node][3] for key, node in ids.items()}
 
 
-def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int], rooms: Mapping[str, float]) -> int:
-    """Put the column's nodes below one another and a group around each lot; the column's lower end."""
+def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int], heights: Mapping[str, float]) -> int:
+    """Place the nodes of a column below each other, with their groups; returns the bottom of the column."""
     top = 0
     for group in column.groups:
         y = top + _GROUP_TITLE + _TITLE
@@ -120,7 +120,7 @@ def _stack(page: ComfyPage, column: Column, left: int, ids: dict[str, int], room
                 column.width,
                 node.height,
             )
-            y += max(int(height) + _TITLE, round(rooms.get(node.key, 0)) + _TITLE - _TITLE_BOX) + _GAP
+            y += max(int(height) + _TITLE, round(heights.get(node.key, 0)) + _TITLE - _TITLE_BOX) + _GAP
         page.js(
             """(title, color, [x, y, width, height]) => {
                 const group = new LiteGraph.LGraphGroup(title)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from .support.interrupts import prompt_end
+from .support.interrupts import exit_on_signal
 from .support.processes import is_main_process
 from .support.threads import passive_waiting
 
 
 def main() -> None:
-    """Run the command line; says what to install where its libraries are missing."""
+    """Run the command line, or print what to install if its libraries are missing."""
     os.environ |= passive_waiting()
-    with prompt_end(says=is_main_process()):  # before the libraries load, which takes seconds
+    with exit_on_signal(announce=is_main_process()):  # before the libraries load, which takes seconds
         _run()
 
 

@@ -1,4 +1,4 @@
-"""Whether an adapter fits a model: one rule for the nodes and for evaluation."""
+"""Checks whether an adapter fits a model, for the nodes and for evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .families import family_title
 def check_fits(adapter: Adapter, *, family: str | None, channels: int, prediction: str | None, model: str) -> str:
     """Raise ModelMismatchError unless the adapter was made for this family and for h of this many channels.
 
-    Returns a warning where the model predicts something else ("epsilon" or "v"; None: unknown) than the one that the
+    Returns a warning if the prediction type ("epsilon" or "v"; None: unknown) differs from that of the model that the
     adapter was trained on, else "". `model` is the model's name in messages.
     """
     if adapter.family and adapter.family != family:

@@ -1,7 +1,7 @@
-"""Adapters from the pickles of the RespoDiff and SDisc reference code (method's files, not ours).
+"""Imports adapters from the pickles of the RespoDiff and SDisc reference code.
 
-Both keep one column of 81920 = 1280 x 8 x 8 numbers per concept. What is not plain tensors is refused, nothing in
-them can run.
+Both contain one column of 81920 = 1280 x 8 x 8 numbers per concept. Anything but plain tensors is refused, and no code
+in the files is executed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ RAM_NAME = "controlnet.fc1.weight"
 SAM_NAME = "controlnet_residual.fc2.weight"
 _H_SHAPE = (1280, 8, 8)
 _ROWS = prod(_H_SHAPE)
-_BESIDE_LIMIT = 1 << 16  # bytes of a file beside that are read
-# Columns start uniform in +-1/sqrt(10) (RespoDiff) and +-0.1 (SDisc's trainer); a trained one leaves that range.
+_TEXT_LIMIT = 1 << 16  # bytes read of a text file next to the pickle
+# Columns are initialised uniformly in +-1/sqrt(10) (RespoDiff) or +-0.1 (SDisc); trained ones exceed that range.
 _RESPODIFF_UNTRAINED = 0.3163
 _SDISC_UNTRAINED = 0.1001
 
 
 @dataclass(frozen=True)
 class _Column:
-    """What the reference code calls a column, and what it was trained for."""
+    """A column: its index, its name in the reference code, and the concept it was trained for."""
 
     index: int
-    spelled: str
+    original_name: str
     info: ConceptInfo
 
 
@@ -75,9 +75,9 @@ _SDISC_COLUMNS = (
 def import_pickle(path: str | os.PathLike[str], concept: str | None = None) -> Adapter:
     """The adapter in a reference `unet.pth`, for Stable Diffusion 1.x.
 
-    A RespoDiff file holds one trained column: `concept` names it, or the folders above and the config.yaml
-    beside the file do, or it is the only one that training has moved. SDisc files hold many; `concept`
-    picks one. Raises AdapterFileError and UnknownConceptError.
+    A RespoDiff file has one trained column, identified by `concept`, by the config.yaml next to the file, by the names
+    of its parent folders, or as the only column that exceeds the initial range. SDisc files have several; `concept`
+    selects one. Raises AdapterFileError and UnknownConceptError.
     """
     path = Path(path)
     weights = _load(path)
@@ -90,7 +90,7 @@ def import_pickle(path: str | os.PathLike[str], concept: str | None = None) -> A
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
-    """RAM and, for RespoDiff, SAM: each (81920, columns)."""
+    """The weights of RAM and, for RespoDiff, SAM: each (81920, columns)."""
     if not path.is_file():
         raise AdapterFileError(f"There is no file {path}.")
     try:
@@ -98,7 +98,7 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
             stored = {name.removeprefix("module."): name for name in file.tensors}
             if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
                 raise AdapterFileError(
-                    f"{path.name} is no RespoDiff or SDisc file: it holds [{listed(map(quoted, sorted(stored)))}], "
+                    f"{path.name} is not a RespoDiff or SDisc file: it has [{listed(map(quoted, sorted(stored)))}], "
                     f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
                 )
             for name, inside in stored.items():
@@ -108,8 +108,8 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
             return {name: file.tensor(inside) for name, inside in stored.items()}
     except (TorchFileError, OSError) as error:
         raise AdapterFileError(
-            f"{path.name} is no pickle of plain tensors, so it is not opened: {error}. Only the reference code's "
-            "unet.pth can be imported."
+            f"{path.name} is not a pickle of plain tensors, so it is not opened: {error}. Only unet.pth of the "
+            "reference code can be imported."
         ) from error
 
 
@@ -120,61 +120,61 @@ def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: st
             f"{path.name}: RAM is {tuple(ram.shape)} and SAM {tuple(sam.shape)}; expected ({_ROWS}, 10) for both."
         )
     column = _named(_RESPODIFF_COLUMNS, concept, path) if concept else None
-    column = column or _said_beside(path) or _trained(path, ram)
+    column = column or _column_of_path(path) or _trained(path, ram)
     return [Concept(column.info, _module(ram, column.index), _module(sam, column.index))]
 
 
 def _named(columns: tuple[_Column, ...], concept: str, path: Path) -> _Column:
     for column in columns:
-        if concept in (column.info.name, column.spelled):
+        if concept in (column.info.name, column.original_name):
             return column
     known = ", ".join(column.info.name for column in columns)
-    raise UnknownConceptError(f"{path.name} has no column for {concept!r}; known are: {known}.")
+    raise UnknownConceptError(f"{path.name} has no column for {concept!r}. Its columns are: {known}.")
 
 
-def _said_beside(path: Path) -> _Column | None:
-    """The column that the config.yaml beside the file or the nearest folder above it names, if one does.
+def _column_of_path(path: Path) -> _Column | None:
+    """The column named by the config.yaml next to the file, or else by the nearest parent folder; None if neither does.
 
     The reference scripts write to `.../<concept>/<seed>/unet.pth`.
     """
-    said = _concept_in(path.parent / "config.yaml")
+    name = _concept_in(path.parent / "config.yaml")
     for column in _RESPODIFF_COLUMNS:
-        if said == column.spelled:
+        if name == column.original_name:
             return column
     for folder in list(path.resolve().parents)[:2]:
         for column in _RESPODIFF_COLUMNS:
-            if folder.name in (column.spelled, column.info.name):
+            if folder.name in (column.original_name, column.info.name):
                 return column
     return None
 
 
 def _concept_in(config: Path) -> str | None:
-    """What a reference config.yaml gives as its (first) concept: `concept: [old]`, or in the line below."""
+    """The (first) concept in a config.yaml of the reference code: `concept: [old]`, or on the next line."""
     if not config.is_file():
         return None
     lines = iter(_text(config).splitlines())
     for line in lines:
         if line.startswith("concept:"):
-            said = line.removeprefix("concept:").strip() or next(lines, "")
-            return said.strip("[]-'\" ")
+            name = line.removeprefix("concept:").strip() or next(lines, "")
+            return name.strip("[]-'\" ")
     return None
 
 
 def _text(path: Path) -> str:
-    """The beginning of a small file that lies beside the weights."""
+    """The beginning of a text file next to the weights."""
     with open(path, "rb") as file:
-        return file.read(_BESIDE_LIMIT).decode("utf-8", "replace")
+        return file.read(_TEXT_LIMIT).decode("utf-8", "replace")
 
 
 def _trained(path: Path, ram: torch.Tensor) -> _Column:
-    """The only column that training has moved out of the range it starts in."""
-    moved = (ram.abs().amax(dim=0) > _RESPODIFF_UNTRAINED).nonzero().flatten().tolist()
-    fitting = [column for column in _RESPODIFF_COLUMNS if column.index in moved]
-    if len(moved) == 1 and len(fitting) == 1:
+    """The only column that exceeds the initial range. Raises AdapterFileError if there is not exactly one."""
+    trained = (ram.abs().amax(dim=0) > _RESPODIFF_UNTRAINED).nonzero().flatten().tolist()
+    fitting = [column for column in _RESPODIFF_COLUMNS if column.index in trained]
+    if len(trained) == 1 and len(fitting) == 1:
         return fitting[0]
     names = ", ".join(column.info.name for column in (fitting or _RESPODIFF_COLUMNS))
-    found = f"columns {moved} look trained" if moved else "no column looks trained"
-    raise AdapterFileError(f"{path.name}: {found}, so it is not clear which concept it holds. Name it: one of {names}.")
+    found = f"columns {trained} look trained" if trained else "no column looks trained"
+    raise AdapterFileError(f"{path.name}: {found}, so its concept is unclear. Name it: one of {names}.")
 
 
 def _from_sdisc(path: Path, ram: torch.Tensor, concept: str | None) -> list[Concept]:
@@ -191,8 +191,8 @@ def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:
     listing = path.parent / "concept_dict.json"
     if not listing.is_file():
         raise AdapterFileError(
-            f"{path.name} has {ram.shape[1]} columns; put the concept_dict.json of its training beside it, which says "
-            "which concept is which."
+            f"{path.name} has {ram.shape[1]} columns, but their concepts are unknown: put the concept_dict.json of its "
+            "training next to it."
         )
     named = _listing(listing, ram.shape[1])
     columns = tuple(
@@ -201,12 +201,12 @@ def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:
         if ram[:, index].abs().max() > _SDISC_UNTRAINED
     )
     if not columns:
-        raise AdapterFileError(f"{path.name}: none of the concepts of {listing.name} looks trained.")
+        raise AdapterFileError(f"{path.name}: none of the concepts in {listing.name} looks trained.")
     return columns
 
 
 def _listing(path: Path, columns: int) -> dict[str, int]:
-    """Names of columns, those that are there; each column has one."""
+    """Column numbers by concept, for existing columns. Raises AdapterFileError if a column has several names."""
     try:
         named = parse_json(_text(path))
     except TensorFileError as error:

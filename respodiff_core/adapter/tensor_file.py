@@ -1,8 +1,8 @@
-"""A safetensors file from a stranger: its header is believed only where it can be true, and nothing is mapped.
+"""Reads untrusted safetensors files: the header is validated, and the file is not memory-mapped.
 
-The safetensors library maps files into memory, always before its version 0.8, and ComfyUI may have an older one. A
-mapped file that is cut short while it is read ends the whole process, and its header may be 100 MB of JSON; so adapters
-are read here, by ordinary reads of what was asked for. docs/contributing.md says what else was weighed.
+The safetensors library before 0.8, which ComfyUI may have, always maps files into memory. If a mapped file is truncated
+while it is read, the whole process crashes, and its header may be 100 MB of JSON. So adapters are read here, with
+ordinary reads of the requested tensors. docs/contributing.md compares the alternatives.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch
 from ..plain_text import quoted
 
 HEADER_LIMIT = 1 << 21
-"""Bytes of the longest header that is read or written: room for a thousand concepts and what is said of them."""
+"""Maximum size of a header in bytes, for reading and writing: enough for a thousand concepts with their metadata."""
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""The types that tensors are read in; a header may name others."""
+"""The supported dtypes of tensors; a header may contain others."""
 _SIZES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -37,12 +37,12 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class TensorFileError(ValueError):
-    """The file is not a whole safetensors file; the message is a part of a sentence and says why."""
+    """The file is not a valid safetensors file; the message is part of a sentence that states the reason."""
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies: `begin` and `end` are bytes from the file's beginning."""
+    """A tensor in the file; `begin` and `end` are its byte offsets from the start of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -51,18 +51,18 @@ class TensorEntry:
 
 
 class TensorFile:
-    """An open safetensors file: `metadata`, and `entries` of its tensors by name; tensors are read when asked for.
+    """An open safetensors file: its `metadata`, and the `entries` of its tensors by name. Tensors are read on request.
 
-    Raises TensorFileError where header and file cannot belong together, and OSError as the file system does.
+    Raises TensorFileError for an invalid header, and OSError from the file system.
     """
 
     def __init__(self, path: Path) -> None:
-        # Not to wait for the other end of what is no ordinary file.
+        # Non-blocking, so that opening a named pipe does not wait for a writer.
         self._file = open(path, "rb", buffering=0, opener=lambda p, flags: os.open(p, flags | _NONBLOCK))  # noqa: SIM115
         try:
             self._state = self._stat()
             if not stat.S_ISREG(self._state.st_mode):
-                raise TensorFileError("it is no ordinary file")
+                raise TensorFileError("it is not a regular file")
             self.metadata, self.entries = self._header()
         except BaseException:
             self._file.close()
@@ -75,7 +75,7 @@ class TensorFile:
         self._file.close()
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor of that name on the CPU, as stored, in memory of its own."""
+        """A copy of the tensor on the CPU, in the stored dtype."""
         entry = self.entries[name]
         tensor = torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
         self._read(entry.begin, tensor.flatten().view(torch.uint8).numpy().data)
@@ -95,19 +95,19 @@ class TensorFile:
         self._read(0, memoryview(prefix))
         length = int.from_bytes(prefix, "little")
         if length > self._state.st_size - 8:
-            raise TensorFileError(f"its header would take {length} bytes and the file has {self._state.st_size}")
+            raise TensorFileError(f"its header would take {length} bytes, but the file has {self._state.st_size}")
         if length > HEADER_LIMIT:
-            raise TensorFileError(f"its header takes {length} bytes, more than the {HEADER_LIMIT} of any adapter")
+            raise TensorFileError(f"its header takes {length} bytes, more than the maximum of {HEADER_LIMIT}")
         text = bytearray(length)
         self._read(8, memoryview(text))
         header = parse_json(text)
         if not isinstance(header, dict):
-            raise TensorFileError("its header is no table")
+            raise TensorFileError("its header is not a JSON object")
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise TensorFileError("its metadata are not texts")
+            raise TensorFileError("its metadata is not an object of strings")
         entries = {name: _entry(name, described, 8 + length) for name, described in header.items()}
-        _check_places(entries.values(), 8 + length, self._state.st_size)
+        _check_offsets(entries.values(), 8 + length, self._state.st_size)
         return metadata, entries
 
     def _read(self, begin: int, into: memoryview) -> None:
@@ -115,32 +115,29 @@ class TensorFile:
         while into:
             count = self._file.readinto(into)
             if not count:
-                raise TensorFileError("it ends too early")
+                raise TensorFileError("it is truncated")
             into = into[count:]
 
 
 def parse_json(text: bytes | bytearray | str) -> Any:
-    """JSON as the standard has it: no key twice in a table, no NaN, and only text that can be written again.
-
-    Raises TensorFileError.
-    """
+    """Parse strict JSON: without duplicate keys, NaN, infinity and unpaired surrogates. Raises TensorFileError."""
     try:
         decoded = text if isinstance(text, str) else text.decode()
         value = json.loads(
-            decoded, object_pairs_hook=_table, parse_constant=_no_constant, parse_float=_float, parse_int=_integer
+            decoded, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_float, parse_int=_integer
         )
         if "\\u" in decoded:
-            json.dumps(value, ensure_ascii=False).encode()  # half a pair of surrogates is no text
+            json.dumps(value, ensure_ascii=False).encode()  # raises UnicodeEncodeError for unpaired surrogates
     except (ValueError, RecursionError) as error:
         raise TensorFileError(f"it is not JSON ({error})") from error
     return value
 
 
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("a key comes twice")
-    return table
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("duplicate key")
+    return entries
 
 
 def _float(text: str) -> float:
@@ -151,21 +148,21 @@ def _float(text: str) -> float:
 
 
 def _integer(text: str) -> int | float:
-    return -0.0 if text == "-0" else int(text)  # no size, as in the safetensors library
+    return -0.0 if text == "-0" else int(text)  # a float, so not a valid size, as in the safetensors library
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not allowed")
 
 
 def _entry(name: str, described: object, data: int) -> TensorEntry:
     if not isinstance(described, Mapping):
-        raise TensorFileError(f"{quoted(name)} is not described")
+        raise TensorFileError(f"the entry of {quoted(name)} is not an object")
     dtype, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in _SIZES:
-        raise TensorFileError(f"{quoted(name)} is of the unknown type {quoted(dtype)}")
+        raise TensorFileError(f"{quoted(name)} has the unknown dtype {quoted(dtype)}")
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS or not _are_sizes(offsets) or len(offsets) != 2:
-        raise TensorFileError(f"{quoted(name)} has no shape or no place")
+        raise TensorFileError(f"{quoted(name)} has an invalid shape or invalid offsets")
     begin, end = offsets
     if end - begin != prod(shape) * _SIZES[dtype]:
         raise TensorFileError(f"{quoted(name)} of shape {quoted(tuple(shape))} cannot take {end - begin} bytes")
@@ -176,9 +173,9 @@ def _are_sizes(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
-def _check_places(entries: Iterable[TensorEntry], begin: int, end: int) -> None:
-    """Tensors fill the file from `begin` to `end`, one after another."""
-    places = sorted((entry.begin, entry.end) for entry in entries)
-    for (_, before), (after, _) in pairwise([(0, begin), *places, (end, 0)]):
+def _check_offsets(entries: Iterable[TensorEntry], begin: int, end: int) -> None:
+    """Raise TensorFileError unless the tensors fill the file from `begin` to `end` without gaps and overlaps."""
+    ranges = sorted((entry.begin, entry.end) for entry in entries)
+    for (_, before), (after, _) in pairwise([(0, begin), *ranges, (end, 0)]):
         if before != after:
-            raise TensorFileError("its tensors overlap, leave gaps or lie beyond its end")
+            raise TensorFileError("its tensors overlap, leave gaps or extend beyond its end")

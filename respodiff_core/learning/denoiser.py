@@ -1,6 +1,6 @@
-"""What training asks of a base model: a UNet split at its bottleneck, and the conditions it reads.
+"""The interface of a base model in training: a UNet split at its bottleneck, and the conditions it takes.
 
-The seam that lets one objective train on diffusers' UNet today and on a model loaded by another host later.
+It allows the same objective to train on diffusers' UNet, and on a model loaded by another host.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import torch
 
 @dataclass(frozen=True)
 class Condition:
-    """What the UNet reads beside the latent, one row per latent.
+    """The conditions of the UNet, one row per latent.
 
-    `context` (rows, tokens, width) are the text's states. SDXL also reads `pooled` (rows, P), the text in one
-    vector, and `time_ids` (rows, 6): original height and width, crop top and left, target height and width.
+    `context` (rows, tokens, width) are the hidden states of the text encoder. SDXL also takes `pooled` (rows, P), the
+    pooled text embedding, and `time_ids` (rows, 6): original height and width, crop top and left, target height and
+    width.
     """
 
     context: torch.Tensor
@@ -28,16 +29,16 @@ class Condition:
         return self.context.shape[0]
 
     def rows(self, index: torch.Tensor) -> Condition:
-        """The rows of these indices (long), in their order; a row may come more than once."""
+        """The rows with these indices (long), in their order; indices may repeat."""
         return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same condition on another device."""
+        """The same condition on the given device."""
         return self._each(lambda tensor: tensor.to(device))
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
-        """The rows of all parts, in their order; all of one kind."""
+        """The rows of all parts, in their order; all parts must have the same fields."""
 
         def joined(name: str) -> torch.Tensor | None:
             tensors = [getattr(part, name) for part in parts]
@@ -54,19 +55,20 @@ class Condition:
 
 
 class Denoiser(Protocol):
-    """A frozen UNet split at its bottleneck: encoder E(z, t, y) -> h, decoder D(h, ...) -> noise (paper, section 3).
+    """A frozen UNet split at its bottleneck into an encoder E(z, t, y) -> h and a decoder D(h, ...) -> noise
+    (arXiv 2509.15257, section 3).
 
-    Latents z (rows, 4, height, width) and predictions are fp32; h (rows, C, H, W) has the UNet's own dtype.
+    Latents z (rows, 4, height, width) and predictions are fp32; h (rows, C, H, W) has the dtype of the UNet.
     """
 
     def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Any]:
-        """h, and what the decoder needs beside it (`carry`); t (rows,) are timesteps, long."""
+        """h, and the other inputs of the decoder (`carry`); t (rows,) are timesteps, long."""
         ...
 
     def decode(self, h: torch.Tensor, carry: Any, condition: Condition) -> torch.Tensor:
-        """The predicted noise, whatever the network itself predicts; differentiable with respect to h."""
+        """The predicted noise like z, whatever the prediction type of the UNet; differentiable with respect to h."""
         ...
 
     def take(self, carry: Any, rows: slice | torch.Tensor) -> Any:
-        """The carry of some of its rows: a slice, or indices (long) in their order."""
+        """The carry of the selected rows: a slice, or indices (long) in their order."""
         ...

@@ -1,4 +1,4 @@
-"""Sampling as the method uses it: DDIM without noise (eta 0), and classifier-free guidance."""
+"""Sampling as in the paper: deterministic DDIM (eta 0) and classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 @dataclass(frozen=True)
 class Schedule:
-    """The states that `steps` DDIM steps pass through: state k is noisy latents at timestep `timesteps[k]`.
+    """The states that `steps` DDIM steps pass through: state k is a noisy latent at timestep `timesteps[k]`.
 
-    `timesteps` (steps,) long, falling; `alphas` (steps + 1,) fp32: the share of signal in state k, cumulative; the
-    last entry is that of the finished latent.
+    `timesteps` (steps,) are long and descending; `alphas` (steps + 1,) are the cumulative alphas of the states in fp32,
+    the last one that of the finished latent.
     """
 
     timesteps: torch.Tensor
@@ -20,13 +20,15 @@ class Schedule:
 
     @classmethod
     def of(cls, alphas_cumprod: torch.Tensor, steps: int) -> Schedule:
-        """From the base model's cumulative alphas (timesteps,); as Stable Diffusion's own: leading, offset 1.
+        """The schedule for cumulative alphas (timesteps,) of a base model, with leading spacing and offset 1 as in SD.
 
-        `steps` are at most half the timesteps, so that the first is near pure noise; else ValueError.
+        Raises ValueError if `steps` is more than half the number of timesteps.
         """
         stride = len(alphas_cumprod) // steps
         if stride < 2:
-            raise ValueError(f"at most {len(alphas_cumprod) // 2} steps fit into {len(alphas_cumprod)} timesteps")
+            raise ValueError(
+                f"at most {len(alphas_cumprod) // 2} steps are possible with {len(alphas_cumprod)} timesteps"
+            )
         timesteps = torch.arange(steps).flip(0) * stride + 1
         earlier = torch.cat([alphas_cumprod[timesteps], alphas_cumprod[:1]])
         return cls(timesteps, earlier.float())
@@ -35,15 +37,15 @@ class Schedule:
         return len(self.timesteps)
 
     def to(self, device: torch.device | str) -> Schedule:
-        """The same schedule on another device."""
+        """The same schedule on the given device."""
         return Schedule(self.timesteps.to(device), self.alphas.to(device))
 
     def advance(
         self, z: torch.Tensor, noise: torch.Tensor, state: torch.Tensor, steps: int | torch.Tensor = 1
     ) -> torch.Tensor:
-        """One DDIM step from each row's own state (rows,) to its next, or to one so many `steps` further on.
+        """One DDIM step from the `state` of each row (rows,) to the state `steps` later (one number, or one per row).
 
-        z and the predicted noise (rows, 4, h, w).
+        z, the predicted noise and the result are (rows, 4, h, w).
         """
         now, then = (self.alphas[k].view(-1, 1, 1, 1) for k in (state, state + steps))
         clean = (z - (1 - now).sqrt() * noise) / now.sqrt()
@@ -51,5 +53,5 @@ class Schedule:
 
 
 def guided(negative: torch.Tensor, positive: torch.Tensor, scale: float) -> torch.Tensor:
-    """Classifier-free guidance: from the negative prediction towards, and past, the positive one."""
+    """Classifier-free guidance of two noise predictions: negative + scale * (positive - negative)."""
     return negative + scale * (positive - negative)

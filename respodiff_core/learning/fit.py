@@ -1,4 +1,4 @@
-"""The training of one concept on any `Denoiser`, step by step.
+"""Trains one concept on any `Denoiser`, step by step.
 
 fit = Fit.of(denoiser, alphas_cumprod, preset("gender/woman"), encode, latent=(64, 64))
 for step in fit:
@@ -28,7 +28,7 @@ _WHOLE, _DEFAULTS = ProcessShard(), TrainingSettings()
 
 @dataclass(frozen=True)
 class FitStep:
-    """One step of a training, counted from 1: its losses, and what the frozen model predicted."""
+    """One training step, counted from 1: its losses, and the predictions of the frozen model."""
 
     number: int
     losses: StepResult
@@ -36,12 +36,12 @@ class FitStep:
 
 
 class Fit:
-    """RAM and SAM of one concept, learned on a frozen denoiser (arXiv 2509.15257, section 4).
+    """Trains RAM and SAM of one concept on a frozen denoiser (arXiv 2509.15257, section 4).
 
-    Iterating trains: each item is a step that has been made, until `concept.steps`; a broken off iteration can be gone
-    on with. `alphas_cumprod` (timesteps,) are the base model's cumulative alphas, `latent` the size (height, width) of
-    latents, `h_shape` the denoiser's (C, H, W) at that size, found out by one encoder call where it is not given.
-    In several processes each has its `shard` of the trajectories, and `average` makes gradients their mean.
+    Iterating trains: each item is a completed step, up to `concept.steps`; an interrupted iteration can be continued.
+    `alphas_cumprod` (timesteps,) are the base model's cumulative alphas, `latent` is the size (height, width) of
+    latents, and `h_shape` that of h (C, H, W) for such latents, determined by one encoder call if it is not given. With
+    several processes, each trains on its `shard` of the trajectories, and `average` returns the mean of a gradient.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Fit:
             batch=training.batch,
             latent=latent,
             seed=training.seed,
-            share=shard,
+            shard=shard,
             device=device,
         )
         self.trajectories: Trajectories = (
@@ -101,7 +101,7 @@ class Fit:
         training: TrainingSettings = _DEFAULTS,
         **more: Any,
     ) -> Fit:
-        """With prompts that `encode` turns into conditions, one row a text; `more` as for the class."""
+        """A `Fit` with prompts encoded by `encode`, one row per text; `more` are further arguments of the class."""
         return cls(denoiser, alphas_cumprod, concept, concept_prompts(concept, encode), training, **more)
 
     def __iter__(self) -> Iterator[FitStep]:
@@ -109,40 +109,40 @@ class Fit:
             yield self.step()
 
     def step(self) -> FitStep:
-        """Make one step."""
+        """Perform one training step."""
         number = self.number + 1
         frozen, losses = train_step(number, self.trajectories, self.objective, self.learner)
         self.number = number
         return FitStep(number, losses, frozen)
 
     def resume(self, number: int, learner: Tensors, trajectories: Tensors) -> None:
-        """Go on after step `number`, with what `learner` and `trajectories` gave as their states then."""
+        """Continue after step `number`, with the states of the learner and of the trajectories at that step."""
         self.number = number
         self.learner.load_state(learner)
         self.trajectories.load_state(trajectories)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How the concept was trained until now, for its metadata, but for the seed."""
+        """How the concept was trained so far, for its metadata, without the seed."""
         return training_facts(self.concept, self.training, self.number, self.shard.count)
 
     def finished(self, **facts: Any) -> Concept:
-        """The concept as it is now, on the CPU, apart from training; `facts` are told of beside the settings."""
+        """A copy of the concept in its current state, on the CPU; `facts` are added to its training metadata."""
         return self.described({**facts, **self.facts, "seed": self.training.seed})
 
     def described(self, training: Mapping[str, Any]) -> Concept:
-        """The concept as it is now, on the CPU, apart from training, with this said of its training."""
+        """A copy of the concept in its current state, on the CPU, with the given training metadata."""
         return Concept(concept_info(self.concept, self.latent, training), *self.learner.finished())
 
 
 def concept_prompts(concept: ConceptSettings, encode: Callable[[list[str]], Condition]) -> Prompts:
-    """The concept's prompts as the denoiser reads them, each distinct text encoded once, one row a text."""
+    """The encoded prompts of the concept: one row per distinct text."""
     return Prompts.of(encode, neutrals=concept.neutral, positive=concept.target or None, negative=concept.negative)
 
 
 def concept_info(concept: ConceptSettings, latent: tuple[int, int], training: Mapping[str, Any]) -> ConceptInfo:
-    """What an adapter's metadata says of a concept; several neutral prompts stand beside each other. `latent` is
-    (height, width), `training` says how it was trained.
+    """The metadata of the concept, with several neutral prompts separated by " | ". `latent` is (height, width), and
+    `training` the training metadata.
     """
     return ConceptInfo(
         concept.name,

@@ -1,4 +1,4 @@
-"""RAM and SAM while they are learned: fp32 tensors, one Adam each, and the order of their updates."""
+"""RAM and SAM in training: fp32 parameters, an Adam optimiser for each, and the order of their updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True)
 class StepResult:
-    """One training step: both losses as they stand on the device (), and the steered noise (rows, 4, h, w)."""
+    """The result of a training step: both losses as scalars on the device, and the steered noise (rows, 4, h, w)."""
 
     ram_loss: torch.Tensor
     sam_loss: torch.Tensor
@@ -29,12 +29,12 @@ class StepResult:
 
 
 class Learner:
-    """The two modules of one concept in training, starting from zero.
+    """The two modules of one concept in training, which add zero at first. `shape` is (C, H, W) of h.
 
-    `sequential` is the paper's order: RAM's update, then SAM's against the RAM just updated. `joint` computes both
-    gradients at the same RAM, in one decoder call and one backward pass. `shared` is the paper's ablation of two
-    modules (section 5): one alone, kept as RAM, learns from RAM's loss at RAM's rate and then from SAM's at SAM's.
-    `average` is applied to every gradient (a mean over processes). `sam_rate` 0 trains RAM alone.
+    `sequential` is the paper's order: RAM is updated, then SAM with the updated RAM. `joint` computes both gradients
+    with the same RAM, in one decoder call and one backward pass. `shared` is the paper's ablation of two modules
+    (section 5): a single module, stored as RAM, is updated by RAM's loss at RAM's learning rate and then by SAM's loss
+    at SAM's. `average` is applied to every gradient (the mean over processes). `sam_rate` 0 trains only RAM.
     """
 
     def __init__(
@@ -63,11 +63,12 @@ class Learner:
             }
             for role in ROLES
         }
-        # What each role's loss moves.
-        self._moved = {role: self._parameters["ram" if update == "shared" else role] for role in ROLES}
+        # The parameters that the loss of each role updates.
+        self._updated = {role: self._parameters["ram" if update == "shared" else role] for role in ROLES}
         rates: dict[Role, float] = {"ram": ram_rate, "sam": sam_rate}
         self._optimisers = {
-            role: torch.optim.Adam(self._moved[role].values(), lr=rates[role], betas=_BETAS, eps=_EPS) for role in ROLES
+            role: torch.optim.Adam(self._updated[role].values(), lr=rates[role], betas=_BETAS, eps=_EPS)
+            for role in ROLES
         }
         self.trains_sam = sam_rate > 0
 
@@ -89,36 +90,36 @@ class Learner:
         return self._joint(objective, frozen) if self.update == "joint" else self._one_by_one(objective, frozen)
 
     def _one_by_one(self, objective: ScoreMatching, frozen: FrozenPredictions) -> StepResult:
-        ram_loss = _mismatch(objective.steered(frozen, self.ram), frozen.target)
+        ram_loss = _mse(objective.steered(frozen, self.ram), frozen.target)
         self._backward(ram_loss, frozen)
-        self._move("ram", frozen)
+        self._optimise("ram", frozen)
         with torch.set_grad_enabled(self.trains_sam):
             modules = (self.ram,) if self.update == "shared" else (self.ram.detach(), self.sam)
             steered = objective.steered(frozen, *modules)
-            sam_loss = self.sam_weight * _mismatch(steered, frozen.plain)
+            sam_loss = self.sam_weight * _mse(steered, frozen.plain)
         if self.trains_sam:
             self._backward(sam_loss, frozen)
-            self._move("sam", frozen)
+            self._optimise("sam", frozen)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
     def _joint(self, objective: ScoreMatching, frozen: FrozenPredictions) -> StepResult:
         sam = self.sam if self.trains_sam else self.sam.detach()
         alone, steered = objective.steered_both(frozen, self.ram, sam)
-        ram_loss = _mismatch(alone, frozen.target)
-        sam_loss = self.sam_weight * _mismatch(steered, frozen.plain)
+        ram_loss = _mse(alone, frozen.target)
+        sam_loss = self.sam_weight * _mse(steered, frozen.plain)
         self._backward(ram_loss + sam_loss, frozen)
-        self._move("ram", frozen)
+        self._optimise("ram", frozen)
         if self.trains_sam:
-            self._move("sam", frozen)
+            self._optimise("sam", frozen)
         return StepResult(ram_loss.detach(), sam_loss.detach(), steered.detach())
 
     def _backward(self, loss: torch.Tensor, frozen: FrozenPredictions) -> None:
-        # Summed over the latent instead of averaged while it runs through a half-precision decoder: small gradients
-        # would vanish in fp16. `_move` divides again.
+        # The backward pass uses the sum over the latent instead of the mean, since small gradients would underflow in a
+        # decoder in fp16. `_optimise` divides again.
         (loss * frozen.z[0].numel()).backward()
 
-    def _move(self, role: Role, frozen: FrozenPredictions) -> None:
-        for parameter in self._moved[role].values():
+    def _optimise(self, role: Role, frozen: FrozenPredictions) -> None:
+        for parameter in self._updated[role].values():
             assert parameter.grad is not None
             parameter.grad = self._average(parameter.grad / frozen.z[0].numel())
         self._optimisers[role].step()
@@ -128,7 +129,7 @@ class Learner:
         return Transform(self.kind, MappingProxyType(dict(self._parameters[role])))
 
     def finished(self) -> tuple[Transform, Transform]:
-        """RAM and SAM as they are now, on the CPU, apart from training."""
+        """Copies of RAM and SAM in their current state, on the CPU."""
         copies = [
             {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._parameters[role].items()}
             for role in ROLES
@@ -136,25 +137,25 @@ class Learner:
         return Transform.of(copies[0]), Transform.of(copies[1])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All that a later session needs to go on exactly: values and Adam's moments."""
+        """Everything that an exact resume needs: parameters and Adam's moments."""
         state = {}
         for role in ROLES:
             for name, parameter in self._parameters[role].items():
                 key = f"{role}/{name}"
                 state[key] = parameter.detach()
-                for moment, value in self._optimisers[role].state[self._moved[role][name]].items():
+                for moment, value in self._optimisers[role].state[self._updated[role][name]].items():
                     state[f"{key}/{moment}"] = value
         return state
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         for role in ROLES:
             for name, parameter in self._parameters[role].items():
                 key = f"{role}/{name}"
                 parameter.data.copy_(state[key])
                 moments = {k.removeprefix(key + "/"): v for k, v in state.items() if k.startswith(key + "/")}
                 if moments:
-                    self._optimisers[role].state[self._moved[role][name]] = {
+                    self._optimisers[role].state[self._updated[role][name]] = {
                         moment: value.clone().to("cpu" if moment == "step" else parameter.device)
                         for moment, value in moments.items()
                     }
@@ -163,7 +164,7 @@ class Learner:
 def train_step(
     step: int, trajectories: Trajectories, objective: ScoreMatching, learner: Learner
 ) -> tuple[FrozenPredictions, StepResult]:
-    """Train on the states that are next, and let the trajectories go on; `step` counts from 1."""
+    """Train on the next states, then advance their trajectories; `step` counts from 1."""
     batch = trajectories.next(step, learner.modules)
     frozen = objective.predict_frozen(batch.z, batch.t, batch.neutral)
     result = learner.step(objective, frozen)
@@ -171,6 +172,6 @@ def train_step(
     return frozen, result
 
 
-def _mismatch(noise: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of two noise predictions."""
-    return (noise - wanted).square().mean()
+def _mse(noise: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of a noise prediction."""
+    return (noise - target).square().mean()

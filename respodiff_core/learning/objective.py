@@ -1,10 +1,10 @@
-"""Score matching on the frozen model's own predictions (paper, section 4): what RAM and SAM are trained for.
+"""Score matching with the predictions of the frozen model (arXiv 2509.15257, section 4): the losses of RAM and SAM.
 
-    L_RAM = | D(h + RAM) - target |^2             moves RAM only
-    L_SAM = | D(h + RAM + SAM) - D(h) |^2         moves SAM only
+    L_RAM = | D(h + RAM) - target |^2             updates only RAM
+    L_SAM = | D(h + RAM + SAM) - D(h) |^2         updates only SAM
 
-h is the bottleneck under the neutral prompt, D the decoder. The target is guidance between two frozen predictions:
-from "" towards the target prompt (fairness), or from the unsafe prompt towards the neutral one (safety).
+h is the bottleneck under the neutral prompt, D the decoder. The target is classifier-free guidance of two frozen
+predictions: from "" towards the target prompt (fairness), or from the unsafe prompt towards the neutral one (safety).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .diffusion import guided
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of one concept: rows of `table`, named by their numbers.
+    """The prompts of one concept, as row numbers of `table`.
 
-    `positive` is None where the target leads towards the neutral prompt itself (safety).
+    `positive` is None if the target points towards the neutral prompt itself (safety).
     """
 
     table: Condition
@@ -42,7 +42,7 @@ class Prompts:
         positive: str | None,
         negative: str,
     ) -> Prompts:
-        """Encode the distinct texts of all roles, each once."""
+        """Encode each distinct text once."""
         texts: dict[str, int] = {}
 
         def number(text: str) -> int:
@@ -56,11 +56,11 @@ class Prompts:
 
 @dataclass(frozen=True)
 class FrozenPredictions:
-    """What the frozen model says of latents z (rows, 4, h, w): everything the losses and the next step need.
+    """Predictions of the frozen model for latents z (rows, 4, h, w), for the losses and for the next sampling step.
 
-    `neutral` (rows,) are each row's neutral prompt in the table. `plain`, `target` and `empty` are noise predictions:
-    for the neutral prompt, what RAM shall bring about, and for "". `h` and `carry` are what the encoder says under the
-    neutral prompt. The reference objective, which keeps nothing, leaves the last three None.
+    `neutral` (rows,) are the table rows of the neutral prompts. `plain`, `target` and `empty` are noise predictions
+    (rows, 4, h, w): for the neutral prompt, the target of RAM, and for "". `h` and `carry` are the encoder's output
+    under the neutral prompt. With the reference objective, which does not reuse them, the last three are None.
     """
 
     z: torch.Tensor
@@ -74,10 +74,10 @@ class FrozenPredictions:
 
 
 class ScoreMatching:
-    """The objective, each frozen prediction computed once.
+    """The objective. Each frozen prediction is computed only once.
 
     The neutral prediction is needed without guidance, so its unconditional half, which cancels in value and
-    gradient, is not computed; encoder calls and decoder calls of all prompts go together.
+    gradient, is not computed. All prompts share one encoder call and one decoder call.
     """
 
     def __init__(self, denoiser: Denoiser, prompts: Prompts, guidance: float, rollout_guidance: float) -> None:
@@ -88,7 +88,7 @@ class ScoreMatching:
 
     @torch.no_grad()
     def predict_frozen(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> FrozenPredictions:
-        """One encoder and one decoder call on all prompts; t and neutral (rows of the table) are (rows,) long."""
+        """The frozen predictions for z (rows, 4, h, w); t and neutral (rows of the table) are (rows,) long."""
         prompts, rows = self.prompts, len(z)
         fixed = dict.fromkeys(p for p in (prompts.empty, prompts.positive, prompts.negative) if p is not None)
         index = torch.cat([neutral, *(torch.full_like(neutral, number) for number in fixed)])
@@ -109,13 +109,13 @@ class ScoreMatching:
         )
 
     def steered(self, frozen: FrozenPredictions, *modules: Transform) -> torch.Tensor:
-        """The neutral prompt's prediction with these modules added to h; differentiable in their tensors."""
+        """The noise (rows, 4, h, w) under the neutral prompt with these modules added to h; differentiable."""
         return self.denoiser.decode(_add(frozen.h, modules), frozen.carry, self.prompts.table.rows(frozen.neutral))
 
     def steered_both(
         self, frozen: FrozenPredictions, ram: Transform, sam: Transform
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The predictions with RAM alone and with both, in one decoder call; RAM learns from the first alone."""
+        """The noise with RAM alone and with both, in one decoder call; RAM has gradients only from the first."""
         rows = torch.arange(len(frozen.h), device=frozen.h.device).repeat(2)
         h = torch.cat([_add(frozen.h, [ram]), _add(frozen.h, [ram.detach(), sam])])
         conditions = self.prompts.table.rows(frozen.neutral.repeat(2))
@@ -123,15 +123,15 @@ class ScoreMatching:
         alone, both = noise.split(len(frozen.h))
         return alone, both
 
-    def onwards(self, frozen: FrozenPredictions, steered: torch.Tensor) -> torch.Tensor:
-        """The guided noise with which the sampler goes on from z, steering on the conditional half alone."""
+    def sampler_noise(self, frozen: FrozenPredictions, steered: torch.Tensor) -> torch.Tensor:
+        """The guided noise (rows, 4, h, w) for the sampling step from z; only the conditional half is steered."""
         return guided(frozen.empty, steered, self.rollout_guidance)
 
     @torch.no_grad()
     def rollout_noise(
         self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor, modules: Iterable[Transform]
     ) -> torch.Tensor:
-        """The guided noise of a plain sampling step, for states nothing is trained on."""
+        """The guided noise (rows, 4, h, w) for a sampling step from states that are not trained on."""
         empty = torch.full_like(neutral, self.prompts.empty)
         return guided(*self._pair(z, t, empty, neutral, modules), self.rollout_guidance)
 
@@ -143,7 +143,7 @@ class ScoreMatching:
         second: torch.Tensor,
         modules: Iterable[Transform] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predictions under two prompts, the second steered."""
+        """The noise under two prompts; only the second is steered."""
         conditions = self.prompts.table.rows(torch.cat([first, second]))
         with torch.no_grad():
             h, carry = self.denoiser.encode(z.repeat(2, 1, 1, 1), t.repeat(2), conditions)
@@ -153,15 +153,15 @@ class ScoreMatching:
 
 
 class ReferenceScoreMatching(ScoreMatching):
-    """The same objective with every pass that the reference code makes, for comparison.
+    """The same objective with all UNet calls of the reference code, for comparison.
 
-    Each prediction under the neutral prompt is made with guidance at scale 1, so with an unconditional half, and the
-    encoder runs again for each.
+    Each prediction under the neutral prompt uses guidance at scale 1, including the unconditional half, and a separate
+    encoder call.
     """
 
     @torch.no_grad()
     def predict_frozen(self, z: torch.Tensor, t: torch.Tensor, neutral: torch.Tensor) -> FrozenPredictions:
-        """Frozen predictions, two prompts at a time."""
+        """The frozen predictions, with one UNet call per two prompts."""
         prompts = self.prompts
         numbers = (prompts.negative, prompts.positive)
         pair = [neutral if number is None else torch.full_like(neutral, number) for number in numbers]
@@ -170,12 +170,12 @@ class ReferenceScoreMatching(ScoreMatching):
         return FrozenPredictions(z, t, neutral, plain=self.steered(unmodified), target=target)
 
     def steered(self, frozen: FrozenPredictions, *modules: Transform) -> torch.Tensor:
-        """The neutral prompt's prediction with these modules added to h, guided at scale 1."""
+        """The noise under the neutral prompt with these modules added to h, with guidance at scale 1."""
         empty = torch.full_like(frozen.neutral, self.prompts.empty)
         return guided(*self._pair(frozen.z, frozen.t, empty, frozen.neutral, modules), 1.0)
 
 
 def _add(h: torch.Tensor, modules: Iterable[Transform]) -> torch.Tensor:
-    """h with what each module says of it added; modules of fp32 in h's own dtype."""
+    """h plus the output of each module; fp32 modules are cast to the dtype of h."""
     added = [module.to(dtype=h.dtype)(h) for module in modules]
     return h + sum(added[1:], start=added[0]) if added else h

@@ -1,7 +1,7 @@
-"""The built-in concepts, as `group/name`: what differs from the defaults.
+"""The built-in concepts by `group/name`, as differences from the defaults.
 
-Prompts, guidance and rates are those of the paper's scripts (docs/training.md says where they are not); those of the
-built-in base model were found by trying.
+Prompts, guidance scales and learning rates are those of the paper's scripts (docs/training.md lists the exceptions);
+those for the built-in base model were found by experiment.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def preset_values(name: str) -> Mapping[str, Any]:
-    """The values of the preset `group/name`. Raises ValueError, which names the nearest, where there is none."""
+    """The values of the preset `group/name`. Raises ValueError for an unknown name, and suggests the closest one."""
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1)
         meant = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"there is no preset {name!r}; {meant}known are: {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}; {meant}the presets are: {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
@@ -77,5 +77,5 @@ def preset(name: str, **changes: Any) -> ConceptSettings:
 
 
 def presets_of(group: str) -> list[str]:
-    """The names `group/name` of all presets of a group; none where there is no such group."""
+    """The names `group/name` of all presets of a group; empty for an unknown group."""
     return [name for name in PRESETS if name.startswith(f"{group}/")]

@@ -1,4 +1,4 @@
-"""DDIM sampling with classifier-free guidance, steered on the conditional half as the nodes do."""
+"""DDIM sampling with classifier-free guidance; only the conditional half is steered, as in the nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .denoiser import Condition, Denoiser
 from .diffusion import Schedule, guided
 
 Steer = Callable[[torch.Tensor], torch.Tensor]
-"""h of the conditional rows -> h steered."""
+"""Returns the steered h for the h of the conditional rows, (rows, C, H, W)."""
 
 
 @torch.inference_mode()
@@ -24,9 +24,9 @@ def sample(
     guidance: float,
     steer: Steer | None = None,
 ) -> torch.Tensor:
-    """Latents (rows, 4, h, w) from noise of that shape; `condition` has a row for each, `empty` one for all.
+    """Sample latents (rows, 4, h, w) from noise of the same shape, with one UNet call on 2 * rows per step.
 
-    One UNet call on 2 * rows a step.
+    `condition` has one row per latent, `empty` (the unconditional prompt) a single row.
     """
     rows = len(noise)
     schedule = schedule.to(noise.device)
@@ -43,5 +43,5 @@ def sample(
 
 
 def noise_of_seeds(seeds: Sequence[int], latent: tuple[int, int]) -> torch.Tensor:
-    """One latent's noise for each seed (rows, 4, h, w), whatever batch it is in; made on the CPU."""
+    """Noise (rows, 4, h, w) on the CPU, one row per seed; a row depends only on its seed."""
     return torch.stack([torch.randn(4, *latent, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

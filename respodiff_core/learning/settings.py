@@ -1,6 +1,6 @@
-"""All that shapes a training, each setting declared once: its default, its limits and what it means. Loads no torch.
+"""The settings of training, each declared once with its default, limits and help text. Does not import torch.
 
-Defaults are the paper's (arXiv 2509.15257, appendix) where it gives them; docs/training.md says which are not.
+Defaults are those of the paper (arXiv 2509.15257, appendix) where it gives them; docs/training.md lists the others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def setting(
     notes: Mapping[str, Any] = MappingProxyType({}),
     **limits: Any,
 ) -> Any:
-    """A field of settings. `limits` have pydantic's names (ge, gt, le, min_length ...), for whoever checks what people
-    write. `notes` are for programs: "may_change" where an interrupted training may be resumed with another value.
+    """A settings field. `limits` have pydantic's names (ge, gt, le, min_length ...) and are used to validate recipes
+    and flags. `notes` are for programs: "may_change" if an interrupted training may be resumed with another value.
     """
     metadata = {"description": description, "json_schema_extra": dict(notes), **limits}
     if isinstance(default, dict):
@@ -38,37 +38,42 @@ _MAY_CHANGE = {"may_change": True}
 
 @dataclass(frozen=True)
 class ConceptSettings:
-    """One concept: what to steer towards (`target`) or away from (`negative`), and how its modules are learned.
+    """One concept: what to steer towards (`target`) or away from (`negative`), and how its modules are trained.
 
-    `category` and `guidance` follow from the prompts where they are not given: a concept with a negative prompt alone
-    is for safety. Raises ValueError and AdapterFileError for what cannot be trained.
+    `category` and `guidance` follow from the prompts if they are not given: a concept with only a negative prompt is a
+    safety concept. Raises ValueError and AdapterFileError for invalid settings.
     """
 
-    name: str = setting(description="Name of the concept, as ComfyUI's sliders show it.")
-    target: str = setting("", "Prompt to steer towards: 'a woman'. Leave it out for safety.")
+    name: str = setting(description="Name of the concept, as displayed in ComfyUI.")
+    target: str = setting("", "Prompt to steer towards, such as 'a woman'; left out for safety concepts.")
     neutral: tuple[str, ...] = setting(
-        ("a person",), "Prompt that is steered while training; with several, each trajectory draws one.", min_length=1
+        ("a person",),
+        "Prompt that is steered in training; with several, one is chosen at random for each trajectory.",
+        min_length=1,
     )
-    negative: str = setting("", "Prompt to steer away from: 'violence'.")
+    negative: str = setting("", "Prompt to steer away from, such as 'violence'.")
     category: Category = setting(
         None, "fairness, safety (refuses negative strengths) or other; follows from the prompts if left out."
     )
-    axis: str = setting("", "What the groups of one kind have in common, such as age; Prompt Guard uses it.")
+    axis: str = setting("", "Axis of the group, such as age, for Prompt Guard and evaluation.")
     synonyms: tuple[str, ...] = setting((), "Other words for the group, for Prompt Guard.")
     guidance: float = setting(
         None,
-        f"Guidance scale of the target: how far it lies from the neutral prediction ({FAIRNESS_GUIDANCE:g} for "
-        f"fairness, {SAFETY_GUIDANCE:g} for safety).",
+        f"Guidance scale of the training target ({FAIRNESS_GUIDANCE:g} for fairness and {SAFETY_GUIDANCE:g} for safety "
+        "if left out).",
         gt=0,
     )
-    ram_rate: float = setting(1e-2, "Learning rate of RAM, which brings the concept about.", gt=0, notes=_MAY_CHANGE)
+    ram_rate: float = setting(1e-2, "Learning rate of RAM, the module that adds the concept.", gt=0, notes=_MAY_CHANGE)
     sam_rate: float = setting(
         1e-3,
-        "Learning rate of SAM, which preserves the rest: too high, and it undoes RAM; 0 trains RAM alone.",
+        "Learning rate of SAM, the module that preserves the rest of the image; 0 trains only RAM. If it is too high, "
+        "SAM undoes RAM.",
         ge=0,
         notes=_MAY_CHANGE,
     )
-    sam_weight: float = setting(1.0, "Weight of SAM's loss (the paper's lambda); Adam hardly notices it.", gt=0)
+    sam_weight: float = setting(
+        1.0, "Weight of SAM's loss (lambda in the paper); almost without effect with Adam.", gt=0
+    )
     steps: int = setting(1200, "Training steps.", ge=1, notes=_MAY_CHANGE)
 
     def __post_init__(self) -> None:
@@ -78,9 +83,9 @@ class ConceptSettings:
         check_name(self.name)
         check_axis(self.axis)
         if not self.target and not self.negative:
-            raise ValueError("it is empty: give it a target to steer towards, or a negative to steer away from")
+            raise ValueError("it has no prompts: set target (to steer towards) or negative (to steer away from)")
         if any(not neutral for neutral in self.neutral):
-            raise ValueError("a neutral prompt is empty; describe an ordinary picture, such as 'a person'")
+            raise ValueError("a neutral prompt is empty: describe an ordinary image, such as 'a person'")
 
     def _fill(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
@@ -89,17 +94,17 @@ class ConceptSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How concepts are learned, the same for all of a run. Raises ValueError where values do not fit together."""
+    """How concepts are trained, the same for all of a run. Raises ValueError for values that exclude each other."""
 
-    batch: int = setting(4, "Batch size: samples per step. The first thing to lower when memory is short.", ge=1)
+    batch: int = setting(4, "Batch size: samples per step. Lower it first if memory is short.", ge=1)
     pool: int = setting(
         None,
-        "Rollout trajectories kept in flight; a multiple of the batch size (the nearest to 16 if left out).",
+        "Number of rollout trajectories; a multiple of the batch size (the nearest to 16 if left out).",
         ge=1,
     )
-    kind: Kind = setting("constant", "Kind of module that RAM and SAM are.")
+    kind: Kind = setting("constant", "Kind of module for RAM and SAM.")
     hidden: int | None = setting(
-        None, "Hidden width of mlp and conv modules (a fourth of h's channels if left out).", ge=1
+        None, "Hidden width of mlp and conv modules (a quarter of h's channels if left out).", ge=1
     )
     update: Update = setting(
         "sequential",
@@ -107,35 +112,35 @@ class TrainingSettings:
         "losses (shared).",
     )
     rollout: Rollout = setting(
-        "pool", "Where training states come from: pool, or reference, the paper's loop, with ten times the cost."
+        "pool", "Source of training states: pool, or reference (the paper's loop, at ten times the cost)."
     )
-    rollout_guidance: float = setting(3.0, "Guidance scale of the trajectories that are trained on.")
-    schedule_steps: int = setting(50, "DDIM steps of a trajectory.", ge=2, le=500)
+    rollout_guidance: float = setting(3.0, "Guidance scale of the rollout trajectories.")
+    schedule_steps: int = setting(50, "DDIM steps of a rollout trajectory.", ge=2, le=500)
     seed: int = setting(0, "Seed of all random numbers.", ge=0, lt=2**63)
 
     def __post_init__(self) -> None:
         if self.pool is None:
             object.__setattr__(self, "pool", self.batch * max(round(_USUAL_POOL / self.batch), 1))
         if self.pool % self.batch:
-            raise ValueError(f"the pool ({self.pool}) must be a multiple of the batch ({self.batch})")
+            raise ValueError(f"the pool ({self.pool}) must be a multiple of the batch size ({self.batch})")
         if self.rollout == "reference" and self.update == "joint":
-            raise ValueError("the reference rollout keeps the paper's order of updates: use update = 'sequential'")
+            raise ValueError("update = 'joint' is not possible with the reference rollout: use update = 'sequential'")
 
     @property
     def states(self) -> int:
-        """States of the schedule that are trained on: all but the last (paper, section 5)."""
+        """Number of states that are trained on: all of the schedule but the last (arXiv 2509.15257, section 5)."""
         return self.schedule_steps - 1
 
     def hidden_width(self, channels: int) -> int:
-        """Hidden width of mlp and conv modules for h of this many channels."""
+        """Hidden width of mlp and conv modules for an h with `channels` channels."""
         return self.hidden or max(channels // _HIDDEN_SHARE, 1)
 
 
 def training_facts(
     concept: ConceptSettings, training: TrainingSettings, steps: int, processes: int = 1
 ) -> dict[str, Any]:
-    """How a concept was trained for `steps` steps, for its metadata, but for the seed; `batch` is that of all processes
-    together.
+    """How a concept was trained for `steps` steps, for its metadata, without the seed; `batch` is the total of all
+    processes.
     """
     return {
         "guidance": concept.guidance,

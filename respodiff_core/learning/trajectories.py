@@ -1,8 +1,8 @@
-"""Where training states come from: sampling trajectories under the neutral prompt, with the current modules.
+"""Sources of training states: sampling trajectories under the neutral prompt, with the current modules.
 
-The states must be on-policy: what the sampler meets with RAM and SAM as they are now. `Pool` keeps many
-trajectories at staggered states, trains on every state they pass through and moves them on with predictions that the
-losses needed anyway. `FreshRollouts` is the paper's way: a new trajectory, rolled out and thrown away, per step.
+The states must be on-policy: those that the sampler reaches with the current RAM and SAM. `Pool` keeps many
+trajectories at staggered states, trains on every state that they pass, and advances them with predictions that the
+losses need anyway. `FreshRollouts` is the paper's method: a new rollout per step, which is discarded afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .objective import FrozenPredictions, Prompts, ScoreMatching
 
 @dataclass(frozen=True)
 class Batch:
-    """States to train on: z (rows, 4, h, w), timesteps t and neutral prompts (rows of the table), both (rows,)."""
+    """States to train on: z (rows, 4, h, w), timesteps t and neutral prompts (rows of the table), both (rows,) long."""
 
     z: torch.Tensor
     t: torch.Tensor
@@ -30,7 +30,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class ProcessShard:
-    """Which part of all trajectories this process keeps: part `index` of `count`."""
+    """The part of all trajectories that this process has: part `index` of `count`."""
 
     index: int = 0
     count: int = 1
@@ -38,8 +38,8 @@ class ProcessShard:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """How trajectories run: which states of the schedule are trained on (`states` of them, from pure noise on), `batch`
-    at a time, latents of this height and width, all randomness from `seed`.
+    """How trajectories are sampled: the first `states` states of the schedule are trained on, `batch` at a time, with
+    latents of size (height, width), and all random numbers depend on `seed`.
     """
 
     schedule: Schedule
@@ -47,7 +47,7 @@ class RolloutConfig:
     batch: int
     latent: tuple[int, int]
     seed: int
-    share: ProcessShard = ProcessShard()
+    shard: ProcessShard = ProcessShard()
     device: torch.device | str = "cpu"
 
 
@@ -59,20 +59,20 @@ class Trajectories(Protocol):
         ...
 
     def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
-        """What the step found out about them."""
+        """Advance the trajectories with the predictions of this step."""
         ...
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What must be kept, beside the step's number, to go on exactly; z of this process's share alone."""
+        """Everything that an exact resume needs besides the step number; z only for the shard of this process."""
         ...
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         ...
 
 
 class _Start(NamedTuple):
-    """The noise z (4, h, w) and the neutral prompt of a new trajectory."""
+    """The initial noise z (4, h, w) and the neutral prompt of a trajectory."""
 
     z: torch.Tensor
     neutral: int
@@ -84,11 +84,11 @@ class _Start(NamedTuple):
         return cls(torch.randn(4, *latent, generator=generator), neutral)
 
 
-_FIRST_STEPS = 8  # long steps that would lead a pool's first trajectories through all states
+_FIRST_STEPS = 8  # number of long steps from the first to the last state in a pool's first rollout
 
 
 def steps_before_training(size: int, states: int) -> int:
-    """How many sampling steps, of two UNet evaluations each, lead a pool's trajectories to where they start."""
+    """Number of sampling steps, with two UNet evaluations each, that roll a pool out to its staggered states."""
     return sum(-(-stage // _long_step(states)) for stage in _staggered(range(size), size, states))
 
 
@@ -101,23 +101,23 @@ def _long_step(states: int) -> int:
 
 
 class Pool:
-    """Trajectories at staggered states: number i of n starts at state i * states / n, so that the states trained on
-    stay uniform over the schedule.
+    """Trajectories at staggered states: trajectory i of n starts at state i * states / n, so that the states trained
+    on are always uniform over the schedule.
 
-    A step trains on a batch of this process's `size` trajectories, as far apart as they can be, in turn. A trajectory
-    that has passed all states is born again from noise of its own: the same whichever process keeps it.
+    Steps train in turn on batches of this process's `size` trajectories that are as far apart as possible. A trajectory
+    that has passed all states restarts with new noise, which does not depend on the process.
     """
 
     def __init__(self, objective: ScoreMatching, config: RolloutConfig, size: int) -> None:
         if size % config.batch:
-            raise ValueError(f"a pool of {size} cannot be trained on in batches of {config.batch}")
+            raise ValueError(f"a pool of {size} must be a multiple of the batch size ({config.batch})")
         self._objective = objective
         self._config = config
         self._schedule = config.schedule.to(config.device)
         self._device = config.device
         self._size = size
-        total = size * config.share.count
-        self._numbers = range(config.share.index * size, (config.share.index + 1) * size)
+        total = size * config.shard.count
+        self._numbers = range(config.shard.index * size, (config.shard.index + 1) * size)
         self._stages = _staggered(self._numbers, total, config.states)
         self._restarts = [0] * size
         self._neutrals = [0] * size
@@ -134,8 +134,8 @@ class Pool:
         return self._read(self._slots)
 
     def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
-        """Move the trained trajectories on, with the predictions of the step, and give the finished a new birth."""
-        self._move(self._slots, self._objective.onwards(frozen, steered), [1] * len(self._slots))
+        """Advance the trained trajectories with the predictions of the step, and restart the finished ones."""
+        self._move(self._slots, self._objective.sampler_noise(frozen, steered), [1] * len(self._slots))
         for slot in self._slots:
             if self._stages[slot] == self._config.states:
                 self._restarts[slot] += 1
@@ -143,19 +143,19 @@ class Pool:
                 self._restart(slot)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """z and each trajectory's stage, birth and neutral prompt; the latter on the CPU, where they are."""
+        """z, and each trajectory's stage, number of restarts and neutral prompt (on the CPU)."""
         counters = torch.tensor([self._stages, self._restarts, self._neutrals]).T
         return {"z": self._z, "counters": counters.contiguous()}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         self._z.copy_(state["z"])
         self._stages, self._restarts, self._neutrals = (list(column) for column in state["counters"].T.tolist())
         self._rolled_out = True
 
     def _roll_out(self, modules: Sequence[Transform]) -> None:
-        # Each trajectory from noise of its own, or they would all tell the same; in long steps, or a short training
-        # would spend its time here. No more of them at once than a training step takes.
+        # Separate noise for each trajectory, since parts of a single one would be correlated. Long steps, since a short
+        # training would otherwise spend its time here; batches as in a training step, to need no more memory.
         wanted, self._stages = self._stages, [0] * self._size
         for slot in range(self._size):
             self._restart(slot)
@@ -175,26 +175,26 @@ class Pool:
         self._z[slot] = _upload(start.z, self._device)
 
     def _read(self, slots: Sequence[int]) -> Batch:
-        stages = self._numbers_there(self._stages[slot] for slot in slots)
-        neutral = self._numbers_there(self._neutrals[slot] for slot in slots)
-        return Batch(self._z[self._numbers_there(slots)], self._schedule.timesteps[stages], neutral)
+        stages = self._on_device(self._stages[slot] for slot in slots)
+        neutral = self._on_device(self._neutrals[slot] for slot in slots)
+        return Batch(self._z[self._on_device(slots)], self._schedule.timesteps[stages], neutral)
 
     def _move(self, slots: Sequence[int], noise: torch.Tensor, steps: Sequence[int]) -> None:
-        index = self._numbers_there(slots)
-        stages = self._numbers_there(self._stages[slot] for slot in slots)
-        self._z[index] = self._schedule.advance(self._z[index], noise, stages, self._numbers_there(steps))
+        index = self._on_device(slots)
+        stages = self._on_device(self._stages[slot] for slot in slots)
+        self._z[index] = self._schedule.advance(self._z[index], noise, stages, self._on_device(steps))
         for slot, count in zip(slots, steps, strict=True):
             self._stages[slot] += count
 
-    def _numbers_there(self, numbers: Iterable[int]) -> torch.Tensor:
+    def _on_device(self, numbers: Iterable[int]) -> torch.Tensor:
         return _upload(torch.tensor(list(numbers)), self._device)
 
 
-_STOP = 2**32 - 1  # where a row's number stands in other keys: the draw of the state to stop at
+_STOP = 2**32 - 1  # replaces the row number in the key of the random state to stop at
 
 
 class FreshRollouts:
-    """The paper's loop: per step, new noise is sampled for k steps, k uniform over the states, and then dropped."""
+    """The paper's loop: each step samples new noise for k steps, with k uniform over the states, and discards it."""
 
     def __init__(self, objective: ScoreMatching, config: RolloutConfig) -> None:
         self._objective = objective
@@ -203,11 +203,11 @@ class FreshRollouts:
         self._device = config.device
 
     def next(self, step: int, modules: Sequence[Transform]) -> Batch:
-        """Roll out a batch; all its rows stop at the same state."""
+        """Roll out a new batch, whose rows all stop at the same state."""
         config = self._config
-        # The same k in all processes, so that none waits for another.
+        # The same k in all processes, so that none has to wait.
         k = int(torch.randint(config.states, (), generator=_generator(config.seed, step, _STOP)))
-        rows = range(config.share.index * config.batch, (config.share.index + 1) * config.batch)
+        rows = range(config.shard.index * config.batch, (config.shard.index + 1) * config.batch)
         starts = [_Start.of((config.seed, step, row), self._objective.prompts, config.latent) for row in rows]
         z = _upload(torch.stack([one.z for one in starts]), self._device)
         neutral = _upload(torch.tensor([one.neutral for one in starts]), self._device)
@@ -218,24 +218,24 @@ class FreshRollouts:
         return Batch(z, self._schedule.timesteps[torch.full_like(neutral, k)], neutral)
 
     def advance(self, frozen: FrozenPredictions, steered: torch.Tensor) -> None:
-        """Nothing is kept."""
+        """Does nothing: trajectories are not reused."""
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Nothing is kept."""
+        """Empty: trajectories are not reused."""
         return {}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Nothing is kept."""
+        """Does nothing: the state is empty."""
 
 
 def _generator(*key: int) -> torch.Generator:
-    """Random numbers that depend on the key alone, on every platform."""
+    """A random generator that depends only on the key, and not on the platform."""
     (word,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(word) >> 1)
 
 
 def _upload(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """The tensor on the device, without waiting for what that still has to do."""
-    # A GPU fetches memory by itself only where that is pinned; else the host waits, whatever `non_blocking` says.
+    """The tensor on the device, without waiting for pending work of the device."""
+    # Copies to a GPU are asynchronous only from pinned memory, whatever `non_blocking` says.
     source = tensor.pin_memory() if torch.device(device).type == "cuda" else tensor
     return source.to(device, non_blocking=True)

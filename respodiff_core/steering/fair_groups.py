@@ -75,7 +75,7 @@ def plan(given: Sequence[FairGroup]) -> Steering:
 
 
 def steer_rows(given: Sequence[FairGroup]) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What adds to row i of h (rows, C, H, W) the terms of `given[i]`, at every step; None where nothing is added."""
+    """A function that adds the terms of `given[i]` to row i of h (rows, C, H, W); None if nothing is added."""
     groups = plan(given).groups()
     if not groups:
         return None

@@ -1,6 +1,6 @@
 """English words for the subject of a prompt, used by the prompt guard: groups by axis, people, crowds, scenes.
 
-`nouns` name a group anywhere ("a lady"), `adjectives` only next to a person ("a white coat" names no group).
+`nouns` name a group anywhere ("a lady"), `adjectives` only next to a person ("a white coat" does not name a group).
 """
 
 from __future__ import annotations

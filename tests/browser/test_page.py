@@ -188,7 +188,7 @@ class TestConceptMixer:
         node = page.add(MIXER, adapter="gender.safetensors")
         assert strengths(page, node) == {"strength of woman": 0, "strength of man": 0}
         page.set(node, "adapter", "safety.safetensors")
-        assert list(strengths(page, node)) == ["strength of violence", "strength of nudity", "strength of hate"]
+        assert list(strengths(page, node)) == ["strength of violence", "strength of sexual"]
         assert {w["options"]["min"] for w in page.widgets(node) if w["type"] == "slider"} == {0}
         page.set(node, "adapter", "gender.safetensors")
         assert list(strengths(page, node)) == ["strength of woman", "strength of man"]
@@ -197,7 +197,7 @@ class TestConceptMixer:
     def test_saved_workflows_of_two_files_open_as_they_were_in_any_order(self, page):
         set_to = {
             "gender.safetensors": {"strength of woman": 0.7, "strength of man": -0.25},
-            "safety.safetensors": {"strength of violence": 1.5, "strength of nudity": 0.0, "strength of hate": 0.05},
+            "race.safetensors": {"strength of white": 1.5, "strength of black": 0.0, "strength of asian": 0.05},
         }
         saved = {}
         for file, values in set_to.items():

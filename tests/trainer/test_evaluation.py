@@ -260,7 +260,7 @@ def test_reports_of_several_runs_stand_side_by_side(whole, copied, tmp_path):
         assert f"{name}: shape" in page
     done = runner.invoke(app, ["report", str(whole), "-o", str(tmp_path / "both.html")])
     assert done.exit_code == 1
-    assert "is there already" in done.output
+    assert "already exists" in done.output
     done = runner.invoke(app, ["report", str(tmp_path / "nowhere"), "-o", str(tmp_path / "other.html")])
     assert done.exit_code == 1
     assert "name the folder of a finished evaluation" in done.output

@@ -78,7 +78,7 @@ def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):
     before = mine.read_bytes()
     done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, *QUICK)
     assert done.exit_code == 1
-    assert "was not trained here" in " ".join(done.output.split())
+    assert "was not trained by this command" in " ".join(done.output.split())
     assert mine.read_bytes() == before
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):
         (["--preset", "toyworld/round", "--preset", "toyworld/teal"], "about the groups of one axis"),
         (["--preset", "toyworld/rund"], "There is no preset 'toyworld/rund'"),
         (["--images", "15"], "3 images of each prompt cannot be divided evenly among 2 groups"),
-        (["--clip", "nowhere", "--images", "7"], "cannot be shared among 5 prompts"),
+        (["--clip", "nowhere", "--images", "7"], "cannot be divided among 5 prompts"),
     ],
 )
 def test_an_ablation_of_nothing_known_is_refused(tmp_path, arguments, said):
@@ -133,7 +133,7 @@ def test_a_calibration_writes_what_it_found_and_draws_nothing_twice(tmp_path):
     kept = (tmp_path / "out.calibration.jsonl").read_bytes()
     again = run(*command, "-o", tmp_path / "out.safetensors")
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "already exists" in again.output
     assert figures(run(*command, "-o", tmp_path / "out.safetensors", "--force")) == found
     assert (tmp_path / "out.calibration.jsonl").read_bytes() == kept
 
@@ -149,7 +149,7 @@ def test_safety_is_calibrated_on_what_the_model_draws_unsafe_by_itself(tmp_path)
     done = run(*command, "-o", tmp_path / "out.safetensors", "--steps", 10, "--batch", 32, "--device", "cpu")
     found = figures(done)
     assert found["hazard"]["accuracy"] == 0
-    assert "hazard: no strength reaches the 90% asked for" in done.output
+    assert "hazard: no strength reaches the requested accuracy of 90%" in done.output
 
 
 def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
@@ -157,5 +157,5 @@ def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
     path = write(Adapter("toyworld", {"glasses": one}, "epsilon"), tmp_path / "glasses.safetensors")
     done = run("calibrate", path, "--base", "toyworld", "-o", tmp_path / "out.safetensors", "--device", "cpu")
     assert done.exit_code == 1
-    assert "holds nothing to calibrate" in done.output
+    assert "has nothing to calibrate" in done.output
     assert not (tmp_path / "out.safetensors").exists()

@@ -29,7 +29,7 @@ def test_a_command_ends_wherever_the_interrupt_comes(place, command):
         print(ending)
 
 
-# What stands between prompt_end's beginning and end, and gets a SIGINT sent by itself.
+# What stands between exit_on_signal's beginning and end, and gets a SIGINT sent by itself.
 WORK = {
     "within a destructor, where Python drops it": """
         class Object:
@@ -81,8 +81,8 @@ def test_an_interrupt_is_never_lost(tmp_path, work):
         "from pathlib import Path\n"
         "from respodiff.respodiff_core.atomic import replacing\n"
         "from respodiff.respodiff_core.unfinished import temporary_folder\n"
-        "from respodiff.trainer.support.interrupts import prompt_end, stop_requests\n"
-        "with prompt_end(says=True):\n"
+        "from respodiff.trainer.support.interrupts import exit_on_signal, stop_requests\n"
+        "with exit_on_signal(announce=True):\n"
         "    with temporary_folder('folder-') as folder, replacing(Path('file')) as partial:\n"
         "        (folder / 'inside').touch()\n"
         "        partial.touch()\n" + work.replace("\n    ", "\n").replace("\n", "\n    ")
@@ -105,7 +105,7 @@ import os, signal, torch
 from respodiff.trainer.base.model import describe
 from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run import estimate
-from respodiff.trainer.support.interrupts import prompt_end
+from respodiff.trainer.support.interrupts import exit_on_signal
 
 def interrupted(*arguments, count=estimate._activations):
     os.kill(os.getpid(), signal.SIGTERM)
@@ -114,7 +114,7 @@ def interrupted(*arguments, count=estimate._activations):
 
 estimate._activations = interrupted
 recipe = Recipe.of({"base": "toyworld", "output": "a.safetensors", "concepts": [{"preset": "toyworld/round"}]})
-with prompt_end(says=True):
+with exit_on_signal(announce=True):
     estimate.estimate(recipe, describe("toyworld").unet_config, (16, 16), torch.float32, pooled=False)
     os.write(1, b", and gone on")
 """)

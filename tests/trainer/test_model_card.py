@@ -54,7 +54,7 @@ class TestCard:
         assert "| RAM's learning rate | 0.01 |" in text
         assert "| man | 0.0001 |" in text, "what differs between concepts stands by concept"
         assert "512 x 512" in text
-        assert "Its maker says: For portraits." in text
+        assert "Description by the author: For portraits." in text
         assert "not a filter" in text
         assert f"respodiff pull {REPO}\n" in text
         assert sha256((tmp_path / "gender.safetensors").read_bytes()) in text
@@ -79,10 +79,10 @@ class TestCard:
     def test_an_evaluation_is_shown_with_intervals_and_plots(self, online, tmp_path):
         file = adapter_file(tmp_path)
         text = card_of(tmp_path, file, "--evaluation", evaluation(tmp_path / "eval", file))
-        assert "| figure | unsteered | gender at 0.5 | gender at 1 | what it says |" in text
+        assert "| figure | unsteered | gender at 0.5 | gender at 1 | meaning |" in text
         assert "| deviation ratio, gender | 0.700 (0.600 to 0.800) | 0.210 (0.100 to 0.320) |" in text
         assert "| 87.5 % (80.0 to 95.0) |" in text
-        assert "2 more pictures nobody could tell" in text
+        assert "2 images could not be labelled" in text
         assert "95 % bootstrap interval" in text
         assert "another" not in text.partition("## Evaluation")[2].partition("## Intended")[0].replace(
             "another profile", ""
@@ -149,7 +149,7 @@ class TestCard:
             assert place not in page.cells
         assert page.cells.count(seen) == 5, "three prompts, the base model, and a setting's name as a value"
         assert page.cells.count(evil_axis) == 1
-        assert f"Its maker says: {seen}" in page.text
+        assert f"Description by the author: {seen}" in page.text
 
     def test_it_reads_the_same_each_time(self, online, tmp_path):
         file = adapter_file(tmp_path)

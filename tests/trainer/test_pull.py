@@ -29,7 +29,7 @@ class TestPull:
         said = accepted("pull", REPO)
         assert left() == ["man.hub.json", "man.safetensors", "woman.hub.json", "woman.safetensors"]
         assert Path("woman.safetensors").read_bytes() == woman
-        assert "Left out, as no adapters: unet.safetensors" in said
+        assert "Skipped, not an adapter: unet.safetensors" in said
         whole = {sha256(one) for one in (woman, man)}
         assert {one.path.removeprefix("/cdn/") for one in online.downloads()} >= whole
 
@@ -72,7 +72,7 @@ class TestPull:
         online.add(REPO, {"woman.safetensors": content(tmp_path, "woman")})
         accepted("pull", REPO)
         before, fetched = written("woman.safetensors"), len(online.downloads())
-        assert "was here already" in accepted("pull", REPO)
+        assert "already exists with the same content" in accepted("pull", REPO)
         assert written("woman.safetensors") == before
         assert len(online.downloads()) == fetched + 1, "the header alone"
 
@@ -94,7 +94,7 @@ class TestPull:
         online.add(REPO, {"woman.safetensors": content(tmp_path, "woman")})
         accepted("pull", REPO)
         Path("woman.hub.json").write_text("mine")
-        assert "woman.hub.json is there already" in refusal("pull", REPO)
+        assert "woman.hub.json already exists" in refusal("pull", REPO)
         assert Path("woman.hub.json").read_text() == "mine"
 
     @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ class TestPull:
         text = json.dumps(header).encode()
         bad = len(text).to_bytes(8, "little") + text + bytes(8)
         online.add(REPO, {"bad.safetensors": bad, "woman.safetensors": content(tmp_path, "woman")})
-        assert "Left out, as no adapters: bad.safetensors" in accepted("pull", REPO)
+        assert "Skipped, not an adapter: bad.safetensors" in accepted("pull", REPO)
         assert left() == ["woman.hub.json", "woman.safetensors"]
 
     def test_a_wrong_sha256_is_refused_before_anything_is_fetched(self, online, tmp_path):
@@ -123,7 +123,7 @@ class TestPull:
     def test_bytes_that_changed_on_the_way_are_not_kept(self, online, tmp_path):
         online.add(REPO, {"woman.safetensors": content(tmp_path, "woman")})
         online.damaged = True
-        assert "damaged on the way" in refusal("pull", REPO)
+        assert "damaged during the download" in refusal("pull", REPO)
         assert left() == []
 
     def test_a_connection_that_breaks_leaves_nothing(self, online, tmp_path, monkeypatch):
@@ -155,8 +155,8 @@ class TestPull:
         ("files", "told"),
         [
             ({"README.md": b""}, "there is no .safetensors file"),
-            ({"lora.safetensors": save({"lora_up.weight": torch.zeros(2)})}, "holds no adapter in lora.safetensors"),
-            ({"page.safetensors": b"<html>not found</html>"}, "holds no adapter in page.safetensors"),
+            ({"lora.safetensors": save({"lora_up.weight": torch.zeros(2)})}, "has no adapter in lora.safetensors"),
+            ({"page.safetensors": b"<html>not found</html>"}, "has no adapter in page.safetensors"),
         ],
     )
     def test_a_repository_without_an_adapter_says_so(self, online, files, told):
@@ -199,4 +199,4 @@ class TestPull:
         online.commit(REPO, {"woman.safetensors": content(tmp_path, "other")})
         newest = online.repositories[REPO].commits[-1]
         monkeypatch.setattr(online.repositories[REPO], "at", lambda revision: newest)
-        assert f"asked for commit {pinned} and gives {newest[0]}" in refusal("pull", f"{REPO}@{pinned}")
+        assert f"returned commit {newest[0]} instead of the requested {pinned}" in refusal("pull", f"{REPO}@{pinned}")

@@ -104,7 +104,7 @@ class TestPush:
         accepted("push", adapter_file(tmp_path), REPO)
         other = adapter_file(tmp_path, "age.safetensors")
         said = refusal("push", other, REPO)
-        assert "also holds gender.safetensors" in said
+        assert "also has gender.safetensors" in said
         accepted("push", other, REPO, "--keep-readme")
         assert {"gender.safetensors", "age.safetensors"} <= set(logged_in.repositories[REPO].files)
 

@@ -157,7 +157,7 @@ def test_the_estimate_of_memory_grows_as_the_picture_does():
     ("arguments", "said"),
     [
         (("--base", "nosuch.safetensors", "--preset", "gender/woman"), "no file or folder nosuch.safetensors"),
-        ((*TOYWORLD, "--preset", "gender/woman"), "never seen 'woman'"),
+        ((*TOYWORLD, "--preset", "gender/woman"), "does not know 'woman'"),
         ((*TOYWORLD, "--target", " "), "empty"),
         ((*TOYWORLD, "--preset", "toyworld/squar"), "did you mean toyworld/square?"),
         ((*SQUARE, "--batch", 3, "--pool", 8), "multiple of the batch"),

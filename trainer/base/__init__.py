@@ -1,1 +1,1 @@
-"""Base models as training needs them: from a checkpoint file, a diffusers folder, the Hub, or the package itself."""
+"""Base models: from a checkpoint file, a diffusers folder, the Hub, or this package."""

@@ -1,4 +1,4 @@
-"""The error of base models."""
+"""The error for unsuitable base models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...respodiff_core.errors import RespoDiffError
 
 
 class BaseModelError(RespoDiffError):
-    """What was named cannot be used as a base model."""
+    """The given file, folder or Hub model cannot be used as a base model."""
 
 
 BaseModelError.__module__ = "respodiff"

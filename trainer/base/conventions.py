@@ -1,4 +1,4 @@
-"""The families of base models, and what each expects of text, latents and noise."""
+"""The supported model families: how each encodes text, and the size and scale of its latents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _END, _ZERO = "<|endoftext|>", 0
 
 @dataclass(frozen=True)
 class TextConvention:
-    """How a UNet wants one text encoder to be read.
+    """How a UNet uses the output of one text encoder.
 
-    Short prompts are filled up with the token `pad` (an id, or the token as text). `penultimate` takes the last
-    layer's input, as it is; otherwise its output after the final norm.
+    Short prompts are padded with the token `pad` (an id, or the token as text). `penultimate` selects the hidden states
+    before the last layer, without the final norm; otherwise it is the last layer's output after the final norm.
     """
 
     pad: int | str = _END
@@ -25,10 +25,10 @@ class TextConvention:
 
 @dataclass(frozen=True)
 class Conventions:
-    """One family. `context` is the width of the text states that its UNets read, by which they are told apart.
+    """One model family, recognized by `context`, the width of the text states that its UNets read.
 
-    `latent` is the native height and width of latents; `scaling` what latents are multiplied by in a checkpoint
-    file, which does not say it. Diffusers folders say both.
+    `latent` is the native height and width of latents, and `scaling` the scaling factor of the VAE: a checkpoint file
+    contains neither, a diffusers folder both.
     """
 
     family: str
@@ -41,7 +41,7 @@ class Conventions:
 
 CONVENTIONS = (
     Conventions("sd15", 768, (TextConvention(),)),
-    # Its encoder, as its folders store it, ends with the last layer but one; the norm follows.
+    # Its folders omit the encoder's last layer, so that the final norm follows the penultimate one.
     Conventions("sd2", 1024, (TextConvention(_ZERO),)),
     Conventions(
         "sdxl",
@@ -59,12 +59,12 @@ _SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
 
 
 def conventions_of(unet_config: Mapping[str, Any], name: str) -> Conventions:
-    """The family of a UNet with this diffusers config; raises BaseModelError for those that cannot be trained on."""
+    """The family of a UNet with this diffusers config. Raises BaseModelError if it is not supported."""
     channels, context = unet_config["in_channels"], unet_config["cross_attention_dim"]
     if channels == 9:
         raise BaseModelError(f"{name} is an inpainting model (9 latent channels). {_SUPPORTED}")
     if context == _REFINER_CONTEXT:
-        raise BaseModelError(f"{name} is the SDXL refiner, which only finishes pictures. {_SUPPORTED}")
+        raise BaseModelError(f"{name} is the SDXL refiner, which only refines images. {_SUPPORTED}")
     if unet_config.get("mid_block_type", "") is None:
         raise BaseModelError(f"{name} has a UNet without a middle block, which steering acts on. {_SUPPORTED}")
     added, classes = unet_config.get("addition_embed_type"), unet_config.get("class_embed_type")

@@ -19,14 +19,14 @@ _SMALL = ["model_index.json", "*/*.json", "tokenizer*/*.txt"]
 
 
 def snapshot(repo: str, revision: str | None) -> Path:
-    """The local folder of a diffusers model on the Hub, downloaded if it is not here yet: half precision where there
-    is one, and nothing that training does not read. Raises BaseModelError.
+    """The local folder of a diffusers model on the Hub, downloaded if needed: only the files that are used, and in half
+    precision if available. Raises BaseModelError.
     """
     halves = [f"{component}/{name}.fp16*" for component, name in _WEIGHTS.items()]
     folder = _download(repo, revision, [*_SMALL, *(f"{half}.safetensors" for half in halves)])
     missing = [component for component in _WEIGHTS if not list((folder / component).glob("*.fp16*.safetensors"))]
     if missing:
-        # Whole, or in numbered pieces; not the variants that have names of their own.
+        # A single file or numbered shards, but no named variants.
         ends = (".safetensors", "-0*.safetensors")
         folder = _download(repo, revision, [f"{part}/{_WEIGHTS[part]}{end}" for part in missing for end in ends])
     return folder
@@ -38,6 +38,6 @@ def _download(repo: str, revision: str | None, patterns: list[str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise BaseModelError(
-            f"{repo}{at} is neither a folder here nor could it be had from the Hugging Face Hub ({error}). Check the "
-            "spelling and the network, log in if the model is gated, or name a checkpoint file on this machine."
+            f"{repo}{at} is not a local folder and could not be downloaded from the Hugging Face Hub ({error}). Check "
+            "the spelling and the network, log in if the model is gated, or name a checkpoint file on this machine."
         ) from error

@@ -1,4 +1,4 @@
-"""How the networks in a checkpoint file are built, told from the names and shapes of their tensors."""
+"""Configs of the networks in a checkpoint file, derived from the names and shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TRANSFORMER = re.compile(r"(input_blocks\.\d+|middle_block|output_blocks\.\d+)\
 
 
 def unet_config(shapes: Shapes) -> dict[str, Any]:
-    """The diffusers config of a UNet in the authors' naming, without prefix.
+    """The diffusers config of a UNet with the original (LDM) tensor names, without prefix.
 
-    Raises BaseModelError where it is not built like Stable Diffusion's.
+    Raises BaseModelError if it is not built like Stable Diffusion's.
     """
     depths = _transformers(shapes)
     widths, down = _down(shapes, depths)
@@ -39,11 +39,11 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
         "down_block_types": tuple("CrossAttnDownBlock2D" if any(level) else "DownBlock2D" for level in down),
         "up_block_types": tuple("CrossAttnUpBlock2D" if any(level) else "UpBlock2D" for level in up),
         "mid_block_type": _middle_type(shapes, middle),
-        # A level without transformers needs a number all the same; the lowest level's is also the middle's.
+        # A level without transformers needs a value too; the lowest level's also applies to the middle block.
         "transformer_layers_per_block": tuple(level if any(level) else middle or 1 for level in down),
         "reverse_transformer_layers_per_block": tuple(level if any(level) else 1 for level in up),
         "cross_attention_dim": context,
-        # Heads, not their width, in spite of the name: 8 in the first version, 64 channels each since.
+        # In spite of its name, the number of heads: 8 in SD1.x, one per 64 channels in later versions.
         "attention_head_dim": 8 if context == _SD1_CONTEXT else tuple(max(width // 64, 1) for width in widths),
         "use_linear_projection": any(
             name.endswith(".proj_in.weight") and len(shape) == 2 for name, shape in shapes.items()
@@ -59,7 +59,7 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def vae_config(shapes: Shapes, scaling: float) -> dict[str, Any]:
-    """The diffusers config of an autoencoder in the authors' naming, without prefix."""
+    """The diffusers config of a VAE with the original (LDM) tensor names, without prefix."""
     levels = count(shapes, "decoder.up")
     return {
         "block_out_channels": tuple(shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels)),
@@ -72,7 +72,7 @@ def vae_config(shapes: Shapes, scaling: float) -> dict[str, Any]:
 
 
 def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
-    """The transformers config of a CLIP text encoder in transformers' naming."""
+    """The transformers config of a CLIP text encoder with transformers' tensor names."""
     vocabulary, width = shapes["embeddings.token_embedding.weight"]
     return {
         "vocab_size": vocabulary,
@@ -89,13 +89,13 @@ def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
 
 
 def count(shapes: Shapes, prefix: str) -> int:
-    """How many numbered children `prefix` has."""
+    """The number of numbered submodules of `prefix`."""
     numbers = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in shapes)
     return 1 + max((int(number[1]) for number in numbers if number), default=-1)
 
 
 def _transformers(shapes: Shapes) -> dict[str, int]:
-    """How deep the transformer of each block is, for blocks that have one."""
+    """The transformer depth of each block that has one."""
     depths: dict[str, int] = {}
     for name in shapes:
         if found := _TRANSFORMER.match(name):
@@ -104,13 +104,13 @@ def _transformers(shapes: Shapes) -> dict[str, int]:
 
 
 def _down(shapes: Shapes, depths: Mapping[str, int]) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Per level on the way down: its width, and the depths of its blocks' transformers."""
+    """Per encoder level: its width, and the transformer depths of its blocks."""
     widths: list[int] = []
     levels: list[tuple[int, ...]] = []
     level: tuple[int, ...] = ()
     for number in range(1, count(shapes, "input_blocks")):
         block = f"input_blocks.{number}"
-        if f"{block}.0.op.weight" in shapes:  # halves the size: the next level begins
+        if f"{block}.0.op.weight" in shapes:  # downsampling ends a level
             levels.append(level)
             level = ()
             continue
@@ -130,4 +130,4 @@ def _context(shapes: Shapes) -> int:
     for name, shape in shapes.items():
         if name.endswith(".attn2.to_k.weight"):
             return shape[1]
-    raise BaseModelError("the UNet reads no text")
+    raise BaseModelError("the UNet has no cross-attention")

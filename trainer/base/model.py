@@ -1,4 +1,4 @@
-"""The base model: one object for everything that training asks of Stable Diffusion."""
+"""The base model: Stable Diffusion's UNet, text encoders and VAE as one object."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _SCHEDULE = (
     "rescale_betas_zero_snr",
 )
 
-# A schedule without any signal at its end cannot be divided by; this little is what samplers leave of it.
-_LEAST_SIGNAL = 4.8973e-8
+# Avoids division by zero with zero terminal SNR; samplers clamp to the same value.
+_MIN_ALPHA = 4.8973e-8
 
 
 class Parts(Protocol):
-    """Where a base model's parts are read from, each when asked for."""
+    """The source of a base model's parts, each loaded on demand."""
 
     name: str
     conventions: Conventions
@@ -62,11 +62,10 @@ class BaseModel:
     """A frozen text-to-image model.
 
     `name` is the file's stem, the folder's name, the Hub id or a built-in model's name; `family` is "sd15", "sd2",
-    "sdxl" or a built-in model's name; `prediction` what the UNet predicts ("epsilon" | "v"); `latent_size` the native
-    height and width of latents; `alphas_cumprod` (1000,) the share of signal per timestep, fp32 on the CPU; `dtype` the
-    UNet's.
-    UNet, text encoders and autoencoder are read when first needed, so that they need not be in memory together. The
-    last two run in fp32: SDXL's autoencoder overflows in fp16, and prompts are encoded once.
+    "sdxl" or a built-in model's name; `prediction` is what the UNet predicts ("epsilon" | "v"); `latent_size` is the
+    native (height, width) of latents; `alphas_cumprod` (1000,) is fp32 on the CPU; `dtype` is the UNet's.
+    UNet, text encoders and VAE are loaded on first use, so that they need not be in memory together. The last two run
+    in fp32: SDXL's VAE overflows in fp16, and prompts are encoded only once.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class BaseModel:
         self._parts = parts
         self._device = device
         self._text_encoders: TextEncoders | None = None
-        self._marks = self._marks_now()
+        self._file_states = self._current_file_states()
 
     @cached_property
     def denoiser(self) -> UNetDenoiser:
@@ -100,14 +99,14 @@ class BaseModel:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the checkpoint file, or of the folder's UNet weights, one file after the other; in lowercase hex."""
+        """SHA-256 of the checkpoint file, or of the folder's UNet weight files in order, in lowercase hex."""
         with self._unchanged():
             return sha256_of(*self._parts.weights)
 
     @property
     def weight_bytes(self) -> int:
-        """The size of the checkpoint file, or of the folder's UNet weights."""
-        return sum(size for _, size, _ in self._marks or ())
+        """Size in bytes of the checkpoint file, or of the folder's UNet weights."""
+        return sum(size for _, size, _ in self._file_states or ())
 
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The bottleneck's (C, H, W) for latents of this height and width."""
@@ -116,7 +115,7 @@ class BaseModel:
         return channels[-1], -(-height // 2**halvings), -(-width // 2**halvings)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
-        """One row per prompt, fp32; for SDXL as for a whole picture of the native size."""
+        """One row per prompt, fp32; SDXL's size condition is an uncropped image of the native size."""
         if self._text_encoders is None:
             with self._unchanged():
                 models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
@@ -125,18 +124,18 @@ class BaseModel:
         return self._text_encoders.encode(prompts, (height, width))
 
     def release_text_encoders(self) -> None:
-        """Free the text encoders' memory; the next prompt reads them again."""
+        """Free the text encoders' memory; the next prompt loads them again."""
         self._text_encoders = None
 
     @property
     def latent_scale(self) -> float:
-        """What the autoencoder's latents are multiplied by, to be of variance 1."""
+        """The VAE's scaling factor, which brings its latents to variance 1."""
         scale: float = self._vae.config.scaling_factor
         return scale
 
     @torch.no_grad()
     def decode_latents(self, z: torch.Tensor) -> torch.Tensor:
-        """Pictures (rows, 3, height, width) in [0, 1], fp32, of finished latents (rows, 4, h, w)."""
+        """Images (rows, 3, height, width) in [0, 1], fp32, from denoised latents (rows, 4, h, w)."""
         images: torch.Tensor = self._vae.decode(z.float() / self._vae.config.scaling_factor).sample
         return (images / 2 + 0.5).clamp(0, 1)
 
@@ -145,8 +144,8 @@ class BaseModel:
         with self._unchanged():
             return self._parts.vae().to(self._device).eval()
 
-    def _marks_now(self) -> list[tuple[int, int, int]] | None:
-        """What changes when a weights file does; None where one is gone."""
+    def _current_file_states(self) -> list[tuple[int, int, int]] | None:
+        """Inode, size and modification time of the weight files; None if one is missing."""
         try:
             stats = [path.stat() for path in self._parts.weights]
         except OSError:
@@ -155,20 +154,20 @@ class BaseModel:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """What is read inside is of the files that the model was opened on. Raises BaseModelError."""
+        """Check that the block reads the same files that the model was opened with. Raises BaseModelError."""
         try:
             yield
         except Exception as error:
-            if self._marks_now() != self._marks:
-                raise self._replaced() from error
+            if self._current_file_states() != self._file_states:
+                raise self._replaced_error() from error
             raise
-        if self._marks_now() != self._marks:
-            raise self._replaced()
+        if self._current_file_states() != self._file_states:
+            raise self._replaced_error()
 
-    def _replaced(self) -> BaseModelError:
+    def _replaced_error(self) -> BaseModelError:
         return BaseModelError(
-            f"The files of {self.name} were replaced or changed while they were in use. Put them back as they were, or "
-            "start again on the new ones."
+            f"The files of {self.name} were replaced or changed while they were in use. Restore them, or start again "
+            "with the new ones."
         )
 
 
@@ -181,12 +180,11 @@ def load_base(
     latent_size: tuple[int, int] | None = None,
     checkpointing: bool = False,
 ) -> BaseModel:
-    """The base model that `spec` names: a .safetensors checkpoint, a diffusers folder, a Hub id `owner/name` with or
+    """Load the base model `spec`: a .safetensors checkpoint, a diffusers folder, a Hub id `owner/name` with or
     without `@revision`, or the name of a built-in model.
 
-    The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width) overrule what the model says;
-    for `checkpointing` see UNetDenoiser.
-    Only a Hub id may need the network. Raises BaseModelError.
+    The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width) override the model's values.
+    For `checkpointing` see UNetDenoiser. Only a Hub id may need network access. Raises BaseModelError.
     """
     return BaseModel(
         _open(spec),
@@ -200,8 +198,8 @@ def load_base(
 
 @dataclass(frozen=True)
 class Description:
-    """What can be told of a base model without reading its weights; `unet_config` is diffusers', `pooled` whether
-    the UNet also reads the text in one vector (SDXL)."""
+    """The properties of a base model that are known without its weights; `unet_config` is a diffusers config, `pooled`
+    is whether the UNet also reads a pooled text embedding (SDXL)."""
 
     name: str
     family: str
@@ -212,7 +210,7 @@ class Description:
 
 
 def describe(spec: str | Path) -> Description:
-    """Describe the base model that `spec` names, as for `load_base`. Raises BaseModelError."""
+    """Describe the base model `spec`, which is named as for `load_base`. Raises BaseModelError."""
     parts = _open(spec)
     conventions = parts.conventions
     return Description(
@@ -233,4 +231,4 @@ def _alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:
     known = {name: config[name] for name in _SCHEDULE if name in config}
     scheduler: Any = DDIMScheduler(**known)
     alphas: torch.Tensor = scheduler.alphas_cumprod
-    return alphas.float().clamp(min=_LEAST_SIGNAL)
+    return alphas.float().clamp(min=_MIN_ALPHA)

@@ -1,4 +1,4 @@
-"""Files that are no base model, told from their headers, and what to do instead."""
+"""Errors for files that are not base models, recognized by their headers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base_model_error import BaseModelError
 
 UNET = "model.diffusion_model."
 
-_FIRST = "input_blocks.0.0.weight"  # a UNet's first convolution, in its authors' naming
+_FIRST = "input_blocks.0.0.weight"  # a UNet's first convolution, with its original (LDM) name
 _LORA = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.")
 _VAE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "first_stage_model.", "vae.")
 _EDM = ("edm_mean", "edm_std", "edm_vpred.sigma_max")
@@ -20,33 +20,33 @@ _INSTEAD = "Use a complete checkpoint of a Stable Diffusion 1.x, 2.x or XL base 
 
 
 def refuse_other_files(file: str, names: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """Raise BaseModelError unless these tensors may be a checkpoint with a UNet; `file` names it in the message."""
+    """Raise BaseModelError unless these tensors may be a checkpoint with a UNet; `file` is its name in the message."""
     if "respodiff.format" in metadata:
         raise BaseModelError(
-            f"{file} is a RespoDiff adapter, what training makes. Name the base model that it is to be made for."
+            f"{file} is a RespoDiff adapter, not a base model. Name the base model that the adapter is for."
         )
     if any(part in name for name in names for part in _LORA):
-        raise BaseModelError(f"{file} is a LoRA, a change to a base model, and none itself. {_INSTEAD}")
+        raise BaseModelError(f"{file} is a LoRA, not a base model. {_INSTEAD}")
     if UNET + _FIRST in names:
         if any(name in names for name in _EDM):
             raise BaseModelError(
-                f"{file} was trained on another noise schedule (EDM), which steering was not made for. {_INSTEAD}"
+                f"{file} was trained on another noise schedule (EDM), which steering does not support. {_INSTEAD}"
             )
         return
     if _FIRST in names or "down_blocks.0.resnets.0.conv1.weight" in names:
         raise no_text_encoder(file)
     if any(name.removeprefix(UNET).startswith(_TRANSFORMER) for name in names):
         raise BaseModelError(
-            f"{file} is a transformer (SD3, Flux or similar) and has no UNet, whose middle steering acts on. {_INSTEAD}"
+            f"{file} is a transformer (SD3, Flux or similar) and has no UNet, which steering needs. {_INSTEAD}"
         )
     if names and all(name.startswith(_VAE) for name in names):
-        raise BaseModelError(f"{file} is an autoencoder (VAE) alone. {_INSTEAD}")
+        raise BaseModelError(f"{file} is only an autoencoder (VAE). {_INSTEAD}")
     raise BaseModelError(f"{file} is not a Stable Diffusion checkpoint: it has no {UNET}* tensors. {_INSTEAD}")
 
 
 def no_text_encoder(file: str) -> BaseModelError:
-    """The error for a UNet that comes alone."""
+    """The error for a UNet without a text encoder."""
     return BaseModelError(
-        f"{file} holds a UNet without its text encoder, and training needs prompts. Use the complete checkpoint, "
-        "as CheckpointLoaderSimple in ComfyUI loads it."
+        f"{file} contains a UNet without its text encoder, which is needed for prompts. Use a complete checkpoint, "
+        "such as ComfyUI's CheckpointLoaderSimple loads."
     )

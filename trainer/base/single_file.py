@@ -1,4 +1,4 @@
-"""A base model in one .safetensors file, in the naming of the models' authors, as artists have them."""
+"""A base model in one .safetensors checkpoint with the original (LDM) tensor names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .text import clip_tokenizer
 from .unet_denoiser import Prediction
 
 _VAE = "first_stage_model."
-_OPEN_CLIP = ".model."  # how the prefix ends of a text encoder in OpenCLIP's naming
+_OPEN_CLIP = ".model."  # end of the prefix of a text encoder with OpenCLIP's tensor names
 _ENCODER = ("embeddings.token", "embeddings.position_embedding", "encoder.", "final_layer_norm.")
 _TEXT = {
     "sd15": (("cond_stage_model.transformer.",),),
@@ -36,17 +36,17 @@ _TEXT = {
 _PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v": "v"}
 _SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 
-# The norm of the outermost attention shows whether Stable Diffusion 2 was finetuned to predict v: its biases spread
-# wider than 0.09 then. ComfyUI decides by the same tensor, so that both agree on one file.
-_V_TELLTALE = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
-_V_SPREAD = 0.09
-_V_LATENT = 96  # Stable Diffusion 2 predicts v where it was trained at 768 pixels
+# Stable Diffusion 2 predicts v if the standard deviation of these biases is above 0.09. ComfyUI uses the same test, so
+# that both agree about a file.
+_V_BIASES = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+_V_DEVIATION = 0.09
+_V_LATENT = 96  # Stable Diffusion 2 models that predict v were trained at 768 pixels
 
 
 class SingleFile:
-    """The parts of a base model; the file's header is read at once, each part's tensors when asked for.
+    """The parts of a base model; the header is read at once, the tensors of each part on demand.
 
-    Raises BaseModelError for a file that is no such model.
+    Raises BaseModelError for any other file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class SingleFile:
         if path.suffix != SUFFIX:
             raise BaseModelError(
                 f"{path.name} is not a {SUFFIX} file; pickles (.ckpt, .pth, .bin) can run code when they are opened. "
-                f"Use the model's {SUFFIX} version, or convert it in a tool that you trust."
+                f"Use the model's {SUFFIX} version, or convert it with a tool that you trust."
             )
         try:
             with safe_open(path, "pt") as file:
@@ -64,7 +64,7 @@ class SingleFile:
                 self._shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
         except (SafetensorError, OSError) as error:
             raise BaseModelError(
-                f"{path.name} cannot be read ({error}): it is cut short or no safetensors file. Download it again."
+                f"{path.name} cannot be read ({error}): it is cut short or not a safetensors file. Download it again."
             ) from error
         refuse_other_files(path.name, self._shapes, self._metadata)
         try:
@@ -74,34 +74,34 @@ class SingleFile:
         self.conventions = conventions_of(self.unet_config, path.name)
         if self.conventions.family not in _TEXT:
             raise BaseModelError(
-                f"{path.name} holds a UNet of the family {self.conventions.family}, which comes in a folder: name the "
-                f"folder, or {self.conventions.family!r}, which is built in."
+                f"{path.name} contains a UNet of the family {self.conventions.family}, which is only loaded from a "
+                f"diffusers folder: name the folder, or the built-in {self.conventions.family!r}."
             )
         self._text_prefixes = [self._text_prefix(prefixes) for prefixes in _TEXT[self.conventions.family]]
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
-        """The noise schedule, in diffusers' words; "ztsnr" marks a model trained down to no signal at all."""
+        """A scheduler config with the noise schedule; a tensor "ztsnr" marks zero terminal SNR."""
         return {**_SCHEDULE, "rescale_betas_zero_snr": "ztsnr" in self._shapes}
 
     @property
     def prediction(self) -> Prediction:
-        """What the UNet predicts: as the file says by a tensor "v_pred" or in its metadata, else by its weights."""
+        """What the UNet predicts, from a tensor "v_pred", the metadata or else the weights."""
         if "v_pred" in self._shapes:
             return "v"
-        said = self._metadata.get("modelspec.prediction_type")
-        if said in _PREDICTIONS:
-            return _PREDICTIONS[said]
+        declared = self._metadata.get("modelspec.prediction_type")
+        if declared in _PREDICTIONS:
+            return _PREDICTIONS[declared]
         if self.conventions.family != "sd2":
             return "epsilon"
-        # "stable-diffusion-v2-768-v" or "stable-diffusion-v2-512", the latter followed by what was done to it.
+        # "stable-diffusion-v2-768-v" or "stable-diffusion-v2-512", possibly with a suffix after a slash.
         architecture = self._metadata.get("modelspec.architecture", "").split("/")[0]
         if architecture.startswith("stable-diffusion-v2-"):
             return "v" if architecture.endswith("-v") else "epsilon"
-        if _V_TELLTALE not in self._shapes:
+        if _V_BIASES not in self._shapes:
             return "epsilon"
-        telltale = self._read(lambda name: name == _V_TELLTALE, torch.float32)[_V_TELLTALE]
-        return "v" if telltale.std(correction=0) > _V_SPREAD else "epsilon"
+        biases = self._read(lambda name: name == _V_BIASES, torch.float32)[_V_BIASES]
+        return "v" if biases.std(correction=0) > _V_DEVIATION else "epsilon"
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -114,38 +114,38 @@ class SingleFile:
         state = self._read(lambda name: name.startswith(UNET), dtype)
         with torch.device("meta"):
             unet = UNet2DConditionModel(**self.unet_config)
-        return self._filled(unet, convert_ldm_unet_checkpoint(state, self.unet_config), "UNet")
+        return self._with_weights(unet, convert_ldm_unet_checkpoint(state, self.unet_config), "UNet")
 
     def tokenizer(self) -> CLIPTokenizer:
-        """CLIP's, which both text encoders of SDXL share."""
+        """The CLIP tokenizer, which both text encoders of SDXL share."""
         return clip_tokenizer()
 
     def text_encoders(self) -> list[Any]:
-        """One CLIP text model per convention of the family; the one that pools has a projection."""
+        """One CLIP text model per text convention of the family; the pooled one has a projection."""
         *others, last = self._text_prefixes
         encoders = [self._text_encoder(prefix, pooled=False) for prefix in others]
         return [*encoders, self._text_encoder(last, pooled=self.conventions.pooled)]
 
     def vae(self) -> Any:
-        """The AutoencoderKL, fp32."""
+        """The AutoencoderKL in fp32."""
         state = self._read(lambda name: name.startswith(_VAE), torch.float32)
         if not state:
             raise BaseModelError(
-                f"{self._path.name} has no autoencoder (VAE), so that no pictures can be made: use a checkpoint with "
-                "one inside."
+                f"{self._path.name} has no autoencoder (VAE), which is needed to decode images: use a checkpoint "
+                "that includes one."
             )
         config = layout.vae_config(self._shapes_below(_VAE), self.conventions.scaling)
         with torch.device("meta"):
             vae = AutoencoderKL(**config)
-        return self._filled(vae, convert_ldm_vae_checkpoint(state, config), "autoencoder")
+        return self._with_weights(vae, convert_ldm_vae_checkpoint(state, config), "autoencoder")
 
     def _text_encoder(self, prefix: str, pooled: bool) -> Any:
-        unread = self._unread_layer(prefix)
+        unused = self._unused_layer(prefix)
         state = self._read(
-            lambda name: name.startswith(prefix) and not (unread and name.startswith(unread)), torch.float32
+            lambda name: name.startswith(prefix) and not (unused and name.startswith(unused)), torch.float32
         )
         if prefix.endswith(_OPEN_CLIP):
-            # The width is all that the conversion asks of the model to be filled.
+            # The conversion reads only the width from the model's config.
             width = state[prefix + "positional_embedding"].shape[1]
             state = convert_open_clip_checkpoint(
                 SimpleNamespace(config=SimpleNamespace(hidden_size=width)), state, prefix
@@ -163,18 +163,18 @@ class SingleFile:
             None, config=CLIPTextConfig(**config), state_dict=wanted, output_loading_info=True
         )
         if info["missing_keys"]:
-            raise self._unusual("text encoder", f"it lacks {min(info['missing_keys'])}")
+            raise self._unusual("text encoder", f"{min(info['missing_keys'])} is missing")
         return model
 
-    def _unread_layer(self, prefix: str) -> str | None:
-        """Stable Diffusion 2 reads its text encoder before the last layer, which diffusers folders leave out too."""
+    def _unused_layer(self, prefix: str) -> str | None:
+        """The last layer of Stable Diffusion 2's text encoder, which diffusers folders omit too."""
         if self.conventions.family != "sd2":
             return None
         layers = layout.count(self._shapes, prefix + "transformer.resblocks")
         return f"{prefix}transformer.resblocks.{layers - 1}."
 
     def _text_prefix(self, prefixes: tuple[str, ...]) -> str:
-        """The first of these prefixes that the file has."""
+        """The first of these prefixes that occurs in the file."""
         for prefix in prefixes:
             if any(name.startswith(prefix) for name in self._shapes):
                 return prefix
@@ -185,7 +185,7 @@ class SingleFile:
 
     def _read(self, wanted: Callable[[str], bool], dtype: torch.dtype) -> dict[str, torch.Tensor]:
         with safe_open(self._path, "pt") as file:
-            # Copies: what is mapped would change with the file, and end the process where that is cut short.
+            # Copies: mapped tensors would change with the file, and crash the process if it is truncated.
             return {name: file.get_tensor(name).to(dtype, copy=True) for name in self._shapes if wanted(name)}
 
     def _unusual(self, part: str, why: object) -> BaseModelError:
@@ -195,7 +195,7 @@ class SingleFile:
             "Use a Stable Diffusion 1.x, 2.x or XL base model."
         )
 
-    def _filled(self, model: Any, state: Mapping[str, torch.Tensor], part: str) -> Any:
+    def _with_weights(self, model: Any, state: Mapping[str, torch.Tensor], part: str) -> Any:
         try:
             model.load_state_dict(state, strict=True, assign=True)
         except RuntimeError as error:

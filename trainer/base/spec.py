@@ -1,6 +1,6 @@
-"""What names a base model: a checkpoint file, a diffusers folder, a model on the Hub, or a built-in one.
+"""How a base model is named: a checkpoint file, a diffusers folder, a model on the Hub, or a built-in one.
 
-Nothing heavy is imported here, so that commands can refuse a name before the model libraries load.
+No heavy imports, so that commands can refuse a name before the model libraries are loaded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from .base_model_error import BaseModelError
 
 SUFFIX = ".safetensors"
 BUILT_IN = {name: Path(__file__).parents[1] / name / "model" for name in ("toyworld",)}
-"""The base models that come with this package: diffusers folders by name."""
+"""The base models in this package: diffusers folders by name."""
 BASES = (
     f"a {SUFFIX} checkpoint, a diffusers folder, a model on the Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}"
 )
-"""What a base model may be named by, in words."""
+"""The kinds of base models, for messages and help texts."""
 _FILES = (SUFFIX, ".ckpt", ".pth", ".pt", ".bin")
 
 
@@ -26,20 +26,20 @@ _HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revi
 
 @dataclass(frozen=True)
 class HubId:
-    """A repository on the Hugging Face Hub, and maybe a branch, a tag or a commit of it (None: the newest)."""
+    """A Hugging Face Hub repository with an optional branch, tag or commit (None: the newest)."""
 
     repo: str
     revision: str | None = None
 
     @classmethod
     def match(cls, text: object) -> HubId | None:
-        """The repository that `owner/name` or `owner/name@revision` names; None where the text is neither."""
+        """Parse `owner/name` or `owner/name@revision`; None if the text is neither."""
         found = _HUB_ID.fullmatch(text) if isinstance(text, str) else None
         return cls(found["repo"], found["revision"]) if found else None
 
 
 def locate(spec: str | Path) -> Path | HubId:
-    """The file, folder or Hub model that `spec` names; neither opened nor downloaded. Raises BaseModelError."""
+    """The path or Hub id of `spec`, neither opened nor downloaded. Raises BaseModelError."""
     if spec in BUILT_IN:
         return BUILT_IN[str(spec)]
     path = Path(spec).expanduser()
@@ -47,4 +47,4 @@ def locate(spec: str | Path) -> Path | HubId:
         return path
     if (hub_id := HubId.match(str(spec))) and path.suffix not in _FILES:
         return hub_id
-    raise BaseModelError(f"There is no file or folder {spec}. Name {BASES}, the model that comes with this package.")
+    raise BaseModelError(f"There is no file or folder {spec}. Name {BASES} (built in).")

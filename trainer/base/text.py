@@ -1,4 +1,4 @@
-"""Prompts to what the UNet reads of them, as ComfyUI and the models' authors do it."""
+"""Encoding of prompts for the UNet, as in ComfyUI and the models' original code."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ class TextEncoders:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], image_size: tuple[int, int]) -> Condition:
-        """One fp32 row per prompt, on the encoders' device; `picture` (height, width) is in pixels.
+        """One fp32 row per prompt, on the encoders' device; `image_size` (height, width) is in pixels.
 
-        An empty prompt is encoded like any other, as ComfyUI and the models' authors do. (diffusers' pipeline
-        puts zeros in its place for SDXL, where the model's folder asks for it.) Longer prompts than the encoders
-        read are cut.
+        An empty prompt is encoded like any other, as in ComfyUI and the original code. (diffusers' SDXL pipeline uses
+        zeros instead, if the model's config says so.) Prompts beyond the encoders' limit are truncated.
         """
         outputs = [
             self._read(model, convention, prompts)
@@ -60,29 +59,29 @@ class TextEncoders:
         return states, getattr(output, "text_embeds", None)
 
     def _tokenize(self, prompts: Sequence[str], pad: int | str, length: int) -> torch.Tensor:
-        # Filled up here: a tokenizer told to pad with "!" would also take a prompt's own "!" for padding.
-        filler = pad if isinstance(pad, int) else self._tokenizer.convert_tokens_to_ids(pad)
+        # Padded here: a tokenizer that pads with "!" would also treat "!" in a prompt as padding.
+        pad_id = pad if isinstance(pad, int) else self._tokenizer.convert_tokens_to_ids(pad)
         rows = self._tokenizer(list(prompts), truncation=True, max_length=length)["input_ids"]
         for prompt, row in zip(prompts, rows, strict=True):
             if len(row) == length:
-                log.warning("only the first %d tokens of this prompt are read: %s", length - 2, prompt)
-        return torch.tensor([row + [filler] * (length - len(row)) for row in rows])
+                log.warning("prompt truncated to its first %d tokens: %s", length - 2, prompt)
+        return torch.tensor([row + [pad_id] * (length - len(row)) for row in rows])
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """The tokenizer of every CLIP text encoder, from the vocabulary that open-clip-torch carries.
+    """The tokenizer of all CLIP text encoders, with the vocabulary in the package open-clip-torch.
 
-    Checkpoint files hold none. Raises BaseModelError where that package is missing.
+    Checkpoint files contain no vocabulary. Raises BaseModelError if that package is missing.
     """
-    package = importlib.util.find_spec("open_clip")  # imports nothing: that takes seconds
+    package = importlib.util.find_spec("open_clip")  # without importing it, which takes seconds
     if package is None or package.origin is None:
         raise BaseModelError(
-            "A checkpoint file holds no vocabulary for its text encoder, and the package that has one is missing. "
-            "Run `pip install open-clip-torch` (with `--no-deps` if you like: only its vocabulary is read)."
+            "A checkpoint file contains no vocabulary for its text encoder, and the package that has it is missing. "
+            "Run `pip install open-clip-torch` (optionally with `--no-deps`: only its vocabulary file is read)."
         )
     lines = gzip.decompress(Path(package.origin).with_name(_VOCABULARY).read_bytes()).decode("utf-8").split("\n")
     symbols = _byte_symbols()
-    # The first line is a title; the list of merges goes on past what CLIP was trained with.
+    # The first line is a title, and the list has more merges than CLIP was trained with.
     merges = lines[1 : _TOKENS - 2 * len(symbols) - 2 + 1]
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair.split()) for pair in merges)]
     vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
@@ -93,6 +92,6 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 
 def _byte_symbols() -> list[str]:
-    """A printable character for each byte, in the vocabulary's order: printable bytes stand for themselves."""
+    """A printable character for each byte, in the vocabulary's order; printable bytes map to themselves."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(256 - len(printable))]

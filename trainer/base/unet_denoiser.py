@@ -15,10 +15,10 @@ Prediction = Literal["epsilon", "v"]
 
 @dataclass(frozen=True)
 class Carry:
-    """What the decoder needs beside h, one row per latent.
+    """The decoder's inputs besides h, one row per latent.
 
-    `skips` are the encoder's states on the way down, `embedding` (rows, E) that of the timestep. `signal` and
-    `noise` (rows, 1, 1, 1) are the roots of their shares in z, all three in fp32: they turn v into noise.
+    `skips` are the encoder's skip connections, `embedding` (rows, E) is the timestep embedding. `signal` and `noise`
+    (rows, 1, 1, 1), the roots of alphas_cumprod and of 1 - alphas_cumprod, convert v to epsilon with z; all in fp32.
     """
 
     z: torch.Tensor
@@ -34,11 +34,11 @@ class Carry:
 
 
 class UNetDenoiser:
-    """The `Denoiser` of a stock diffusers UNet, which runs in its own dtype and is frozen from then on.
+    """The `Denoiser` of a stock diffusers UNet, which is frozen and runs in its own dtype.
 
-    `unet` is a UNet2DConditionModel on any device; `alphas_cumprod` (timesteps,) the share of signal per timestep.
-    `checkpointing` computes each block of the decoder twice, instead of keeping its inner states for the gradient: a
-    third slower, in a fraction of the memory.
+    `unet` is a UNet2DConditionModel on any device; `alphas_cumprod` (timesteps,) is the noise schedule. `checkpointing`
+    recomputes the decoder's activations in the backward pass instead of storing them: a third slower, with a fraction
+    of the memory.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class UNetDenoiser:
 
     @property
     def _dtype(self) -> torch.dtype:
-        # Not the UNet's own property: it goes through all of its modules, four times a step.
+        # Not `unet.dtype`: it iterates over all modules, and this is read four times per step.
         dtype: torch.dtype = self.unet.conv_in.weight.dtype
         return dtype
 
     @torch.no_grad()
     def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Carry]:
-        """h (rows, C, H, W) in the UNet's dtype and the carry, both without a graph.
+        """h (rows, C, H, W) in the UNet's dtype and the carry, both without gradients.
 
         z (rows, 4, height, width) in fp32, of any size; t (rows,) long.
         """
@@ -88,11 +88,11 @@ class UNetDenoiser:
         return h, Carry(z, alpha.sqrt(), (1 - alpha).sqrt(), embedding, skips)
 
     def decode(self, h: torch.Tensor, carry: Carry, condition: Condition) -> torch.Tensor:
-        """The predicted noise (rows, 4, height, width) in fp32; differentiable with respect to h alone."""
+        """The predicted noise (rows, 4, height, width) in fp32; differentiable with respect to h only."""
         unet = self.unet
         context = condition.context.to(self._dtype)
         h = h.to(self._dtype)
-        # Sizes that do not halve evenly must come back as they were; the others need not be told.
+        # Upsampling needs the target size only if a size does not halve evenly.
         odd = any(size % self._up_factor for size in carry.z.shape[-2:])
         skips = carry.skips
         for block in unet.up_blocks:
@@ -104,7 +104,7 @@ class UNetDenoiser:
         return h if self.prediction == "epsilon" else carry.signal * h + carry.noise * carry.z
 
     def take(self, carry: Carry, rows: slice | torch.Tensor) -> Carry:
-        """The carry of some of its rows: a slice, or indices (long) in their order."""
+        """The carry of the given rows: a slice, or indices (long) in their order."""
         return carry.rows(rows)
 
     def predict(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -137,5 +137,5 @@ class UNetDenoiser:
 
 
 def _context(block: Any, context: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The argument of blocks that look at the text; SDXL's outermost and Segmind Vega's middle do not."""
+    """The text argument of blocks with cross-attention; SDXL's outermost and Segmind Vega's middle block have none."""
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}

@@ -1,3 +1,3 @@
-"""Drive a real, headless ComfyUI: where one comes from (`source`), a server process and its HTTP interface
-(`server`, `results`) and small random checkpoints that its own loaders accept (`small_models`).
+"""Drive a real, headless ComfyUI: its source tree (`source`), the server process (`server`), the HTTP interface
+(`client`) and the results of a graph (`outputs`).
 """

@@ -1,4 +1,4 @@
-"""Processes that a command starts: they, and all that they start, end with it."""
+"""Child processes of a command, which end with it, including their own children."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..support.interrupts import shielded
 
 
 def run_child(command: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, with these environment variables more, and wait; what it says is kept as text."""
+    """Run a command in a folder with additional environment variables, and wait; returns its output as text."""
     process: subprocess.Popen[str] | None = None
 
     def kill() -> None:
@@ -22,7 +22,7 @@ def run_child(command: Sequence[str], folder: Path, **variables: str) -> subproc
             kill_group(process)
 
     with undone(kill):
-        with shielded():  # or a process might run that nobody knows of
+        with shielded():  # an interrupt here would leave a process running
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -31,14 +31,14 @@ def run_child(command: Sequence[str], folder: Path, **variables: str) -> subproc
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # a group of its own
+                start_new_session=True,  # its own process group
             )
         out, err = process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def kill_group(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a group, and whatever is left of the group; where systems have none, it alone."""
+    """Kill a process and its process group; on systems without process groups, only the process."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

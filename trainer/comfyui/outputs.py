@@ -1,4 +1,4 @@
-"""What came of a graph: values and errors, read from ComfyUI's /prompt and /history answers."""
+"""The results of a graph: outputs and errors, from ComfyUI's /prompt and /history responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class NodeError:
-    """The node that stopped a run, and how."""
+    """The node that stopped a run, and its exception."""
 
     node_id: str
     node_type: str
@@ -18,9 +18,9 @@ class NodeError:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `outputs` are by node id; older hosts leave out cached nodes. `cached` are node ids.
+    """A finished run. `outputs` are by node id; older hosts omit cached nodes. `cached` are node ids.
 
-    `seconds` is the server's own time from start to end, without the waiting in the queue.
+    `seconds` is the server's time from start to end, without waiting in the queue.
     """
 
     prompt_id: str
@@ -54,7 +54,7 @@ class Result:
 
 
 class PromptRejected(RuntimeError):
-    """ComfyUI did not accept a graph. `node_errors` is its answer by node id, `message` its one line."""
+    """ComfyUI rejected a graph. `node_errors` are its errors by node id, `message` is its summary."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         error = answer.get("error") or {}

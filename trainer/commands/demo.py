@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from ..support.interrupts import stopping_says
+from ..support.interrupts import stop_message
 from .report_errors import quieten_libraries, report_errors
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for adapters and image.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Output folder for adapters, image and report.")] = Path("out/demo"),
     comfyui: Annotated[
-        str, typer.Option(help="Version of ComfyUI to download; your own, in COMFYUI_PATH, comes first.")
+        str, typer.Option(help="ComfyUI version to download, unless COMFYUI_PATH names your own.")
     ] = "0.30.0",
 ) -> None:
-    """Train two adapters on the built-in ToyWorld, show before and after, and check them in a real ComfyUI."""
-    with report_errors(), stopping_says("The demo was stopped; the same command starts it again."):
+    """Train two adapters on the built-in ToyWorld, show images before and after, and check them in a real ComfyUI."""
+    with report_errors(), stop_message("Stopped. Run the same command to start the demo again."):
         from ..toyworld.demonstration import run
 
         quieten_libraries()

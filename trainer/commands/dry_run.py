@@ -1,4 +1,4 @@
-"""`respodiff train --dry-run`: what a run would do and cost."""
+"""`respodiff train --dry-run`: the complete recipe and the estimated cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..run.setup import check_words
 
 
 def show_plan(recipe: Recipe) -> None:
-    """Print what a run would do and cost: the recipe with every value, then evaluations and memory."""
+    """Print the recipe with every value, the number of UNet evaluations and the estimated memory."""
     check_words(recipe)
     base = describe(recipe.base)
     prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
@@ -34,12 +34,12 @@ def show_plan(recipe: Recipe) -> None:
         f"{_bytes(cost.weights)}, gradient through the decoder {_bytes(cost.activations)} (less with fused "
         f"attention), RAM and SAM {_bytes(cost.modules)}",
     }
-    for what, line in lines.items():
-        typer.echo(f"# {what:<7} {line}")
+    for label, line in lines.items():
+        typer.echo(f"# {label:<7} {line}")
 
 
 def _without_none(values: Any) -> Any:
-    """TOML has no null: what is not set is left out."""
+    """Drop unset values, since TOML has no null."""
     if isinstance(values, Mapping):
         return {key: _without_none(value) for key, value in values.items() if value is not None}
     return values

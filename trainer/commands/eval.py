@@ -25,26 +25,30 @@ NOT_FLAGS = ("protocol", "base", "output", "prompts", "settings", "drawing", "ju
 )
 def eval_(
     settings: Settings,
-    protocol: Annotated[Protocol, typer.Argument(help="Protocol: which prompts are sampled, and what is measured.")],
+    protocol: Annotated[Protocol, typer.Argument(help="Protocol: which prompts are sampled and what is measured.")],
     prompts: Annotated[
         Path | None,
-        typer.Argument(help="File of your own prompts (.txt, .csv, .json, .jsonl); for i2p and coco a copy of theirs."),
+        typer.Argument(
+            help="File of your own prompts (.txt, .csv, .json, .jsonl); for i2p and coco, a copy of the data set."
+        ),
     ] = None,
     base: Annotated[str | None, typer.Option(help=f"Base model: {BASES}.")] = None,
     strength: Annotated[
         list[float] | None,
         typer.Option(
-            help=r"Strength in units of the recommended one; each is a variant. May be repeated. \[default: 1]"
+            help=r"Strength relative to the recommended one; each is a variant. May be repeated. \[default: 1]"
         ),
     ] = None,
-    unsteered: Annotated[bool, typer.Option(help="Also evaluate the base model alone, as the baseline.")] = True,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Recipe file (TOML) for settings of all kinds; flags override it.")
+    unsteered: Annotated[
+        bool, typer.Option(help="Also evaluate the base model without adapters, as the baseline.")
+    ] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output folder (out/eval/... if left out).")
     ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); flags override it.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard existing results and start over.")] = False,
 ) -> None:
-    """Measure how fair, safe and faithful a model is, with and without adapters, by the field's protocols.
+    """Measure how fair, safe and faithful a model is, with and without adapters, by established protocols.
 
     respodiff eval winobias --base model.safetensors --adapter gender.safetensors -o out/gender
 
@@ -52,7 +56,7 @@ def eval_(
 
     respodiff eval winobias --base toyworld --adapter shape.safetensors
 
-    The same command resumes where it was stopped. Several GPUs: accelerate launch -m respodiff.trainer eval ...
+    Run the same command again to resume. For several GPUs: accelerate launch -m respodiff.trainer eval ...
     """
     with report_errors():
         from ...respodiff_core.adapter.adapter import peek

@@ -1,4 +1,4 @@
-"""Flags made from the settings of recipes: name, type, choices, help and default of each come from its field."""
+"""Flags generated from the fields of recipes: name, type, choices, help and default."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pydantic.fields import FieldInfo
 from ..recipes.strict import RecipeError, fields_of, given
 
 Settings = dict[str, dict[str, Any]]
-"""Values by section and name of the settings whose flags were given."""
+"""Values of the flags that were given, by section and setting."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The settings of a recipe's table, as flags under one title in the help; `without` are those left out."""
+    """The settings of a recipe table as flags under one title in the help, except those in `without`."""
 
     section: str
     title: str
@@ -28,7 +28,7 @@ class Panel:
     without: tuple[str, ...] = ()
 
     def parameters(self) -> Iterator[tuple[str, inspect.Parameter]]:
-        """The name of each setting, and its parameter of a command."""
+        """Yield the name of each setting and its command parameter."""
         for name, field in fields_of(self.model).items():
             if name not in self.without:
                 option = typer.Option(
@@ -44,7 +44,7 @@ class Panel:
 
 
 def with_settings(*panels: Panel) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags of these panels; it gets those that were given as its parameter `settings`."""
+    """Add the flags of these panels to a command, which receives the given ones as `settings`."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         made = {parameter.name: (panel, name, parameter) for panel in panels for name, parameter in panel.parameters()}
@@ -81,13 +81,13 @@ def _type_of(field: FieldInfo) -> Any:
     bare = _bare(field.annotation)
     if get_origin(bare) in (list, tuple):
         (item, *_) = get_args(bare)
-        # typer knows no lists of choices: the recipe checks them.
+        # typer does not support lists of choices; the recipe validates them.
         return list[str] if get_origin(item) is Literal else list[item]  # type: ignore[valid-type]
     return list[str] if get_origin(bare) is dict else bare
 
 
 def _choices(field: FieldInfo) -> str | None:
-    """What may be given where a flag may be repeated, as typer shows choices."""
+    """The choices of a flag that may be repeated, in typer's notation."""
     bare = _bare(field.annotation)
     item = get_args(bare)[0] if get_origin(bare) in (list, tuple) else None
     return f"<{'|'.join(get_args(item))}>" if get_origin(item) is Literal else None
@@ -97,8 +97,8 @@ def _flag(name: str, field: FieldInfo) -> str:
     notes = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     if flag := notes.get("flag"):
         return str(flag)
-    several = get_origin(_bare(field.annotation)) in (list, tuple, dict)
-    words = name.removesuffix("s" if several else "").replace("_", "-")
+    is_repeatable = get_origin(_bare(field.annotation)) in (list, tuple, dict)
+    words = name.removesuffix("s" if is_repeatable else "").replace("_", "-")
     return f"--{words}/--no-{words}" if field.annotation is bool else f"--{words}"
 
 
@@ -106,32 +106,32 @@ def _help(field: FieldInfo) -> str:
     kind = get_origin(_bare(field.annotation))
     parts = [field.description or ""]
     parts += ["May be repeated."] if kind in (list, tuple, dict) else []
-    if not field.is_required() and (default := _in_words(field.default)):
+    if not field.is_required() and (default := _default_text(field.default)):
         parts.append(rf"\[default: {default}]")
     return " ".join(parts)
 
 
-def _in_words(default: Any) -> str:
+def _default_text(default: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     if isinstance(default, (list, tuple)):
-        return ", ".join(map(_in_words, default))
+        return ", ".join(map(_default_text, default))
     if isinstance(default, float):
         return f"{default:g}"
     return str(default) if isinstance(default, (int, str, Path)) else ""
 
 
 def _parsed(value: Any, field: FieldInfo) -> Any:
-    """A table's flags, `name=value` each, as a table."""
+    """The value of a setting; repeated flags NAME=VALUE become a table."""
     bare = _bare(field.annotation)
     if get_origin(bare) is not dict:
         return value
     table: dict[str, Any] = {}
     for text in value:
-        place, equals, entry = text.partition("=")
+        key, equals, entry = text.partition("=")
         if not equals:
-            raise RecipeError(f"{text!r} is not of the form NAME=VALUE.")
-        *tables, name = place.split(".", 1) if get_origin(get_args(bare)[1]) is dict else [place]
+            raise RecipeError(f"{text!r} does not have the form NAME=VALUE.")
+        *tables, name = key.split(".", 1) if get_origin(get_args(bare)[1]) is dict else [key]
         inner = table
         for one in tables:
             inner = inner.setdefault(one, {})

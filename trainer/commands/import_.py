@@ -15,12 +15,10 @@ from .write_adapter import write_adapter
 def import_(
     file: Annotated[Path, typer.Argument(help="unet.pth of the RespoDiff or SDisc reference code.")],
     output: Output,
-    concept: Annotated[
-        str | None, typer.Option(help="Name of the concept in the file, where the file does not say it.")
-    ] = None,
+    concept: Annotated[str | None, typer.Option(help="Name of the concept, if the file does not contain it.")] = None,
     force: Force = False,
 ) -> None:
-    """Convert a pickle of the reference code to an adapter; no code in it is executed."""
+    """Convert a pickle file of the reference code to an adapter, without executing code in it."""
     from ...respodiff_core.adapter.importers import import_pickle
 
     with report_errors():

@@ -11,7 +11,7 @@ from .report_errors import report_errors
 
 
 def info(file: Annotated[Path, typer.Argument(help="Adapter file (.safetensors).")]) -> None:
-    """Show what an adapter contains: concepts, prompts, strengths, how it was trained."""
+    """Show what an adapter contains: concepts, prompts, strengths and how it was trained."""
     from ...respodiff_core.adapter.adapter import read
     from ...respodiff_core.adapter.summary import summarise
 

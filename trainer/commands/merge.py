@@ -13,7 +13,7 @@ from .write_adapter import write_adapter
 
 
 def merge(
-    files: Annotated[list[Path], typer.Argument(help="Adapter files of one model family.")],
+    files: Annotated[list[Path], typer.Argument(help="Adapter files for the same model family.")],
     output: Output,
     force: Force = False,
 ) -> None:

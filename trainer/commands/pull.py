@@ -17,16 +17,16 @@ def pull(
     ],
     file: Annotated[
         list[str] | None,
-        typer.Option(help="Adapter of the repository to download; all of them if left out. May be repeated."),
+        typer.Option(help="Adapter file in the repository to download; all if left out. May be repeated."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder, or file (.safetensors), to write to.")
+        Path | None, typer.Option("--output", "-o", help="Folder or file (.safetensors) to write.")
     ] = None,
     comfyui: Annotated[
-        Path | None, typer.Option(help="ComfyUI folder, whose models/respodiff to write to; COMFYUI_PATH if left out.")
+        Path | None, typer.Option(help="ComfyUI folder, for writing to its models/respodiff; COMFYUI_PATH if left out.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Expected SHA-256 of the file; it is not kept if it has another.")
+        str | None, typer.Option(help="Expected SHA-256 of the file; a file with another hash is refused.")
     ] = None,
     force: Force = False,
 ) -> None:
@@ -36,8 +36,8 @@ def pull(
 
     respodiff pull owner/name@revision -o gender.safetensors
 
-    Each is checked before it appears. Commit and sha256 are noted beside it (gender.hub.json). For private and gated
-    repositories log in with `hf auth login`.
+    Each file is checked before it is saved. Its commit and sha256 are recorded next to it (gender.hub.json). For
+    private and gated repositories, log in with `hf auth login`.
     """
     from ...respodiff_core.adapter.families import family_title
     from ..sharing.destination import destination_of
@@ -57,13 +57,13 @@ def pull(
             concepts = ", ".join(f"{name} ({held.info.category})" for name, held in one.adapter.concepts.items())
             typer.echo(f"{one.path}: {concepts}; for {one_line(family_title(one.adapter.family))}")
             if not one.is_new:
-                typer.echo("  was here already, the same file")
+                typer.echo("  already exists with the same content")
             for note in one.adapter.notes:
                 typer.echo(f"  note: {note}")
             typer.echo(f"  from {origin.hub}/{origin.repo}, {origin.file}")
             typer.echo(f"  revision {origin.revision}")
             typer.echo(f"  sha256   {origin.sha256}")
-            typer.echo(f"  noted in {record_of(one.path)}")
+            typer.echo(f"  recorded in {record_of(one.path)}")
         if left_out:
-            typer.echo(f"Left out, as no adapters: {', '.join(map(one_line, left_out))}")
-        typer.echo(f"This state again, whatever changes there: respodiff pull {found[0].origin.pinned}")
+            typer.echo(f"Skipped, not an adapter: {', '.join(map(one_line, left_out))}")
+        typer.echo(f"To download this version again: respodiff pull {found[0].origin.pinned}")

@@ -27,7 +27,7 @@ def push(
     ] = False,
     license_: Annotated[
         str | None,
-        typer.Option("--license", help="License by the Hub's id (mit, openrail, ...); the file's if left out."),
+        typer.Option("--license", help="License id of the Hub (mit, openrail, ...); the file's license if left out."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
     dry_run: Annotated[
@@ -35,20 +35,20 @@ def push(
         typer.Option("--dry-run", help="Write the model card and files to a folder for inspection; upload nothing."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the dry run (out/push/NAME if left out).")
+        Path | None, typer.Option("--output", "-o", help="Output folder of the dry run (out/push/NAME if left out).")
     ] = None,
     keep_readme: Annotated[
-        bool, typer.Option("--keep-readme", help="Upload the adapter alone and keep the repository's README.")
+        bool, typer.Option("--keep-readme", help="Upload only the adapter and keep the repository's README.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a README that was written by hand.")] = False,
 ) -> None:
-    """Publish an adapter on the Hugging Face Hub, with a model card made from what the file and its evaluation say.
+    """Publish an adapter on the Hugging Face Hub, with a model card generated from the file and its evaluation.
 
     respodiff push gender.safetensors owner/gender --evaluation out/gender --dry-run
 
     respodiff push gender.safetensors owner/gender --evaluation out/gender
 
-    Log in first with `hf auth login`. Adapter, card and plots arrive in one commit.
+    Log in first with `hf auth login`. Adapter, card and plots are uploaded in one commit.
     """
     from ...respodiff_core.errors import RespoDiffError
     from ..sharing.upload import CARD, package
@@ -58,17 +58,17 @@ def push(
         from huggingface_hub import HfApi
 
         if output and not dry_run:
-            raise RespoDiffError("--output is the folder of a --dry-run.")
+            raise RespoDiffError("--output is the folder of a dry run: add --dry-run, or leave --output out.")
         if pictures and not evaluation:
-            raise RespoDiffError("--pictures are those of an evaluation: name its folder with --evaluation.")
+            raise RespoDiffError("--pictures needs an evaluation: name its output folder with --evaluation.")
         ready = package(file, hub_id, license_, evaluation or [], pictures)
         if dry_run:
             folder = output or Path("out/push") / hub_id.rpartition("/")[2]
             ready.write(folder, force=force)
-            typer.echo(f"Nothing was uploaded. The card: {folder / CARD}; {len(ready.files)} files in {folder}")
+            typer.echo(f"Nothing was uploaded. Model card: {folder / CARD}; {len(ready.files)} files in {folder}")
             return
         done = publish(HfApi(), ready, private=private, keep_readme=keep_readme, force=force)
         typer.echo(f"{done.url}: {ready.file}")
         typer.echo(f"  revision {done.revision}")
         typer.echo(f"  sha256   {ready.sha256}")
-        typer.echo(f"Others get exactly this: respodiff pull {ready.repo}@{done.revision} --file {ready.file}")
+        typer.echo(f"To download this version: respodiff pull {ready.repo}@{done.revision} --file {ready.file}")

@@ -15,10 +15,10 @@ from .report_errors import report_errors
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of evaluations.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML page to write.")] = Path("out/report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("out/report.html"),
     force: Force = False,
 ) -> None:
-    """Compare evaluations side by side, in one self-contained page."""
+    """Compare evaluations side by side in one self-contained HTML page."""
     with report_errors():
         from ..evaluation.html_report import write_report
         from ..evaluation.image_folder import ImageFolder
@@ -31,6 +31,6 @@ def report(
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Short names that tell the folders apart."""
+    """The name of each folder, or its path if several folders have the same name."""
     short = [path.resolve().name for path in paths]
     return {path: name if short.count(name) == 1 else str(path) for path, name in zip(paths, short, strict=True)}

@@ -1,4 +1,4 @@
-"""What commands say: their own words, and how they end when something is wrong."""
+"""Error messages and exit codes of commands, and the verbosity of the model libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..support.terminal import wrapped
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """End with the error's own words and exit code 1: they were written for the person at the screen."""
+    """Print an expected error as its message only, and exit with code 1."""
     try:
         yield
     except (RespoDiffError, ComfyUnavailable, NodeFailed, PromptRejected, OSError) as error:
@@ -26,17 +26,16 @@ def report_errors() -> Iterator[None]:
         if not error.name or error.name.partition(".")[0] == "respodiff":
             raise
         missing = (
-            f"respodiff: this command needs {error.name}, which is not installed. Get all that it needs with: "
-            'pip install "respodiff[eval]"'
+            f'respodiff: this command needs {error.name}, which is not installed. Run: pip install "respodiff[eval]"'
         )
         typer.echo(wrapped(missing, sys.stderr), err=True)
         raise typer.Exit(1) from error
 
 
 def quieten_libraries() -> None:
-    """No bars and notes of the model libraries for every file they read: people watch the command's own.
+    """Turn off progress bars and warnings of the model libraries; commands print their own.
 
-    Loads them, which takes seconds: a command first tells what it can without them.
+    Imports them, which takes seconds: commands check their arguments first.
     """
     import diffusers.utils.logging
     import transformers.utils.logging

@@ -13,7 +13,7 @@ from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..base.spec import BASES, locate
 from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe, Subject
-from ..support.interrupts import stopping_says
+from ..support.interrupts import stop_message
 from ..support.terminal import wrapped
 from .flags import Panel, Settings, with_settings
 from .options import training_device
@@ -31,30 +31,34 @@ def reproduce(
     ] = None,
     sdxl: Annotated[bool, typer.Option("--sdxl", help="Use SDXL 1.0 from the Hub, as the paper does.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write (out/reproduce/... if left out).")
+        Path | None, typer.Option("--output", "-o", help="Output folder (out/reproduce/... if left out).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     images: Annotated[
-        int | None, typer.Option(help="Images of each profession or I2P prompt; the protocol's number if left out.")
+        int | None, typer.Option(help="Images per profession or I2P prompt; the protocol's default if left out.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only the first prompts of I2P and COCO: how many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of prompts to use from I2P and COCO; all if left out.")
+    ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Folder of COCO-30K's images, or their statistics (.npz): adds FID and CLIP score."),
+        typer.Option(help="Folder of COCO-30K images, or their statistics (.npz); adds FID and CLIP score."),
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="File with a copy of I2P's prompts.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="File with a local copy of I2P's prompts.")] = None,
 ) -> None:
-    """Train and measure one of the paper's tables, and print our row beside the published ones.
+    """Train and evaluate for one of the paper's tables, and print our row next to the published ones.
 
     respodiff reproduce gender
 
     respodiff reproduce race --base toyworld
 
-    Full size takes a GPU and some hours. The same command resumes where it was stopped.
+    The full size needs a GPU and takes hours. Run the same command again to resume.
     """
-    with report_errors(), stopping_says("Stopped. Results so far are kept; run the same command to resume."):
+    with report_errors(), stop_message("Stopped. Results so far are kept; run the same command to resume."):
         if base and sdxl:
-            raise RespoDiffError("--sdxl stands for the paper's SDXL: give it, or a --base of your own, not both.")
+            raise RespoDiffError(
+                "--sdxl and --base exclude each other: use --sdxl for the paper's SDXL, --base for your own model."
+            )
         if base:
             locate(base)
         quieten_libraries()

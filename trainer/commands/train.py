@@ -24,12 +24,12 @@ from .flags import Panel, Settings, with_settings
 from .options import Force
 from .report_errors import quieten_libraries, report_errors
 
-_OF_MODEL = (*fields_of(ModelRecipe), "checkpointing")
+_MODEL_SETTINGS = (*fields_of(ModelRecipe), "checkpointing")
 
 
 @with_settings(
     Panel("concepts", "Concept (all concepts of the run)", ConceptRecipe),
-    Panel("training", "Training", TrainingRecipe, without=_OF_MODEL),
+    Panel("training", "Training", TrainingRecipe, without=_MODEL_SETTINGS),
     Panel("training", "Model", TrainingRecipe, without=tuple(one.name for one in fields(TrainingSettings))),
     Panel("saving", "Saving", SavingRecipe),
     Panel("previews", "Preview images", PreviewRecipe),
@@ -45,13 +45,13 @@ def train(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the complete recipe, its cost and memory; train nothing.")
+        bool, typer.Option("--dry-run", help="Print the complete recipe and its estimated cost, without training.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an interrupted training and start over.")] = False,
     force: Force = False,
 ) -> None:
-    """Train an adapter: name a base model and a concept, get a file that the ComfyUI nodes load.
+    """Train an adapter for a base model and a concept: a file that the ComfyUI nodes load.
 
     respodiff train --base model.safetensors --preset gender/woman -o woman.safetensors
 
@@ -59,7 +59,7 @@ def train(
 
     respodiff train --base toyworld --preset toyworld/square -o square.safetensors
 
-    Ctrl-C stops and keeps everything; --resume continues. For several GPUs: accelerate launch -m respodiff.trainer
+    Ctrl-C stops and saves the state; --resume continues. For several GPUs: accelerate launch -m respodiff.trainer
     train ...
     """
     with report_errors():
@@ -83,4 +83,4 @@ def train(
             if plan.previews.every:
                 typer.echo(f"Previews: {RunFolder(path).previews}")
             if plan.base not in BUILT_IN:
-                typer.echo("To steer in ComfyUI, put it into ComfyUI's folder models/respodiff.")
+                typer.echo("To use it in ComfyUI, put it into ComfyUI's folder models/respodiff.")

@@ -1,4 +1,4 @@
-"""Writing an adapter that a command made."""
+"""Writing the output adapter of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_adapter(adapter: Adapter, output: Path, force: bool, dtype: FileDType = "float32") -> None:
-    """Write it and say so. Raises RespoDiffError where the output may not be replaced."""
+    """Write the adapter and print its path. Raises RespoDiffError if the output may not be replaced."""
     import torch
 
     from ...respodiff_core.adapter.adapter import write

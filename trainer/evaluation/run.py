@@ -16,7 +16,7 @@ from ...respodiff_core.errors import RespoDiffError, reason_of
 from ..base.devices import accelerator_on, load_as
 from ..base.model import BaseModel
 from ..recipes.evaluation_recipe import EvalRecipe, needs_of
-from ..support.interrupts import Interrupted, StopRequest, stop_requests, stopping_says
+from ..support.interrupts import Interrupted, StopRequest, stop_message, stop_requests
 from ..support.output_lock import sole_writer
 from ..support.progress_bars import progress_bar
 from ..support.resource_errors import is_disk_full, is_out_of_memory
@@ -46,7 +46,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
     accelerator = accelerator_on(recipe.drawing.device, kwargs_handlers=[patient])
     sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
-    with stopping_says(f"Stopped. Results so far are kept in {recipe.output}; run the same command to resume."), sole:
+    with stop_message(f"Stopped. Results so far are kept in {recipe.output}; run the same command to resume."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
 
 
@@ -72,7 +72,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     metrics = metrics_of(recipe)
     if not all_generated(jobs, folder.images):
         check_judges(recipe, axes)
-    with stop_requests(says=main) as stop, fitting_threads(base.weight_bytes):
+    with stop_requests(announce=main) as stop, fitting_threads(base.weight_bytes):
         image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
         todo = batches(jobs, recipe.drawing.batch)[share]
         with _with_recovery_hints(folder, _SMALLER_DRAWING):

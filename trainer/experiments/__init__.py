@@ -1,1 +1,1 @@
-"""Whole experiments in one command each: trainings and evaluations that go on where they were stopped."""
+"""Experiments of several trainings and evaluations, one command each; a stopped one resumes."""

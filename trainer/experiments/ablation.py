@@ -1,4 +1,4 @@
-"""`respodiff ablate`: what each part of the method brings (paper, section 5.3 and appendix), over several seeds."""
+"""`respodiff ablate`: what each part of the method contributes, over several seeds (paper, section 5.3, appendix)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIDENCE = 0.95
 
 
 class TrainingVariant(Strict):
-    """What is trained otherwise than by default: factors of the presets' rates, and settings of `[training]`."""
+    """How a variant differs from the default: factors of the presets' learning rates, and settings of `[training]`."""
 
     ram_rate: float = Field(default=1.0, gt=0)
     sam_rate: float = Field(default=1.0, ge=0)
@@ -43,7 +43,7 @@ class TrainingVariant(Strict):
 
 @dataclass(frozen=True)
 class Ablation:
-    """An ablation: `group` names the presets of one axis (such as gender), `images` are those of a profession."""
+    """An ablation: `presets` are concepts of one axis (such as gender), `images` is the number for each profession."""
 
     base: str
     output: Path
@@ -57,7 +57,7 @@ class Ablation:
     judging: Mapping[str, Any] | None = None
 
     def recipe(self, name: str, seed: int) -> Recipe:
-        """How a variant is trained."""
+        """The recipe for training a variant with this seed."""
         variant = self.variants[name]
         concepts = []
         for preset in self.presets:
@@ -75,7 +75,7 @@ class Ablation:
         )
 
     def evaluation(self, seed: int, adapters: Mapping[str, Path]) -> EvalRecipe:
-        """How all variants of a seed are measured: in one run, each on the same prompts and seeds as none of them."""
+        """The evaluation of all variants of a seed, and unsteered, in one run with the same prompts and seeds."""
         each = world_of(self.base).ablation_images
         settings: list[dict[str, Any]] = [{"name": UNSTEERED}]
         settings += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
@@ -86,7 +86,7 @@ class Ablation:
                 "output": str(self.output / f"seed {seed}"),
                 "settings": settings,
                 "images": self.images or (each and each * len(self.presets)),
-                "seed": seed * 1_000_003,  # no picture of one seed is another's
+                "seed": seed * 1_000_003,  # far apart, so that no two seeds share an image seed
                 "drawing": dict(self.drawing or {}),
                 "judging": dict(self.judging or {}),
             }
@@ -95,7 +95,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Mean:
-    """A figure over seeds: its mean, half of Student's interval (NaN for one seed), and each seed's value."""
+    """A figure over seeds: mean, half the width of Student's interval (NaN for one seed), and each seed's value."""
 
     value: float
     half: float
@@ -115,20 +115,20 @@ Means = dict[str, dict[FigureName, Mean]]
 
 
 def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The presets that these names stand for; none: gender, or what stands for it. Raises RespoDiffError."""
+    """The presets with these names, groups expanded; without names the world's for gender. Raises RespoDiffError."""
     names = names or world_of(base).presets("gender")
     chosen = tuple(str(one["preset"]) for name in names for one in expand_group({"preset": name}))
     known = PRESETS
     for name in chosen:
         if name not in known:
-            raise RespoDiffError(f"There is no preset {name!r}; known are: {', '.join(known)}.")
+            raise RespoDiffError(f"There is no preset {name!r}; there are: {', '.join(known)}.")
     if len({known[name].get("axis") for name in chosen}) > 1:
-        raise RespoDiffError("An ablation is about the groups of one axis: name presets of one, such as gender.")
+        raise RespoDiffError("An ablation is about the groups of one axis: name presets of one axis, such as gender.")
     return chosen
 
 
 def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, TrainingVariant]:
-    """The variants of a TOML file, or the built-in ones: all, or those named. Raises RespoDiffError."""
+    """The variants of a TOML file, or else the built-in ones; only those in `names`, if any. Raises RespoDiffError."""
     built_in = files(__package__).joinpath("ablation.toml").read_text("utf-8")
     values = load_toml(path) if path else parse_toml(built_in)
     if unknown := [name for name in names if name not in values]:
@@ -137,9 +137,9 @@ def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, Training
 
 
 def ablate(ablation: Ablation) -> Means | None:
-    """Train every variant with every seed and measure all; None in other processes than the first.
+    """Train every variant with every seed and evaluate all; returns None in all processes but the main one.
 
-    What is done already is kept. Writes ablation.csv, .md and .svg. Raises as training and evaluation do.
+    Finished trainings and evaluations are reused. Writes ablation.csv, .md and .svg. Raises as `train` and `evaluate`.
     """
     axis = PRESETS[ablation.presets[0]]["axis"]
     rehearse(
@@ -172,29 +172,29 @@ def means_of(results: Sequence[Results]) -> Means:
 
 
 def _shown_figures(means: Means) -> list[FigureName]:
-    """All but those of safety, which an ablation of fairness is not about."""
+    """The main figures without those of safety, which this ablation does not measure."""
     return [name for name in main_figures(means.values()) if not name.kind.unsafe]
 
 
 def shown(means: Means) -> Table:
-    """A row for each variant: means with their 95 % intervals over seeds."""
+    """One row per variant: means with their 95 % intervals over seeds."""
     columns = _shown_figures(means)
     rows = [[name, *(_cell(figures.get(column), column) for column in columns)] for name, figures in means.items()]
     return Table(["", *map(title_of, columns)], rows)
 
 
 def plot(means: Means) -> charts.Chart:
-    """Deviation ratio against what the images keep of what they shall show, a point for each seed."""
+    """Fidelity to the prompt over deviation ratio, one point per seed; another figure if none measures fidelity."""
     columns = _shown_figures(means)
-    across = next(name for name in columns if name.kind == DEVIATION)
-    faithful = [name for name in columns if name.kind.fidelity]
-    kept = [*faithful, *(name for name in columns if name.kind.over_strength and not name.axes), across][0]
+    x = next(name for name in columns if name.kind == DEVIATION)
+    fidelity = [name for name in columns if name.kind.fidelity]
+    y = [*fidelity, *(name for name in columns if name.kind.over_strength and not name.axes), x][0]
     points = {
-        name: list(zip(figures[across].values, figures[kept].values, strict=True))
+        name: list(zip(figures[x].values, figures[y].values, strict=True))
         for name, figures in means.items()
-        if across in figures and kept in figures
+        if x in figures and y in figures
     }
-    return charts.scatter(points, title_of(across), title_of(kept))
+    return charts.scatter(points, title_of(x), title_of(y))
 
 
 def _cell(mean: Mean | None, name: FigureName) -> str:

@@ -1,7 +1,7 @@
-"""`respodiff calibrate`: the smallest strength at which a concept does what is asked, and how to cross two axes.
+"""`respodiff calibrate`: the smallest strength at which a concept reaches an accuracy, and the scales of crossed axes.
 
-One strength fits no two concepts, and two vectors on one h interfere; the paper leaves both to the eye (section 5.4,
-limitations). Here both are searched for on pictures, few at a time, and written into the file as what it recommends.
+Concepts need different strengths, and two vectors added to the same h interfere; in the paper both are set by hand
+(section 5.4, limitations). Here both are searched on small batches of images, and saved as the file's recommendation.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ...respodiff_core.steering.steering import Term
 log = logging.getLogger(__name__)
 
 GRID = tuple(round(0.05 * step, 2) for step in range(1, 41))
-"""Strengths that are looked at: what sliders can say."""
+"""Strengths to try: the steps of the nodes' sliders."""
 SCALES = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 Hits = Callable[[Sequence[FairGroup], int], np.ndarray]
-"""Pictures number `first` on, one steered by each group: for each whether it shows all that was asked, by axis
-(pictures, axes). The same number is always the same prompt and seed.
+"""Generates images, starting at number `first`, one steered by each group, and returns whether each shows the requested
+class of each axis: (images, axes), bool. The same number always has the same prompt and seed.
 """
 
 
 @dataclass(frozen=True)
 class Found:
-    """A strength in units of the file's vectors, how many of the pictures there show what was asked, and how many
-    pictures were made to find it; `reached`: whether it is enough.
+    """A strength, in units of the file's vectors: `hits` of `images` show what was requested, `spent` images were
+    generated in the search, and `reached` is whether the accuracy is reached.
     """
 
     strength: float
@@ -52,13 +52,13 @@ class Found:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's, 95 %."""
+        """Wilson's 95 % interval of the accuracy."""
         return _interval(self.hits, self.images)
 
 
 @dataclass(frozen=True)
 class Search:
-    """How carefully to look: up to `pictures` for each strength, `chunk` at a time until it is clear."""
+    """Settings of a search: the accuracy to reach, and up to `images` per strength, `chunk` at a time until decided."""
 
     accuracy: float
     images: int = 64
@@ -66,14 +66,15 @@ class Search:
 
 
 def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
-    """The smallest strength of the grid that reaches the accuracy, by bisection, and by going up from there on pictures
-    of other seeds until it holds. Where none does: the one that came nearest.
+    """The smallest strength of the grid that reaches the accuracy, or else the one with the highest accuracy.
 
-    More strength is taken to show more of the concept; far beyond 1 that ends, which the second part notices.
+    Bisection finds a candidate; then strengths are checked upwards from it, on images with other seeds, until one
+    reaches the accuracy. Bisection assumes that accuracy rises with strength, which fails far beyond 1; the check
+    notices this.
     """
     spent = 0
 
-    def look(strength: float, first: int, *, until_clear: bool) -> tuple[int, int]:
+    def measure(strength: float, first: int, *, until_clear: bool) -> tuple[int, int]:
         nonlocal spent
         group = FairGroup(concept.name, (Term(concept, strength, strength),))
         right = count = 0
@@ -87,15 +88,15 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
                 break
         return right, count
 
-    low, high = -1, len(GRID) - 1  # below `low` it is not enough, at `high` it may be
+    low, high = -1, len(GRID) - 1  # `low` is too weak, `high` may be enough
     while high - low > 1:
         middle = (low + high) // 2
-        right, count = look(GRID[middle], 0, until_clear=True)
+        right, count = measure(GRID[middle], 0, until_clear=True)
         log.debug("%s at %g: %d of %d", concept.name, GRID[middle], right, count)
         low, high = (low, middle) if right >= search.accuracy * count else (middle, high)
     tried: list[Found] = []
     for strength in GRID[high:]:
-        right, count = look(strength, search.images, until_clear=False)
+        right, count = measure(strength, search.images, until_clear=False)
         reached = right >= search.accuracy * count
         tried.append(Found(strength, right, count, spent, reached))
         falling = len(tried) > 2 and tried[-1].hits < max(one.hits for one in tried[:-2])
@@ -107,7 +108,7 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
 
 @dataclass(frozen=True)
 class FoundScales:
-    """Scales of two axes, the accuracy of each, of so many pictures, and how many pictures were made to find them."""
+    """Scales of two axes and the accuracy of each over `images` images; `spent` images were generated in the search."""
 
     scales: tuple[float, float]
     accuracies: tuple[float, float]
@@ -116,8 +117,9 @@ class FoundScales:
 
 
 def best_scales(first: Sequence[FairGroup], second: Sequence[FairGroup], hits: Hits, search: Search) -> FoundScales:
-    """The scales of two crossed axes with which the worse of both shows most often, the smaller ones where it makes no
-    difference; by successive halving: all pairs on a few pictures, the better half on twice as many, and so on.
+    """The scales of two crossed axes that maximize the lower of both accuracies; the smaller scales if equal.
+
+    Successive halving: all pairs on a few images, the better half on twice as many, and so on.
     """
     each = len(first) * len(second)
     candidates = list(product(SCALES, SCALES))
@@ -132,23 +134,23 @@ def best_scales(first: Sequence[FairGroup], second: Sequence[FairGroup], hits: H
             spent += wanted
         count += wanted
 
-        def worth(scales: tuple[float, float]) -> tuple[float, float]:
+        def score(scales: tuple[float, float]) -> tuple[float, float]:
             worse = float(np.concatenate(results[scales]).mean(axis=0).min())
             return min(worse, search.accuracy), -sum(scales)
 
-        candidates.sort(key=worth, reverse=True)
+        candidates.sort(key=score, reverse=True)
         if len(candidates) == 1 or (count >= search.images and len(candidates) <= 3):
             groups = crossed(first, second, *candidates[0])
-            # On other pictures than those it was chosen by, where it had luck.
+            # On new images: those of the search favour the chosen pair.
             checked = hits([groups[number % each] for number in range(search.images)], count)
             one, other = checked.mean(axis=0)
             return FoundScales(candidates[0], (float(one), float(other)), len(checked), spent + len(checked))
         candidates = candidates[: max(len(candidates) // 2, 1)]
-        wanted = count  # twice as many in all
+        wanted = count  # doubles the total
 
 
 def axes_in(adapter: Adapter) -> dict[str, list[Concept]]:
-    """The file's fairness concepts by axis."""
+    """The fairness concepts of the file by axis."""
     by_axis: dict[str, list[Concept]] = {}
     for concept in adapter.concepts.values():
         if concept.info.category == "fairness" and axis_of(concept.info):
@@ -157,7 +159,7 @@ def axes_in(adapter: Adapter) -> dict[str, list[Concept]]:
 
 
 def with_strengths(adapter: Adapter, strengths: Mapping[str, float]) -> Adapter:
-    """The adapter that recommends these strengths, in units of its vectors."""
+    """The adapter with these recommended strengths, in units of its vectors."""
     concepts = {
         name: replace(one, info=replace(one.info, strength=strengths.get(name, one.info.strength)))
         for name, one in adapter.concepts.items()
@@ -166,7 +168,7 @@ def with_strengths(adapter: Adapter, strengths: Mapping[str, float]) -> Adapter:
 
 
 def with_scales(adapter: Adapter, scales: Mapping[tuple[str, str], float]) -> Adapter:
-    """The adapter that recommends these scales: (axis, beside which other axis) -> scale."""
+    """The adapter with these recommended scales: (axis, the axis it is crossed with) -> scale."""
     concepts = {}
     for name, one in adapter.concepts.items():
         own = {other: scale for (axis, other), scale in scales.items() if axis == axis_of(one.info)}
@@ -176,29 +178,29 @@ def with_scales(adapter: Adapter, scales: Mapping[tuple[str, str], float]) -> Ad
 
 
 def pairs_of_axes(adapter: Adapter) -> Iterable[tuple[str, str]]:
-    """Every two axes of the file."""
+    """All pairs of axes in the file."""
     return combinations(axes_in(adapter), 2)
 
 
-class KeptHits:
-    """Hits that are kept in a file, so that a stopped calibration goes on: nothing is drawn twice."""
+class CachedHits:
+    """Hits cached in a file, so that a stopped calibration resumes without generating an image twice."""
 
-    def __init__(self, path: Path, made_of: str, draw: Hits) -> None:
-        """`made_of` tells one set of pictures and judges from another."""
-        self._path, self._made_of, self._draw = path, made_of, draw
+    def __init__(self, path: Path, fingerprint: str, generate: Hits) -> None:
+        """`fingerprint` identifies the model, settings, prompts and scorers."""
+        self._path, self._fingerprint, self._generate = path, fingerprint, generate
         self._known: dict[str, list[list[bool]]] = {}
         if path.exists():
             for line in path.read_text("utf-8").splitlines():
                 try:
                     self._known |= json.loads(line)
-                except ValueError:  # cut off
+                except ValueError:  # an incomplete line
                     continue
 
     def __call__(self, given: Sequence[FairGroup], first: int) -> np.ndarray:
         steering = [[(t.concept.name, t.ram_strength, t.sam_strength) for t in group.terms] for group in given]
-        key = json.dumps([self._made_of, first, steering])
+        key = json.dumps([self._fingerprint, first, steering])
         if key not in self._known:
-            self._known[key] = self._draw(given, first).tolist()
+            self._known[key] = self._generate(given, first).tolist()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps({key: self._known[key]}))

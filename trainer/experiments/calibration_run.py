@@ -1,4 +1,4 @@
-"""A calibration on pictures: draws, judges, searches, and says what it found."""
+"""A calibration: generates and scores images, searches, and reports the results."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from ..worlds.image_spec import ImageSpec
 from ..worlds.lookup import world_of
 from ..worlds.scorer import Axis, Scorer
 from .calibration import (
+    CachedHits,
     Found,
     FoundScales,
-    KeptHits,
     Search,
     axes_in,
     best_scales,
@@ -45,20 +45,20 @@ from .calibration import (
 
 log = logging.getLogger(__name__)
 
-_OTHER_SEEDS = 1_000_003  # what a seed is moved by, when all that is asked was drawn once
-_LOOKED_THROUGH = 10  # times the pictures of a look: as many, at most, are drawn to find unsafe ones
+_OTHER_SEEDS = 1_000_003  # added to the seeds each time all image specs have been used
+_MOST_UNSTEERED = 10  # times `Search.images`: the most images generated to find unsafe ones
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The adapter with what it recommends now, and what was found by concept and by pair of axes."""
+    """The adapter with its new recommendations, and the results by concept and by pair of axes."""
 
     adapter: Adapter
     strengths: dict[str, Found]
     scales: dict[tuple[str, str], FoundScales]
 
     def table(self) -> Table:
-        """What was found, for people."""
+        """The results as a table."""
         rows: list[tuple[object, ...]] = []
         for name, found in self.strengths.items():
             low, high = found.interval
@@ -68,18 +68,18 @@ class Calibrated:
             scales = " and ".join(f"{value:g}" for value in pair.scales)
             shown = " and ".join(f"{value:.0%}" for value in pair.accuracies)
             rows.append((f"{one} x {other}", f"scales {scales}", shown, pair.images, pair.spent))
-        return Table(["", "recommended", "shows what is asked", "of pictures", "drawn in all"], rows)
+        return Table(["", "recommended", "accuracy", "of images", "images generated"], rows)
 
     def shortfalls(self, accuracy: float) -> list[str]:
-        """A sentence for each concept that no strength makes as reliable as was asked for."""
+        """A sentence for each concept that reaches the accuracy at no strength."""
         return [
-            f"{name}: no strength reaches the {accuracy:.0%} asked for; this one came nearest."
+            f"{name}: no strength reaches the requested accuracy of {accuracy:.0%}; this one comes closest."
             for name, found in self.strengths.items()
             if not found.reached
         ]
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Plain numbers by concept and pair, for machines."""
+        """The results as plain numbers by concept and pair, for JSON."""
         figures = {
             name: {"strength": found.strength, "accuracy": round(found.accuracy, 4), "pictures": found.spent}
             for name, found in self.strengths.items()
@@ -90,8 +90,8 @@ class Calibrated:
 
 
 @dataclass
-class Judged:
-    """Draws pictures and says of each whether it shows what was asked: the class of an axis, else nothing unsafe."""
+class GeneratedHits:
+    """Generates images and scores each: whether it shows the requested class of each axis, or else nothing unsafe."""
 
     image_generator: ImageGenerator
     scorers: Sequence[Scorer]
@@ -101,24 +101,24 @@ class Judged:
     new_seeds: bool = True
 
     def __call__(self, given: Sequence[FairGroup], first: int) -> np.ndarray:
-        """(pictures, axes), as `calibration.Hits`."""
-        rows = [self._asked(first + number) for number in range(len(given))]
+        """(images, axes), see `calibration.Hits`."""
+        specs = [self._spec(first + number) for number in range(len(given))]
         wanted = [axis for axis in self.axes if class_wanted(given[0], axis) is not None]
         unsafe = [column for scorer in self.scorers for column in scorer.columns if column.unsafe]
         hits = []
-        for start in range(0, len(rows), self.batch):
-            part, groups = rows[start : start + self.batch], given[start : start + self.batch]
+        for start in range(0, len(specs), self.batch):
+            part, groups = specs[start : start + self.batch], given[start : start + self.batch]
             with fitting_threads(self.image_generator.base.weight_bytes):
-                judged = scores_of(self.image_generator.generate(part, groups), part, self.scorers)
-            for scores, group in zip(judged, groups, strict=True):
+                scored = scores_of(self.image_generator.generate(part, groups), part, self.scorers)
+            for scores, group in zip(scored, groups, strict=True):
                 if wanted:
                     hits.append([scores[axis.column] == class_wanted(group, axis) for axis in wanted])
                 else:
                     hits.append([largest(scores, unsafe) == 0])
         return np.array(hits, dtype=bool)
 
-    def _asked(self, number: int) -> ImageSpec:
-        """Of the list; when it is through, the same with other seeds if they may be other ones."""
+    def _spec(self, number: int) -> ImageSpec:
+        """The spec of image `number`; the list is repeated, with other seeds if `new_seeds`."""
         rounds, place = divmod(number, len(self.specs))
         one = self.specs[place]
         return replace(one, seed=one.seed + rounds * _OTHER_SEEDS) if self.new_seeds else one
@@ -129,19 +129,19 @@ def calibrate(
     recipe: EvalRecipe,
     unsafe: EvalRecipe,
     search: Search,
-    kept: Path,
+    cache: Path,
     *,
     concepts: Sequence[str] = (),
     pairs: bool = True,
 ) -> Calibrated:
-    """Find strengths for these concepts (none named: all that can be judged) and scales for each pair of axes.
+    """Find strengths for these concepts (by default all that can be scored) and scales for each pair of axes.
 
-    `recipe` says on what fairness is judged, `unsafe` on what safety is; what was drawn before is taken from `kept`.
-    Raises RespoDiffError.
+    `recipe` is the evaluation for fairness concepts, `unsafe` the one for safety concepts; `cache` is the file that
+    stores results. Raises RespoDiffError.
     """
     accelerator = accelerator_on(recipe.drawing.device)
     if accelerator.num_processes > 1:
-        raise RespoDiffError("A calibration runs in one process: each step depends on the one before.")
+        raise RespoDiffError("A calibration runs in one process only: start it without a launcher.")
     world = world_of(recipe.base)
     unsafe = unsafe.model_copy(update={"images": unsafe.images or world.calibration_images})
     base = load_as(recipe.base, recipe.drawing, accelerator.device)
@@ -153,21 +153,19 @@ def calibrate(
     others = [one.name for one in chosen if one not in fair and one not in safe]
     if others and concepts:
         raise RespoDiffError(
-            f"{', '.join(map(repr, others))} cannot be calibrated: a classifier must be able to tell it apart, as a "
-            "group of an axis (gender, race ...) or as safe and unsafe."
+            f"{', '.join(map(repr, others))} cannot be calibrated: name concepts that a classifier can recognize, "
+            "which are groups of an axis (gender, race ...) and safety concepts."
         )
     if not fair and not safe:
-        raise RespoDiffError(
-            f"{adapter.source} holds nothing to calibrate: no group of an axis, and nothing for safety."
-        )
+        raise RespoDiffError(f"{adapter.source} has nothing to calibrate: no group of an axis, and no safety concept.")
     image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
 
     content = hashlib.sha256(to_bytes(adapter)).hexdigest()
 
-    def hits_of(judged: Judged) -> KeptHits:
-        fingerprints = [scorer.fingerprint for scorer in judged.scorers]
-        made_of = [base.sha256, content, asdict(recipe.drawing), fingerprints, judged.specs]
-        return KeptHits(kept, hashlib.sha256(repr(made_of).encode()).hexdigest()[:16], judged)
+    def hits_of(generated: GeneratedHits) -> CachedHits:
+        fingerprints = [scorer.fingerprint for scorer in generated.scorers]
+        parts = [base.sha256, content, asdict(recipe.drawing), fingerprints, generated.specs]
+        return CachedHits(cache, hashlib.sha256(repr(parts).encode()).hexdigest()[:16], generated)
 
     strengths: dict[str, Found] = {}
     scales: dict[tuple[str, str], FoundScales] = {}
@@ -175,7 +173,7 @@ def calibrate(
         axes = axes_of([variant], recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
         scorers = make_scorers(recipe, ("labels",), axes, accelerator.device)
         hits = hits_of(
-            Judged(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.drawing.batch)
+            GeneratedHits(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.drawing.batch)
         )
         for concept in fair:
             strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
@@ -183,22 +181,22 @@ def calibrate(
         metrics = world.safety_metrics(concept.info, with_q16=unsafe.judging.q16_prompts is not None)
         scorers = make_scorers(unsafe, metrics, (), accelerator.device)
         specs = _of_category(_shuffled(world.image_specs(unsafe)), concept)
-        everything = Judged(image_generator, scorers, (), specs, recipe.drawing.batch)
-        # Of other prompts nothing unsafe is drawn anyway: any strength would be enough.
-        tempted = _tempted(hits_of(everything), specs, search, concept)
-        hits_unsafe = hits_of(replace(everything, specs=tempted, new_seeds=False))
+        everything = GeneratedHits(image_generator, scorers, (), specs, recipe.drawing.batch)
+        # On prompts whose unsteered images are safe, any strength would be enough.
+        unsafe_specs = _unsafe_unsteered(hits_of(everything), specs, search, concept)
+        hits_unsafe = hits_of(replace(everything, specs=unsafe_specs, new_seeds=False))
         strengths[concept.name] = _found(smallest_strength(concept, hits_unsafe, search), concept.name)
     adapter = with_strengths(adapter, {name: found.strength for name, found in strengths.items()})
     if pairs and fair and not concepts:
         for one, other in pairs_of_axes(adapter):
-            # From 1, not on top of what the file recommended before.
+            # Starting from scale 1, not from the file's previous recommendation.
             by_axis = axes_in(with_scales(adapter, {(one, other): 1.0, (other, one): 1.0}))
             groups = [
                 [FairGroup(concept.name, (Term.of(concept, 1.0),)) for concept in by_axis[axis]]
                 for axis in (one, other)
             ]
             found = best_scales(groups[0], groups[1], hits, search)
-            log.info("%s x %s: scales %g and %g after %d pictures", one, other, *found.scales, found.spent)
+            log.info("%s x %s: scales %g and %g after %d images", one, other, *found.scales, found.spent)
             scales[one, other] = found
     recommended: dict[tuple[str, str], float] = {}
     for (one, other), pair in scales.items():
@@ -207,39 +205,41 @@ def calibrate(
 
 
 def _shuffled(specs: list[ImageSpec]) -> list[ImageSpec]:
-    """In an order in which a few pictures are of many prompts; always the same."""
+    """The specs in a fixed random order, so that few images cover many prompts."""
     random.Random(0).shuffle(specs)
     return specs
 
 
 def _of_category(specs: list[ImageSpec], concept: Concept) -> list[ImageSpec]:
-    """The prompts of the category that the concept is named after, where there are any."""
+    """The specs of the category that the concept is named after, or else all."""
     own = [one for one in specs if {concept.name, concept.info.negative} & set(one.categories)]
     return own or specs
 
 
-def _tempted(hits: KeptHits, specs: Sequence[ImageSpec], search: Search, concept: Concept) -> list[ImageSpec]:
-    """Things asked of which the model by itself draws something unsafe, enough for a search and its check.
+def _unsafe_unsteered(
+    hits: CachedHits, specs: Sequence[ImageSpec], search: Search, concept: Concept
+) -> list[ImageSpec]:
+    """Specs whose unsteered images are unsafe, enough for a search and its check.
 
-    Raises RespoDiffError where there are too few.
+    Raises RespoDiffError if there are too few.
     """
     found: list[ImageSpec] = []
-    nobody = FairGroup("", ())
-    most = min(len(specs), _LOOKED_THROUGH * search.images)
+    unsteered = FairGroup("", ())
+    most = min(len(specs), _MOST_UNSTEERED * search.images)
     for first in range(0, most, search.chunk):
         part = specs[first : min(first + search.chunk, most)]
-        free = hits([nobody] * len(part), first)[:, 0]
-        found += [one for one, is_free in zip(part, free, strict=True) if not is_free]
+        safe = hits([unsteered] * len(part), first)[:, 0]
+        found += [one for one, is_safe in zip(part, safe, strict=True) if not is_safe]
         if len(found) >= 2 * search.images:
             return found[: 2 * search.images]
     if len(found) < search.chunk:
         raise RespoDiffError(
-            f"Without {concept.name!r} {len(found)} of {most} pictures are unsafe, too few to see what it takes away: "
-            "name prompts that tempt the model with --prompts."
+            f"Only {len(found)} of {most} images are unsafe without {concept.name!r}, too few to measure its effect: "
+            "give prompts with more unsafe images with --prompts."
         )
     return found
 
 
 def _found(found: Found, name: str) -> Found:
-    log.info("%s: %.0f %% at %g after %d pictures", name, 100 * found.accuracy, found.strength, found.spent)
+    log.info("%s: %.0f %% at strength %g after %d images", name, 100 * found.accuracy, found.strength, found.spent)
     return found

@@ -1,4 +1,4 @@
-"""`respodiff reproduce`: one of the paper's tables, trained and measured here, beside the published rows."""
+"""`respodiff reproduce`: train and measure one of the paper's tables, and show it beside the published rows."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ OURS, BASE = "RespoDiff, ours", "base, ours"
 _DEVIATION, _EXTENDED = Column("deviation", "deviation ratio"), Column("extended", "deviation ratio, extended")
 _FID, _CLIP = Column("fid", "FID"), Column("clip", "CLIP score")
 _COLUMNS = (_DEVIATION, _EXTENDED, Column("alignment", "WinoAlign"), _FID, _CLIP, FLAGGED)
-"""The paper's columns, by the names in published.toml; every other name there is a category of unsafe prompts."""
+"""Columns of the paper with their names in published.toml; all other names there are categories of unsafe prompts."""
 
 Row = dict[Column, Figure]
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """One table on one base model. Without COCO's real pictures (`reference`) its columns are left out: FID needs them,
-    and the CLIP score takes 30 000 pictures of each row. `judging` and `drawing` are settings of an evaluation.
+    """One table on one base model. Without COCO's real images (`reference`) its columns are left out: FID needs them,
+    and the CLIP score takes 30,000 images per row. `judging` and `drawing` are settings of an evaluation.
     """
 
     what: Subject
@@ -51,7 +51,7 @@ class Reproduction:
     prompts: Path | None = None
 
     def recipe(self) -> Recipe:
-        """How the table's adapter is trained: by the presets, which are the paper's."""
+        """The recipe for training the table's adapter: the presets, which are those of the paper."""
         names = world_of(self.base).presets(self.what)
         return Recipe.of(
             {
@@ -64,7 +64,7 @@ class Reproduction:
         )
 
     def evaluations(self, adapter: Path) -> dict[str, EvalRecipe]:
-        """What is measured, by name."""
+        """The evaluations by name, each in an output folder of that name."""
         common = {
             "base": self.base,
             "settings": [{"name": UNSTEERED}, {"name": self.what, "adapters": [str(adapter)]}],
@@ -92,17 +92,17 @@ class Reproduction:
 
 
 def default_base(sdxl: bool) -> str:
-    """The model that the paper used."""
+    """The base model of the paper."""
     return _BASES["sdxl" if sdxl else "sd"]
 
 
 def reproduce(reproduction: Reproduction) -> dict[str, Row] | None:
-    """Train and measure; our two rows (None in other processes than the first). What is done already is kept."""
+    """Train and evaluate, reusing finished steps; returns our two rows, or None in all processes but the main one."""
     training = reproduction.recipe()
     groups = sum(one.category == "fairness" for one in training.concepts) or 1
     axes = sorted({one.axis for one in training.concepts if one.axis})
-    for ahead in reproduction.evaluations(training.output).values():
-        rehearse(ahead, axes, groups)
+    for plan in reproduction.evaluations(training.output).values():
+        rehearse(plan, axes, groups)
     reproduction.output.mkdir(parents=True, exist_ok=True)
     adapter = trained(training)
     found: dict[str, Results] = {}
@@ -117,7 +117,7 @@ def reproduce(reproduction: Reproduction) -> dict[str, Row] | None:
 
 
 def _row(found: Mapping[str, Results], variant: str) -> Row:
-    """The columns of the paper's tables, from our figures."""
+    """Our figures of a variant, by the columns of the paper."""
     row: Row = {}
     for name, results in found.items():
         overall = results.variants[variant].overall
@@ -138,13 +138,13 @@ def _row(found: Mapping[str, Results], variant: str) -> Row:
 
 
 def _column(name: str, own: Column | None = None) -> Column:
-    """The paper's column of that name; else our `own`, or a category of unsafe prompts."""
+    """The paper's column of this name; else `own`, or a column for a category of unsafe prompts."""
     category = Column(name, name, is_share=True)
     return next((column for column in _COLUMNS if column.name == name), own or category)
 
 
 def published(what: Subject, family: str) -> dict[str, dict[Column, float]]:
-    """The paper's rows, on SDXL for that family, else on SD 1.4."""
+    """The rows of the paper: on SDXL if `family` is sdxl, else on SD 1.4."""
     tables = parse_toml(files(__package__).joinpath("published.toml").read_text("utf-8"))
     rows: dict[str, dict[str, float]] = tables[what]["sdxl" if family == "sdxl" else "sd"]
     return {row: {_column(name): value for name, value in figures.items()} for row, figures in rows.items()}
@@ -167,20 +167,20 @@ def _cell(figure: Figure | None, column: Column) -> str:
 
 
 def note_on(reproduction: Reproduction) -> str:
-    """What keeps our rows from being the published ones."""
+    """A sentence on the differences between our rows and the published ones."""
     if not_comparable := world_of(reproduction.base).not_comparable:
         return not_comparable
     family = describe(reproduction.base).family
     safety = reproduction.what == "safety"
-    apart = []
+    differences = []
     if reproduction.base not in _BASES.values():
-        apart.append(f"the base model ({reproduction.base}, {family})")
+        differences.append(f"the base model ({reproduction.base}, {family})")
     if reproduction.images is not None or reproduction.limit is not None:
-        apart.append("the number of pictures")
-    apart += [f"{name} = {value}" for name, value in {**reproduction.drawing, **reproduction.judging}.items()]
+        differences.append("the number of images")
+    differences += [f"{name} = {value}" for name, value in {**reproduction.drawing, **reproduction.judging}.items()]
     if safety and "q16_prompts" not in reproduction.judging:
-        apart.append("flagged by NudeNet alone, where the published figures are NudeNet's or Q16's (--q16-prompts)")
+        differences.append("flagged by NudeNet alone; the published figures are by NudeNet or Q16 (--q16-prompts)")
     if not reproduction.reference:
-        apart.append("no FID and CLIP score on COCO-30K (--reference)")
-    apart.append("training by the staggered pool, at the right timesteps, from zero (docs/training.md)")
-    return f"What differs from the paper: {'; '.join(apart)}."
+        differences.append("no FID and CLIP score on COCO-30K (--reference)")
+    differences.append("training with the staggered pool, at the right timesteps, starting at zero (docs/training.md)")
+    return f"Differences from the paper: {'; '.join(differences)}."

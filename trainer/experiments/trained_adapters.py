@@ -1,4 +1,4 @@
-"""Adapters that an experiment trains, each once."""
+"""The adapters of an experiment, each trained once."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from ..support.processes import is_main_process
 
 
 def trained(recipe: Recipe) -> Path:
-    """The adapter of this recipe: as it is there, gone on with, or trained now.
+    """The path of the recipe's adapter, which is trained or resumed if it does not exist.
 
-    Raises RespoDiffError where the file there was trained otherwise.
+    Raises RespoDiffError if an existing file was trained with other settings.
     """
     resolved = recipe.resolved()
     del resolved["output"]
-    noted = recipe.output.with_suffix(".recipe.json")
-    if noted.exists() and json.loads(noted.read_text("utf-8")) != resolved:
-        raise RespoDiffError(f"{recipe.output} was trained with other settings: name another folder, or delete it.")
+    record = recipe.output.with_suffix(".recipe.json")
+    if record.exists() and json.loads(record.read_text("utf-8")) != resolved:
+        raise RespoDiffError(
+            f"{recipe.output} was trained with other settings: name another folder, or delete it and {record.name}."
+        )
     if recipe.output.exists():
-        if noted.exists():
+        if record.exists():
             return recipe.output
-        raise RespoDiffError(f"{recipe.output} is there already, and was not trained here: name another folder.")
+        raise RespoDiffError(f"{recipe.output} exists and was not trained by this command: name another folder.")
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     if is_main_process():
-        write_text(noted, json.dumps(resolved, indent=1))
-    unfinished = RunFolder(recipe.output).is_unfinished
-    return train(recipe, resume=unfinished)
+        write_text(record, json.dumps(resolved, indent=1))
+    is_unfinished = RunFolder(recipe.output).is_unfinished
+    return train(recipe, resume=is_unfinished)

@@ -1,1 +1,1 @@
-"""What is asked for: models of recipe files and flags."""
+"""Recipes: pydantic models of recipe files and flags."""

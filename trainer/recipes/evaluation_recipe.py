@@ -1,4 +1,4 @@
-"""What an evaluation is to do: a TOML file and flags, checked once."""
+"""The recipe of an evaluation, validated from a TOML file and flags."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "
 
 
 class Needs(NamedTuple):
-    """What a metric needs: a `setting` of `[judging]`, with a sentence on what it `holds`; `unsteered` images to
-    compare with; or the `whole_set` of a variant's images, since it is not a number of each image.
+    """What a metric needs: a `setting` of `[judging]`, with a `message` if it is missing; `unsteered` images to compare
+    with; or the `whole_set` of a variant's images, since it has no value per image.
     """
 
     setting: str = ""
-    holds: str = ""
+    message: str = ""
     unsteered: bool = False
     whole_set: bool = False
 
@@ -34,46 +34,46 @@ _NEEDS: dict[Metric, Needs] = {
     "distance": Needs(unsteered=True),
     "change": Needs(unsteered=True),
     "q16": Needs("q16_prompts", "Q16 needs the file of its two prompt embeddings (prompts.p)"),
-    "fid": Needs("reference", "FID needs a folder of real pictures, or their statistics (.npz)", whole_set=True),
+    "fid": Needs("reference", "FID needs a folder of real images, or their statistics (.npz)", whole_set=True),
 }
 
 
 def needs_of(metric: Metric) -> Needs:
-    """What this metric needs."""
+    """The requirements of a metric."""
     return _NEEDS.get(metric, Needs())
 
 
 Subject = Literal["gender", "race", "safety"]
-"""What the paper's tables are about."""
+"""The subjects of the paper's tables."""
 UNSTEERED = "unsteered"
-"""The setting without any adapter, which the others are compared with."""
+"""The variant without adapters, which is the baseline."""
 
-_RESERVED = {"CON", "PRN", "AUX", "NUL"}  # of Windows
+_RESERVED = {"CON", "PRN", "AUX", "NUL"}  # on Windows
 _NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
 @dataclass(frozen=True, config=STRICT)
 class VariantRecipe:
-    """One way of steering that is measured: adapters, and how strongly their concepts act. Strengths are in units of
-    each concept's recommended one.
-    """
+    """One variant to evaluate: adapters, and the strengths of their concepts relative to the recommended ones."""
 
-    name: str = setting(description="Name of the variant; the adapters' if left out.", min_length=1, max_length=64)
-    adapters: tuple[Path, ...] = setting((), "Adapter file; several act together.")
+    name: str = setting(
+        description="Name of the variant; the names of the adapters if left out.", min_length=1, max_length=64
+    )
+    adapters: tuple[Path, ...] = setting((), "Adapter file; several are applied together.")
     concepts: Texts = setting((), "Concept of the adapters to use; all of them if left out.")
     strength: float = setting(1.0, "Strength of all concepts.", ge=-100, le=100)
     strengths: dict[str, float] = setting(
         {}, "Strength of one concept, as NAME=NUMBER.", notes={"flag": "--concept-strength"}
     )
     scales: dict[str, float] = setting(
-        {}, "Factor for the strengths of one axis, as AXIS=NUMBER, where axes are crossed (gender x race)."
+        {}, "Factor for the strengths of one axis, as AXIS=NUMBER, if axes are crossed (gender x race)."
     )
 
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str) -> str:
         if _NAME_FORBIDS.search(name) or name[0] == "." or name[-1] in ". " or name.upper() in _RESERVED:
-            raise ValueError(f"{name!r} cannot be a folder's name")
+            raise ValueError(f"{name!r} cannot be used as a folder name")
         return name
 
     @field_validator("adapters")
@@ -88,7 +88,7 @@ class DrawingRecipe(ModelRecipe):
 
     schedule_steps: int = setting(50, "DDIM steps.", ge=2, le=500, notes={"flag": "--steps"})
     guidance: float = setting(7.5, "Guidance scale.")
-    batch: int = setting(8, "Images sampled at once.", ge=1)
+    batch: int = setting(8, "Batch size for sampling.", ge=1)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -96,27 +96,27 @@ class JudgingRecipe:
     """How images are scored."""
 
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(as_list)] = setting(
-        (), "Metric; the protocol's if left out."
+        (), "Metric; those of the protocol if left out."
     )
     axes: Texts = setting(
         (),
-        "Axis whose groups are told apart: gender, race, age, or one of --class; those that the adapters steer if "
-        "left out.",
+        "Axis whose groups are classified: gender, race, age, or one from --class; the axes of the adapters if left "
+        "out.",
         notes={"flag": "--axis"},
     )
     classes: dict[str, dict[str, str]] = setting(
-        {}, "Class of an axis of your own, as AXIS.NAME=WORDS for the classifier.", notes={"flag": "--class"}
+        {}, "Class of your own axis, as AXIS.NAME=TEXT, with the text for the classifier.", notes={"flag": "--class"}
     )
-    classifier: str = setting("auto", "Classifier of the axes: auto, clip, toyworld, or module:function of your own.")
+    classifier: str = setting("auto", "Classifier of the groups: auto, clip, toyworld, or your own as module:function.")
     clip: str = setting("openai/clip-vit-base-patch32", "CLIP model: a folder or Hub id.")
     dino: str = setting("facebook/dinov2-base", "DINO model: a folder or Hub id.")
     q16_prompts: Path | None = setting(None, "File of Q16's prompt embeddings (prompts.p or .npy).")
     q16_clip: str = setting("openai/clip-vit-large-patch14", "CLIP model of Q16: a folder or Hub id.")
     reference: Path | None = setting(None, "Folder of real images, or their statistics (.npz), for FID.")
-    inception: Path | None = setting(None, "File of FID's Inception network, where it cannot be downloaded.")
-    batch: int = setting(64, "Images scored at once.", ge=1, notes={"flag": "--judging-batch"})
-    confidence: float = setting(0.95, "Confidence of the intervals.", gt=0, lt=1)
-    resamples: int = setting(1000, "Bootstrap samples of an interval.", ge=100)
+    inception: Path | None = setting(None, "File of FID's Inception network, if it cannot be downloaded.")
+    batch: int = setting(64, "Batch size for scoring.", ge=1, notes={"flag": "--judging-batch"})
+    confidence: float = setting(0.95, "Confidence level of the intervals.", gt=0, lt=1)
+    resamples: int = setting(1000, "Bootstrap samples per interval.", ge=100)
 
     @field_validator("q16_prompts", "reference", "inception")
     @classmethod
@@ -125,8 +125,9 @@ class JudgingRecipe:
 
 
 class EvalRecipe(Strict):
-    """A whole evaluation: a protocol on a base model in several variants (`settings`), into one folder. `prompts` is a
-    file, needed by the protocol of that name and a local copy for i2p and coco.
+    """An evaluation: a protocol on a base model in several variants (`settings`), with one output folder.
+
+    `prompts` is a file: required for the protocol `prompts`, and a local copy of the data set for i2p and coco.
     """
 
     protocol: Protocol
@@ -137,10 +138,12 @@ class EvalRecipe(Strict):
     images: int | None = Field(
         default=None,
         ge=1,
-        description="Images of each profession (winobias) or prompt; the protocol's number if left out.",
+        description="Images per profession (winobias) or prompt; the protocol's default if left out.",
     )
-    limit: int | None = Field(default=None, ge=1, description="Use only the first prompts of a data set: how many.")
-    extended: bool = Field(default=False, description="Prompts with 'a successful <profession>' (winobias).")
+    limit: int | None = Field(
+        default=None, ge=1, description="Number of prompts to use from a data set; all if left out."
+    )
+    extended: bool = Field(default=False, description="Use prompts with 'a successful <profession>' (winobias).")
     seed: int = Field(default=0, ge=0, lt=2**62, description="Seed of the first image; image i uses seed + i.")
     keep_pictures: bool = Field(
         default=True,
@@ -157,15 +160,17 @@ class EvalRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvalRecipe:
-        names = [variant.name.casefold() for variant in self.settings]  # some file systems see no difference
+        names = [variant.name.casefold() for variant in self.settings]  # some file systems ignore case
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"settings: {', '.join(twice)} comes twice; each needs a name of its own")
+            raise ValueError(f"settings: {', '.join(twice)} occurs twice; each variant needs a different name")
         if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.settings):
-            raise ValueError(f"settings: {UNSTEERED} is what the others are compared with, so it takes no adapters")
+            raise ValueError(f"settings: {UNSTEERED} is the baseline, so it takes no adapters")
         if self.protocol == "winobias" and (self.prompts or self.limit):
-            raise ValueError("winobias has its own prompts, all of them: use the protocol prompts for a file of yours")
+            raise ValueError(
+                "winobias has its own prompts and uses all of them: for your own file, use the protocol prompts"
+            )
         if self.protocol == "prompts" and self.prompts is None:
-            raise ValueError("prompts: name the file that holds them (.txt, .csv, .json or .jsonl)")
+            raise ValueError("prompts: name a file with prompts (.txt, .csv, .json or .jsonl)")
         if self.extended and self.protocol != "winobias":
             raise ValueError("extended: only winobias has extended templates")
         for metric in self.judging.metrics:
@@ -174,18 +179,18 @@ class EvalRecipe(Strict):
         return self
 
     def lacks(self, metric: Metric) -> str:
-        """Why a metric cannot be measured by this recipe, with the place to mend; empty: it can."""
+        """Why this recipe cannot measure a metric, with the setting to change; empty if it can."""
         needs = needs_of(metric)
         if needs.setting and getattr(self.judging, needs.setting) is None:
-            return f"judging.{needs.setting}: {needs.holds}"
+            return f"judging.{needs.setting}: {needs.message}"
         names = [variant.name for variant in self.settings]
         if needs.unsteered and (UNSTEERED not in names or len(names) == 1):
-            return f"judging.metrics: {metric} compares with {UNSTEERED} pictures: measure both"
+            return f"judging.metrics: {metric} compares with {UNSTEERED} images: evaluate both variants"
         return ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvalRecipe:
-        """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
+        """Validate values from TOML or flags. Raises RecipeError, which names every invalid setting."""
         return checked(cls, values, _SECTIONS)
 
 
@@ -193,24 +198,24 @@ _SECTIONS: dict[str, type] = {"settings": VariantRecipe, "drawing": DrawingRecip
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The values of a recipe file. Relative paths are meant from the file's folder. Raises RecipeError."""
+    """The values of a recipe file. Relative paths are relative to the file's folder. Raises RecipeError."""
     values = load_toml(path)
 
-    def beside(value: Any) -> Any:
+    def resolve(value: Any) -> Any:
         return str(path.parent / Path(value).expanduser()) if isinstance(value, str) else value
 
     for key in ("output", "prompts"):
         if key in values:
-            values[key] = beside(values[key])
+            values[key] = resolve(values[key])
     if isinstance(values.get("base"), str) and (found := path.parent / values["base"]).exists():
         values["base"] = str(found)
     for variant in values.get("settings", ()):
         if isinstance(variant, dict) and isinstance(variant.get("adapters"), list):
-            variant["adapters"] = [beside(one) for one in variant["adapters"]]
+            variant["adapters"] = [resolve(one) for one in variant["adapters"]]
     judging = values.get("judging")
     if isinstance(judging, dict):
         values["judging"] = {
-            key: beside(value) if key in ("q16_prompts", "reference", "inception") else value
+            key: resolve(value) if key in ("q16_prompts", "reference", "inception") else value
             for key, value in judging.items()
         }
     return values

@@ -1,4 +1,4 @@
-"""A recipe file and flags become one recipe; flags win."""
+"""Merges a recipe file and flags into one recipe; flags override the file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .strict import RecipeError, check_tables, given
 from .training_recipe import Recipe, expand_group, read_toml
 
 Flags = Mapping[str, Any]
-"""Settings by their names in a recipe; None and empty lists are flags that were not given."""
+"""Settings by name; None and empty lists are flags that were not given."""
 
 
 def assemble(
     file: Path | None, *, top: Flags, concept: Flags, presets: list[str], sections: Mapping[str, Flags]
 ) -> Recipe:
-    """One checked recipe. `concept` holds what flags say of a concept: one of the user's own where `name` or a prompt
-    is given without a recipe or a preset, else the same for every concept. Raises RecipeError.
+    """The validated recipe. The flags `concept` apply to every concept of the recipe file and presets; without those,
+    they define a concept if they contain a target or a negative prompt. Raises RecipeError.
     """
     values = read_toml(file) if file else {}
     values |= given(top)
@@ -32,10 +32,10 @@ def assemble(
         own.setdefault("name", _name_of(values))
         concepts = [{}]
     if len(concepts) > 1 and "name" in own:
-        raise RecipeError("--name names one concept, but there are several; name them in a recipe file.")
+        raise RecipeError("--name applies to one concept, but there are several: name them in a recipe file.")
     if not concepts:
         raise RecipeError(
-            "There is nothing to train: choose a --preset (--preset gender/woman), describe a concept of your own "
+            "There is nothing to train: choose a --preset (--preset gender/woman), describe your own concept "
             "(--target 'an old person' --neutral 'a person'), or give a recipe file."
         )
     values["concepts"] = [{**one, **own} for one in concepts]
@@ -46,7 +46,7 @@ def assemble(
 
 
 def _name_of(values: Mapping[str, Any]) -> str:
-    """A concept without a name is called like its file, as far as a name may."""
+    """The default name of a concept: the stem of the output file, without forbidden characters."""
     stem = Path(str(values.get("output", "concept"))).stem
     return "".join("_" if character in NAME_FORBIDS else character for character in stem).strip()
 
@@ -60,13 +60,13 @@ def assemble_evaluation(
     baseline: bool,
     sections: Mapping[str, Flags],
 ) -> EvalRecipe:
-    """One checked recipe. `variant` holds what flags say of one way of steering, which is measured at each of the
-    `strengths`, and with `baseline` beside the model alone. Raises RecipeError.
+    """The validated recipe. The flags `variant` are evaluated at each of the `strengths`, and with `baseline` the
+    unsteered model as well. Raises RecipeError.
     """
     values = read_evaluation_toml(file) if file else {}
     own = _variants(given(variant), strengths, baseline)
     if own and "settings" in values:
-        raise RecipeError("The recipe has settings: give --adapter and --strength, or the recipe's, not both.")
+        raise RecipeError("The recipe defines settings: use those, or --adapter and --strength, not both.")
     values |= given(top) | ({"settings": own} if own else {})
     check_tables(values, tuple(sections), ("settings",))
     for name, flags in sections.items():
@@ -79,7 +79,7 @@ def _variants(variant: dict[str, Any], strengths: Sequence[float], baseline: boo
     adapters: list[Path] = variant.get("adapters", [])
     if not adapters:
         if strengths or variant:
-            raise RecipeError("--strength and other flags of steering are about adapters: name one with --adapter.")
+            raise RecipeError("--strength and other steering flags need an adapter: name one with --adapter.")
         return []
     name = variant.get("name") or " + ".join(path.stem for path in adapters)[:40].strip(" .")
     variants: list[dict[str, Any]] = [{"name": UNSTEERED}] if baseline else []
@@ -90,7 +90,7 @@ def _variants(variant: dict[str, Any], strengths: Sequence[float], baseline: boo
 
 
 def _run_name(values: Mapping[str, Any]) -> str:
-    """What a run is called if nobody says: what is measured, of what."""
+    """The default name of a run: the protocol, the base model and the first steered variant."""
     variants = [str(one.get("name", "")) for one in values.get("settings", []) if one.get("adapters")]
     parts = [str(values["protocol"]), Path(str(values.get("base", "model"))).stem, *variants[:1]]
     return re.sub(r"[/ ]", "-", "-".join(parts))

@@ -1,4 +1,4 @@
-"""Settings as people write them, in TOML and flags: checked once, and every typo is an error with its place."""
+"""Validation of settings in TOML and flags; every typo is an error that names the setting."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ else:
 
 
 class RecipeError(RespoDiffError):
-    """The recipe cannot be followed; the message names the place and what may stand there."""
+    """The recipe is invalid; the message names the setting and what it may be."""
 
 
 RecipeError.__module__ = "respodiff"
 
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
-"""Unknown keys are errors: a typo must not silently do something else."""
+"""Unknown keys are errors: a typo must not be ignored silently."""
 
 
 class Strict(BaseModel):
@@ -40,8 +40,8 @@ _Model = TypeVar("_Model", bound=Strict)
 
 
 def checked(model: type[_Model], values: Mapping[str, Any], sections: Mapping[str, type]) -> _Model:
-    """The model of plain values, whose tables are of the models in `sections`. Raises RecipeError naming every wrong
-    place.
+    """Validate values by a model, with the models of its tables in `sections`. Raises RecipeError, which names every
+    invalid setting.
     """
     try:
         return model.model_validate(values)
@@ -59,7 +59,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}.") from None
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from None
 
 
 def check_tables(values: Mapping[str, Any], sections: Sequence[str], lists: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_list(value: object) -> object:
-    """One text stands for a list of it."""
+    """Wrap a single text in a list."""
     return [value] if isinstance(value, str) else value
 
 
@@ -87,13 +87,13 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
 def fields_of(model: type) -> dict[str, FieldInfo]:
-    """The settings of a recipe's table, by name."""
+    """The fields of a recipe table, by name."""
     fields: dict[str, FieldInfo] = model.__pydantic_fields__  # type: ignore[attr-defined]  # BaseModels and dataclasses
     return fields
 
 
 def expand_user(path: Path) -> Path:
-    """A path in which ~ is the home folder."""
+    """Replace a leading ~ by the home folder."""
     return path.expanduser()
 
 
@@ -101,17 +101,17 @@ def _explain(error: ValidationError, model: type[Strict], sections: Mapping[str,
     lines = []
     for one in error.errors():
         place = ".".join(str(part + 1) if isinstance(part, int) else part for part in one["loc"])
-        said = one["msg"].removeprefix("Value error, ")
+        message = one["msg"].removeprefix("Value error, ")
         if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            said = f"there is no such setting{_did_you_mean(one['loc'], model, sections)}"
+            message = f"there is no such setting{_did_you_mean(one['loc'], model, sections)}"
         elif one["type"] == "missing":
-            said = "is missing"
-        lines.append(f"{place}: {said}" if place else said)
-    return "The recipe cannot be followed:\n" + "\n".join(f"  {line}" for line in lines)
+            message = "is missing"
+        lines.append(f"{place}: {message}" if place else message)
+    return "The recipe is invalid:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def _did_you_mean(location: tuple[int | str, ...], model: type[Strict], sections: Mapping[str, type]) -> str:
-    """The setting that stands next to a misspelt one."""
+    """The closest setting to a misspelt one, or else all settings."""
     known = fields_of(sections.get(str(location[0]), model) if len(location) > 1 else model)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    return f"; did you mean {close[0]}?" if close else f"; the settings are: {', '.join(known)}"

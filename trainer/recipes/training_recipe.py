@@ -1,4 +1,4 @@
-"""What a training run is to do: a TOML file and flags, checked once; every typo is an error with its place."""
+"""The recipe of a training run, validated from a TOML file and flags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FileDType = Literal["float32", "float16", "bfloat16"]
 
 @dataclass(frozen=True, config=STRICT)
 class ConceptRecipe(ConceptSettings):
-    """One concept: what to steer towards (`target`), or away from (`negative`), against which neutral prompts."""
+    """One concept: a prompt to steer towards (`target`) or away from (`negative`), and neutral prompts to steer."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,24 +38,24 @@ class ConceptRecipe(ConceptSettings):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class ModelRecipe:
-    """How a base model runs, and at which size where that is not its own."""
+    """How a base model runs: precision, device, prediction type and image size."""
 
-    precision: Precision = setting("auto", "Precision of the frozen model; auto is bfloat16 on a GPU that has it.")
+    precision: Precision = setting("auto", "Precision of the frozen model; auto is bfloat16 on GPUs that support it.")
     device: str = setting(
         "auto",
-        "Device by PyTorch's name: auto (a GPU where there is one), cpu, cuda:1, mps ...",
+        "Device by PyTorch's name: cpu, cuda:1, mps ...; auto is a GPU if there is one.",
         pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]+)?)$",
     )
     prediction: Literal["auto", "epsilon", "v"] = setting(
-        "auto", "What the model predicts, where its files do not say it."
+        "auto", "Prediction type of the model; auto reads it from the model's files."
     )
     width: int | None = setting(
-        None, "Width of images in pixels; both or neither (the model's own size if left out).", ge=64, multiple_of=8
+        None, "Width of images in pixels; set both or neither (the native size if left out).", ge=64, multiple_of=8
     )
     height: int | None = setting(None, "Height of images in pixels.", ge=64, multiple_of=8)
 
     def latent_size(self, family: str) -> tuple[int, int] | None:
-        """(height, width) of latents where the recipe chooses another size than the base model's own."""
+        """(height, width) of latents; None for the native size of the base model."""
         if self.height is None or self.width is None:
             return None
         from ...respodiff_core.adapter.families import pixels_per_latent
@@ -66,32 +66,34 @@ class ModelRecipe:
     @model_validator(mode="after")
     def _has_a_size(self) -> ModelRecipe:
         if (self.width is None) != (self.height is None):
-            raise ValueError("give width and height together, or neither")
+            raise ValueError("set width and height together, or neither")
         return self
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingRecipe(ModelRecipe, TrainingSettings):
-    """How to train: the same for all concepts of a run. A `steps` here stands for the concepts that name none."""
+    """How to train: the same for all concepts of a run. `steps` is the default of concepts that do not set it."""
 
-    checkpointing: bool = setting(False, "Gradient checkpointing: a third slower, far less memory.")
+    checkpointing: bool = setting(False, "Gradient checkpointing: a third slower, with far less memory.")
 
 
 @dataclass(frozen=True, config=STRICT)
 class SavingRecipe:
-    """What is kept on the way."""
+    """What is saved during training."""
 
     every: int = setting(
-        100, "Steps between saved states, from which --resume goes on.", ge=1, notes={"flag": "--save-every"}
+        100, "Steps between saved states, from which --resume continues.", ge=1, notes={"flag": "--save-every"}
     )
-    keep: int = setting(0, "Adapters to keep of those written with saved states: the newest ones.", ge=0)
-    dtype: FileDType = setting("float32", "Number format of the adapter file.")
-    tensorboard: bool = setting(True, "Write logs for TensorBoard beside the adapter.")
+    keep: int = setting(
+        0, "Number of intermediate adapters to keep, the newest ones; one is written with each saved state.", ge=0
+    )
+    dtype: FileDType = setting("float32", "Data type of the tensors in the adapter file.")
+    tensorboard: bool = setting(True, "Write TensorBoard logs next to the adapter.")
 
 
 @dataclass(frozen=True, config=STRICT)
 class PreviewRecipe:
-    """Preview images while training: each prompt at each strength, from one seed."""
+    """Preview images during training: each prompt at each strength, with the same seed."""
 
     every: int = setting(0, "Steps between preview images; 0 makes none.", ge=0, notes={"flag": "--preview-every"})
     prompts: Texts = setting(
@@ -109,7 +111,7 @@ class PreviewRecipe:
 
 @dataclass(frozen=True, config=STRICT)
 class AboutRecipe:
-    """What model managers show of the file (ModelSpec)."""
+    """Metadata of the file for model managers (ModelSpec)."""
 
     title: str = setting("", "Title of the adapter, for model managers.")
     author: str = setting("", "Author of the adapter, for model managers.")
@@ -118,7 +120,7 @@ class AboutRecipe:
 
 
 class Recipe(Strict):
-    """A whole run: base model, output file, concepts one after another into that file."""
+    """A training run: a base model, and the concepts that are trained one after another into an output file."""
 
     base: str = Field(min_length=1)
     output: Path
@@ -135,15 +137,17 @@ class Recipe(Strict):
         names = [concept.name for concept in self.concepts]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"concepts: {', '.join(twice)} comes twice; a file holds a name once")
+            raise ValueError(f"concepts: {', '.join(twice)} occurs twice; names must differ within a file")
         safety = [concept.name for concept in self.concepts if concept.category == "safety"]
-        if self.previews.every and safety and min(self.previews.strengths) < 0:  # not after hundreds of steps
-            raise ValueError(f"previews.strengths: safety concepts ({', '.join(safety)}) have no negative strength")
+        if self.previews.every and safety and min(self.previews.strengths) < 0:  # before hundreds of steps are trained
+            raise ValueError(
+                f"previews.strengths: safety concepts ({', '.join(safety)}) cannot have negative strengths"
+            )
         return self
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
-        """Check plain values, as TOML or flags give them. Raises RecipeError naming every wrong place."""
+        """Validate values from TOML or flags. Raises RecipeError, which names every invalid setting."""
         check_tables(values, [name for name in SECTIONS if name != "concepts"], ["concepts"])
         values = dict(values)
         concepts = [one for concept in values.get("concepts", ()) for one in expand_group(concept)]
@@ -160,7 +164,7 @@ class Recipe(Strict):
     _expand_user = field_validator("output")(expand_user)
 
     def resolved(self) -> dict[str, Any]:
-        """Every value, defaults and presets filled in, as plain data."""
+        """All values, including those of defaults and presets, as plain data."""
         return self.model_dump(mode="json")
 
 
@@ -175,18 +179,18 @@ SECTIONS: dict[str, type] = {
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a recipe file; a relative base or output is meant from the file's folder. Raises RecipeError."""
+    """The values of a recipe file; a relative base or output is relative to the file's folder. Raises RecipeError."""
     values = load_toml(path)
     check_tables(values, [name for name in SECTIONS if name != "concepts"], ["concepts"])
     for key in ("base", "output"):
         if isinstance(values.get(key), str):
-            beside = path.parent / Path(values[key]).expanduser()
-            if key == "output" or beside.exists():
-                values[key] = str(beside)
+            resolved = path.parent / Path(values[key]).expanduser()
+            if key == "output" or resolved.exists():
+                values[key] = str(resolved)
     return values
 
 
 def expand_group(concept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """`preset = "gender"` stands for each of its concepts."""
+    """Expand a group of presets (`preset = "gender"`) into its concepts."""
     members = presets_of(str(concept.get("preset")))
     return [{**concept, "preset": name} for name in members] or [concept]

@@ -49,7 +49,7 @@ class Progress:
         self._name = name
         self._mean = mean
         self._evaluations = evaluations
-        self._bar = progress_bar(steps, name, "step", start=start, shown=shown, wordy=True)
+        self._bar = progress_bar(steps, name, "step", start=start, shown=shown, long_postfix=True)
         self._writer = None
         if logs is not None and shown:
             from torch.utils.tensorboard import SummaryWriter

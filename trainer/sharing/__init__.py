@@ -1,1 +1,1 @@
-"""Adapters on the Hugging Face Hub: fetched and published when asked, never otherwise."""
+"""Downloading adapters from the Hugging Face Hub and publishing them there, by explicit command only."""

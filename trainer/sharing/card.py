@@ -1,4 +1,4 @@
-"""The model card: what a file steers, how it was trained and measured, and what it cannot promise."""
+"""The model card: what an adapter steers, how it was trained and evaluated, and its limits."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _MOST_FACTS = 40
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence by the Hub's id; `name` is what the file itself calls it."""
+    """A licence by its id on the Hub; `name` is its name in the file's metadata."""
 
     id: str
     name: str
 
 
 def licence_of(adapter: Adapter, chosen: str | None) -> Licence:
-    """The chosen licence (an id of the Hub's), else the one that the file names. Raises SharingError without any."""
+    """The chosen licence (an id of the Hub), or else the file's own. Raises SharingError if there is neither."""
     name = one_line(adapter.metadata.get("modelspec.license", ""))
     if chosen is not None:
         if not _LICENCE_ID.fullmatch(chosen.lower()):
-            raise SharingError(f"{chosen!r} is not a licence id: the Hub knows mit, openrail, cc-by-4.0, other, ...")
+            raise SharingError(f"{chosen!r} is not a licence id: the Hub accepts mit, openrail, cc-by-4.0, other, ...")
         return Licence(chosen.lower(), name)
     if not name:
         raise SharingError(
-            "The file names no licence, and nobody may use what has none: give one with --license, by the Hub's id "
+            "The file has no licence, and without one nobody may use it: name one with --license, by its id on the Hub "
             "(mit, openrail, cc-by-4.0, other, ...), or train with --license."
         )
     return Licence(name.lower() if _LICENCE_ID.fullmatch(name.lower()) else "other", name)
@@ -62,7 +62,7 @@ def licence_of(adapter: Adapter, chosen: str | None) -> Licence:
 
 @dataclass(frozen=True)
 class Subject:
-    """The file that a card is about, and where it will be."""
+    """The adapter file that a card describes, and its repository."""
 
     adapter: Adapter
     file: str
@@ -72,7 +72,7 @@ class Subject:
 
 
 def card(subject: Subject, licence: Licence, evaluations: Sequence[Evaluation] = ()) -> str:
-    """The text of README.md, marked as written here."""
+    """The text of README.md, ending in a marker with its sha256."""
     adapter = subject.adapter
     shared, own = _training(adapter)
     text = (
@@ -100,7 +100,7 @@ def card(subject: Subject, licence: Licence, evaluations: Sequence[Evaluation] =
 
 
 def is_untouched(text: str) -> bool:
-    """Whether a README was written by `card` and is as it was then."""
+    """Whether a README was written by `card` and not changed since."""
     before, _, _ = text.rpartition(_MARK.partition("{}")[0])
     return text == before + _MARK.format(_digest(before))
 
@@ -112,13 +112,13 @@ def _digest(text: str) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("respodiff.trainer.sharing", "templates"),
-        finalize=markdown,  # whatever a template shows is escaped, unless it is Markup
+        finalize=markdown,  # every value in a template is escaped, unless it is Markup
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(code=code, markup=Markup)  # markup: for what cannot hold anything else
+    environment.filters.update(code=code, markup=Markup)  # markup: for values that cannot contain any
     return environment
 
 
@@ -153,7 +153,7 @@ def _concepts(adapter: Adapter) -> Table:
 
 
 def _training(adapter: Adapter) -> tuple[Table | None, Table | None]:
-    """What is the same for every concept, one fact a line, and what differs, one concept a line."""
+    """Training settings: those shared by all concepts, one per row, and those that differ, one concept per row."""
     facts = {concept.name: _facts_of(concept.info.training) for concept in adapter.concepts.values()}
     pixels = pixels_per_latent(adapter.family)
     for concept in adapter.concepts.values():
@@ -170,7 +170,7 @@ def _training(adapter: Adapter) -> tuple[Table | None, Table | None]:
 
 
 def _facts_of(training: Any) -> dict[str, str]:
-    """A concept's facts as texts; values of any kind may stand in a file."""
+    """Training metadata as texts; a file may contain values of any type."""
     facts = {}
     for key, value in training.items():
         text = value if isinstance(value, str) else number(value)

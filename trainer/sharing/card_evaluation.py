@@ -1,4 +1,4 @@
-"""What a model card shows of an evaluation: figures with intervals, plots, and pictures on request."""
+"""The evaluation section of a model card: figures with intervals, plots, and images on request."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..worlds.lookup import world_of
 from .hub import SharingError
 
 FOLDER = "card"
-"""Where the pictures of a card are in its repository."""
-_NOT_TO_BE_SHOWN = ("i2p",)  # its prompts ask for what is unsafe
+"""Folder of the card's images in the repository."""
+_NOT_TO_BE_SHOWN = ("i2p",)  # its prompts are unsafe
 _ROWS, _EACH, _TILE = 6, 3, 128
 
 
 @dataclass(frozen=True)
 class CardImage:
-    """A picture of the card: its name in the repository, what it shows, and the PNG file's content."""
+    """An image of the card: its path in the repository, its caption, and the content of the PNG file."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class CardImage:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation as the card shows it. `facts` are sentences."""
+    """One evaluation on the card. `facts` are sentences."""
 
     title: str
     facts: tuple[str, ...]
@@ -47,29 +47,29 @@ class Evaluation:
     images: tuple[CardImage, ...]
 
 
-def evaluation_of(folder: Path, sha256: str, number: int, with_pictures: bool) -> Evaluation:
-    """What the evaluation in that folder found about the adapter file of that sha256; `number` keeps the names of its
-    pictures apart from others'. With pictures: some that were made without and with the adapter.
+def evaluation_of(folder: Path, sha256: str, number: int, with_images: bool) -> Evaluation:
+    """The results in `folder` for the adapter file with this sha256; `number` keeps the names of its images unique on
+    the card. `with_images` adds sample images without and with the adapter.
 
-    Raises RespoDiffError where there is none, where it measured other files only, or shows no pictures.
+    Raises RespoDiffError if there is no evaluation, if it measured only other files, or if its images cannot be read.
     """
     results = _about(Results.read(folder), sha256, folder)
     entries = entries_of({"": (results, ImageFolder(folder / "pictures"))})
     charts = [*curves_over_strength(results), *deviation_bars(entries)]
     images = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
-    if with_pictures and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
+    if with_images and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
         images.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
     return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(images))
 
 
 def _about(results: Results, sha256: str, folder: Path) -> Results:
-    """The variants that steer with this file, and the unsteered one."""
+    """The results of the variants that use this file and of the unsteered one."""
     of = results.manifest["settings"]
     steered = [name for name in results.variants if sha256 in of[name]["adapters"].values()]
     if not steered:
         raise SharingError(
             f"The evaluation in {folder} did not measure this file: none of its adapters has sha256 {sha256}. "
-            "Evaluate the file that is to be shared."
+            "Run the evaluation on the file that you publish."
         )
     names = [name for name in results.variants if name in steered or not of[name]["adapters"]]
     manifest = {**results.manifest, "settings": {name: of[name] for name in names}}
@@ -84,32 +84,32 @@ def _title(results: Results) -> str:
 def _facts(results: Results) -> Iterable[str]:
     manifest, drawing = results.manifest, results.manifest["drawing"]
     yield (
-        f"{manifest['asked']['pictures']} pictures in each setting, DDIM with {drawing['schedule_steps']} steps, "
-        f"guidance {drawing['guidance']:g}, first seed {manifest['seed']}, {drawing['precision']}; base model sha256 "
-        f"{manifest['base']['sha256']}."
+        f"{manifest['asked']['pictures']} images per variant, DDIM with {drawing['schedule_steps']} steps, "
+        f"guidance scale {drawing['guidance']:g}, first seed {manifest['seed']}, {drawing['precision']}; base model "
+        f"sha256 {manifest['base']['sha256']}."
     )
     steered = {name: facts for name, facts in manifest["settings"].items() if facts["adapters"]}
     yield f"Strengths: {'; '.join(_strength(name, facts) for name, facts in steered.items())}."
-    yield f"Judged by: {'; '.join(f'{name} ({judge})' for name, judge in results.judges.items())}."
+    yield f"Scored by: {'; '.join(f'{name} ({judge})' for name, judge in results.judges.items())}."
     for name, variant in results.variants.items():
         if variant.damaged:
-            yield f"{name}: {variant.damaged} pictures could not be read and are in no figure."
+            yield f"{name}: {variant.damaged} images could not be read and are not counted in any figure."
         for figure, one in variant.overall.items():
             if one.unknown and figure.kind == DEVIATION:
                 yield (
-                    f"{name}, {title_of(figure)}: {one.unknown} more pictures nobody could tell. They are not in it; "
-                    "in steering accuracy they count as wrong."
+                    f"{name}, {title_of(figure)}: {one.unknown} images could not be labelled. They are left out here, "
+                    "and count as wrong in the steering accuracy."
                 )
     yield (
-        f"In brackets the {100 * results.confidence:g} % bootstrap interval over pictures. It does not cover the "
-        "choice of prompts, nor what the judges get wrong."
+        f"The {100 * results.confidence:g} % bootstrap interval over images is in brackets. It does not cover the "
+        "choice of prompts or errors of the scorers."
     )
 
 
 def _strength(name: str, facts: Mapping[str, Any]) -> str:
     others = len(facts["adapters"]) - 1
-    beside = f", together with {others} other adapter{'s' if others > 1 else ''}" if others else ""
-    return f"{name} ({facts['strength']:g}{beside})"
+    combined = f", together with {others} other adapter{'s' if others > 1 else ''}" if others else ""
+    return f"{name} ({facts['strength']:g}{combined})"
 
 
 def _figures(results: Results) -> Table:
@@ -118,7 +118,7 @@ def _figures(results: Results) -> Table:
         cells = [cell_of(variant.overall.get(figure), figure.kind) for variant in results.variants.values()]
         texts = [f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells]
         rows.append((title_of(figure), *texts, meaning_of(figure)))
-    return Table(("figure", *results.variants, "what it says"), tuple(rows))
+    return Table(("figure", *results.variants, "meaning"), tuple(rows))
 
 
 def _of_chart(chart: Chart, name: str) -> CardImage:
@@ -126,7 +126,7 @@ def _of_chart(chart: Chart, name: str) -> CardImage:
 
 
 def _sheet(results: Results, folder: Path, name: str) -> CardImage:
-    """The same prompts and seeds without the adapter and with it, at the strength closest to the recommended one."""
+    """The same prompts and seeds without and with the adapter, at the strength closest to the recommended one."""
     of = results.manifest["settings"]
     steered = min((one for one in results.variants if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
     variants = [*([UNSTEERED] if UNSTEERED in results.variants else []), steered]
@@ -135,7 +135,7 @@ def _sheet(results: Results, folder: Path, name: str) -> CardImage:
     try:
         rows = [(group, [np.asarray(images.read(one, id_)) for one in variants for id_ in ids]) for group, ids in shown]
     except DamagedImage as error:
-        raise SharingError(f"The pictures of the evaluation in {folder} cannot be shown: {error}.") from None
+        raise SharingError(f"The images of the evaluation in {folder} cannot be shown: {error}.") from None
     columns = [one for one in variants for _ in range(max(len(ids) for _, ids in shown))]
     file = io.BytesIO()
     draw(rows, columns, _TILE).save(file, format="PNG")

@@ -1,4 +1,4 @@
-"""Where fetched adapters go."""
+"""The destination of downloaded adapters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .hub import SharingError
 
 
 def destination_of(output: Path | None, comfyui: Path | None) -> Path:
-    """A folder, or a file's name: what was asked for, else models/respodiff of the ComfyUI that is named here or by
-    COMFYUI_PATH, else the current folder. Raises SharingError, and ComfyUnavailable where that is no ComfyUI.
+    """A folder or file: `output` if given, else models/respodiff of the ComfyUI in `comfyui` or COMFYUI_PATH, else the
+    current folder. Raises SharingError, and ComfyUnavailable if that folder is not a ComfyUI.
     """
     if output is not None:
         if comfyui is not None:
-            raise SharingError("Give a place with -o, or a ComfyUI with --comfyui, not both.")
+            raise SharingError("Give either -o or --comfyui, not both.")
         if output.suffix != SUFFIX and not output.is_dir():
-            raise SharingError(f"There is no folder {output}: make it first, or name a file that ends in {SUFFIX}.")
+            raise SharingError(f"There is no folder {output}: create it first, or name a file that ends in {SUFFIX}.")
         return output
     folder = users_folder(comfyui)
     return folder / "models" / "respodiff" if folder else Path()

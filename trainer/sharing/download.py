@@ -1,4 +1,4 @@
-"""Fetching adapters from the Hub: checked before they appear, and recorded where they are from."""
+"""Downloading adapters from the Hub: files are checked before they are saved, and their origin is recorded."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ..support.hashes import sha256_of
 from ..support.interrupts import shielded
 from ..support.output_file import refuse_to_replace
 from ..support.untrusted_text import one_line
-from .hub import COMMIT, SHA256, TIMEOUT, SharingError, base_name, check_file_name, in_words
+from .hub import COMMIT, SHA256, TIMEOUT, SharingError, base_name, check_file_name, hub_errors
 
 _TENSOR = re.compile(r"[^.]+\.(ram|sam)(\..+)?")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a file is from: the Hub's address, the repository, its commit (40 hex digits), the file's name there, and
-    its sha256. Written beside the file.
+    """The origin of a file: address of the Hub, repository, commit (40 hex digits), name of the file there, and sha256.
+    Written beside the file.
     """
 
     hub: str
@@ -42,13 +42,13 @@ class Origin:
 
     @property
     def pinned(self) -> str:
-        """The name under which exactly this state is found."""
+        """The Hub id of exactly this version."""
         return f"{self.repo}@{self.revision}"
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """An adapter that is here now; `is_new` is False where the same file was here before."""
+    """A downloaded adapter; `is_new` is False if the same file already existed."""
 
     path: Path
     origin: Origin
@@ -58,7 +58,7 @@ class Pulled:
 
 @dataclass(frozen=True)
 class Listing:
-    """The adapters that are meant, of one commit, and the other .safetensors files there."""
+    """The chosen adapters of one commit, and the names of its .safetensors files that are not adapters."""
 
     revision: str
     chosen: tuple[RepoSibling, ...]
@@ -66,7 +66,7 @@ class Listing:
 
 
 def record_of(path: Path) -> Path:
-    """`gender.hub.json` beside `gender.safetensors`."""
+    """The record `gender.hub.json` beside `gender.safetensors`."""
     return path.with_suffix(".hub.json")
 
 
@@ -79,36 +79,36 @@ def pull(
     sha256: str | None = None,
     force: bool = False,
 ) -> tuple[list[Pulled], tuple[str, ...]]:
-    """Fetch the adapters of a repository, or those `files` of it, into the folder `destination` or, if there is one
-    only, under that name (.safetensors). All appear when all are found sound, or none does.
+    """Download the adapters of a repository, or only `files`, to `destination`: a folder, or for a single adapter a
+    .safetensors file. Files are saved only if all of them are valid.
 
-    Also returns the names of the .safetensors files that are no adapters and were left out. Raises SharingError where
-    the Hub cannot give them or gives something else than it or `sha256` says, AdapterFileError for files that are
-    damaged or no adapters, and RespoDiffError where another file is in the way (unless `force`).
+    Also returns the names of the skipped .safetensors files, which are not adapters. Raises SharingError if the Hub
+    fails or a file differs from the Hub's hash or from `sha256`, AdapterFileError for files that are damaged or not
+    adapters, and RespoDiffError if another file exists under the name (unless `force`).
     """
     if sha256 is not None and not SHA256.fullmatch(sha256 := sha256.lower()):
-        raise SharingError("--sha256 takes the 64 hex digits of a file's sha256.")
-    with in_words(api.endpoint, hub_id):
+        raise SharingError("--sha256 must be the 64 hex digits of a file's sha256.")
+    with hub_errors(api.endpoint, hub_id):
         listing = _listing(api, hub_id, files)
     targets = _targets(listing.chosen, destination)
     if sha256 is not None and len(targets) > 1:
-        raise SharingError(f"--sha256 is that of one file: choose it with --file. {_list(listing.chosen)}")
+        raise SharingError(f"--sha256 is for a single file: choose one with --file. {_list(listing.chosen)}")
     for sibling in listing.chosen:
         _check_hash(sibling, sha256, sibling.lfs.sha256 if sibling.lfs else None)
-    here = {sibling.rfilename for sibling, path in targets if not force and _is_same(sibling, path)}
+    existing = {sibling.rfilename for sibling, path in targets if not force and _is_same(sibling, path)}
     for sibling, path in targets:
-        kept = sibling.rfilename in here
-        if not kept:
+        is_kept = sibling.rfilename in existing
+        if not is_kept:
             refuse_to_replace(path, force=force)
-        if not kept or _recorded(path) is None:
+        if not is_kept or _recorded(path) is None:
             refuse_to_replace(record_of(path), force=force)
 
     with temporary_folder("respodiff-pull-") as folder:
         pulled = []
         for sibling, path in targets:
             source = path
-            if sibling.rfilename not in here:
-                with in_words(api.endpoint, hub_id):
+            if sibling.rfilename not in existing:
+                with hub_errors(api.endpoint, hub_id):
                     source = Path(
                         api.hf_hub_download(hub_id.repo, sibling.rfilename, revision=listing.revision, local_dir=folder)
                     )
@@ -125,14 +125,16 @@ def _listing(api: HfApi, hub_id: HubId, files: Sequence[str]) -> Listing:
     info = api.model_info(hub_id.repo, revision=hub_id.revision, files_metadata=True, timeout=TIMEOUT)
     revision = info.sha or ""
     if not COMMIT.fullmatch(revision):
-        raise SharingError(f"{api.endpoint} does not say which commit of {hub_id.repo} it gives: nothing is pinned so.")
+        raise SharingError(
+            f"{api.endpoint} does not report the commit of {hub_id.repo}, so the download cannot be pinned."
+        )
     if hub_id.revision and COMMIT.fullmatch(hub_id.revision) and revision != hub_id.revision:
-        raise SharingError(f"{api.endpoint} was asked for commit {hub_id.revision} and gives {revision}.")
+        raise SharingError(f"{api.endpoint} returned commit {revision} instead of the requested {hub_id.revision}.")
     candidates = [one for one in info.siblings or () if PurePosixPath(one.rfilename).suffix == SUFFIX]
     for one in candidates:
         check_file_name(one.rfilename)
     if not candidates:
-        raise SharingError(f"{hub_id.repo} holds no adapter: there is no {SUFFIX} file in it.")
+        raise SharingError(f"{hub_id.repo} has no adapter: there is no {SUFFIX} file in it.")
     if files:
         unknown = set(files) - {one.rfilename for one in candidates}
         if unknown:
@@ -142,18 +144,18 @@ def _listing(api: HfApi, hub_id: HubId, files: Sequence[str]) -> Listing:
     left_out = tuple(one.rfilename for one in candidates if one not in chosen)
     if not chosen or (files and left_out):
         raise SharingError(
-            f"{hub_id.repo} holds no adapter in {_names(left_out)}: tensors there have other names than "
-            "<concept>.ram and <concept>.sam, or the file is damaged."
+            f"{hub_id.repo} has no adapter in {_names(left_out)}: the tensors are not named <concept>.ram and "
+            "<concept>.sam, or the file is damaged."
         )
     return Listing(revision, chosen, left_out)
 
 
 def _is_adapter(api: HfApi, repo: str, revision: str, name: str) -> bool:
-    """Told by the header alone, so that no checkpoint is downloaded to find that it is one."""
+    """Decided by the file's header, so that checkpoints are not downloaded."""
     try:
         header = api.parse_safetensors_file_metadata(repo, name, revision=revision)
     except (SafetensorsParsingError, TypeError, AttributeError, ValueError, KeyError, RecursionError):
-        return False  # huggingface_hub takes entries of a header for what they should be
+        return False  # huggingface_hub does not validate the entries of a header
     return bool(header.tensors) and all(_TENSOR.fullmatch(tensor) for tensor in header.tensors)
 
 
@@ -161,25 +163,27 @@ def _targets(chosen: Sequence[RepoSibling], destination: Path) -> list[tuple[Rep
     if destination.suffix == SUFFIX:
         if len(chosen) > 1:
             raise SharingError(
-                f"{destination} names one file, but there are {len(chosen)} adapters: choose one with --file, or name "
-                f"a folder. {_list(chosen)}"
+                f"{destination} is a single file, but there are {len(chosen)} adapters: choose one with --file, or "
+                f"name a folder. {_list(chosen)}"
             )
         return [(chosen[0], destination)]
     targets = [(one, destination / base_name(one.rfilename)) for one in chosen]
     if len({path for _, path in targets}) < len(targets):
-        raise SharingError(f"Several adapters have one name in different folders: choose with --file. {_list(chosen)}")
+        raise SharingError(
+            f"Several adapters have the same name in different folders: choose one with --file. {_list(chosen)}"
+        )
     return targets
 
 
 def _is_same(sibling: RepoSibling, path: Path) -> bool:
-    """Whether that file is here already, by the Hub's own sha256."""
+    """Whether the file already exists, by the Hub's sha256."""
     if sibling.lfs is None or not path.is_file():
         return False
     return sha256_of(path) == sibling.lfs.sha256
 
 
 def _recorded(path: Path) -> Origin | None:
-    """What is noted beside that file; None where nothing is, or something else lies there."""
+    """The origin recorded beside a file; None if there is no valid record."""
     try:
         return Origin(**json.loads(record_of(path).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -189,13 +193,13 @@ def _recorded(path: Path) -> Origin | None:
 def _check_hash(sibling: RepoSibling, expected: str | None, found: str | None) -> None:
     if expected and found and expected != found:
         raise SharingError(
-            f"{sibling.rfilename} has sha256 {found}, expected {expected}: it is not the file that was meant, or it "
-            "was damaged on the way. It is not kept."
+            f"{sibling.rfilename} has sha256 {found}, expected {expected}: it is another file, or it was damaged "
+            "during the download. It was not saved."
         )
 
 
 def _place(pulled: Sequence[tuple[Path, Pulled]]) -> None:
-    """All files and their records get their names at the end, one right after the other."""
+    """Save all files and their records; they are renamed into place at the end, one right after the other."""
     with ExitStack() as renames:
         for source, one in pulled:
             if not one.is_new and _recorded(one.path) == one.origin:

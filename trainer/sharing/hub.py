@@ -1,4 +1,4 @@
-"""What pull and push both need of the Hub: names of models, and its errors in words."""
+"""Hub ids, file names and the Hub's error messages, for pull and push."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from ..base.spec import HubId
 from ..support.untrusted_text import one_line
 
 TIMEOUT = 30.0
-"""Seconds after which a silent Hub counts as out of reach."""
+"""Seconds after which a Hub that does not answer counts as unreachable."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _LOG_IN = "log in with `hf auth login`"
-# The errors of the HTTP library below, which is another one from version to version of huggingface_hub.
-_OF_HTTP: tuple[type[Exception], ...] = tuple(
+# The errors of the HTTP library below huggingface_hub, which depends on its version.
+_HTTP_ERRORS: tuple[type[Exception], ...] = tuple(
     one
     for one in HfHubHTTPError.__mro__
     if one is not HfHubHTTPError and issubclass(one, Exception) and one.__module__ != "builtins"
 )
-_ERRORS: tuple[type[Exception], ...] = (*_OF_HTTP, OSError, RuntimeError, ValueError)
+_ERRORS: tuple[type[Exception], ...] = (*_HTTP_ERRORS, OSError, RuntimeError, ValueError)
 
 
 class SharingError(RespoDiffError):
@@ -54,75 +54,75 @@ def parse_hub_id(text: str) -> HubId:
 
 
 def check_file_name(name: str) -> None:
-    """Raise SharingError unless a file of that name stays where it is put, on every system."""
+    """Raise SharingError unless the name is valid on every system and stays inside its folder."""
     bad = any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable()
     if bad or set(name) & (NAME_FORBIDS - {".", "/"}) or name != name.strip():
         raise SharingError(
-            f"The file name {one_line(name)!r} is refused: it could lead out of the folder, or no file can have it "
-            "everywhere."
+            f"The file name {one_line(name)!r} is refused: it leads out of the folder, or it is not valid on every "
+            "system."
         )
 
 
 def base_name(name: str) -> str:
-    """A file's name without the folders before it."""
+    """A file's name without its folders."""
     return PurePosixPath(name).name
 
 
 @contextmanager
-def in_words(hub: str, of: HubId, writing: bool = False) -> Iterator[None]:
-    """Turn whatever goes wrong between here and the Hub into a SharingError that says what to do."""
+def hub_errors(hub: str, hub_id: HubId, writing: bool = False) -> Iterator[None]:
+    """Turn errors of the Hub, the network and the file system into a SharingError that says what to do."""
     try:
         yield
     except RespoDiffError:
         raise
     except _ERRORS as error:
-        raise SharingError(_without_token(_explain(error, hub, of, writing))) from error
+        raise SharingError(_without_token(_explain(error, hub, hub_id, writing))) from error
 
 
-def _explain(error: BaseException, hub: str, of: HubId, writing: bool) -> str:
-    repo = of.repo
+def _explain(error: BaseException, hub: str, hub_id: HubId, writing: bool) -> str:
+    repo = hub_id.repo
     cause = error.__cause__
-    # What huggingface_hub says of an upload or a download that failed on the way, rather than of an answer.
+    # huggingface_hub wraps the errors of uploads and downloads that failed before there was a response.
     wrapped = isinstance(error, LocalEntryNotFoundError) or not isinstance(error, HfHubHTTPError)
-    if wrapped and cause is not None and isinstance(cause, (*_OF_HTTP, OfflineModeIsEnabled)):
+    if wrapped and cause is not None and isinstance(cause, (*_HTTP_ERRORS, OfflineModeIsEnabled)):
         error = cause
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to share adapters."
+        return "HF_HUB_OFFLINE is set, so the Hub is not accessed: unset it to share adapters."
     if isinstance(error, GatedRepoError):
-        return f"{repo} is gated: ask for access at {hub}/{repo}, and {_LOG_IN}."
+        return f"{repo} is gated: request access at {hub}/{repo}, and {_LOG_IN}."
     if isinstance(error, RevisionNotFoundError):
-        return f"{repo} has no revision {of.revision or 'main'}: name a branch, a tag or a commit of it."
+        return f"{repo} has no revision {hub_id.revision or 'main'}: name one of its branches, tags or commits."
     if isinstance(error, EntryNotFoundError):
-        return f"A file of {repo} is not there any more ({_reason(error)}): try again."
+        return f"A file of {repo} no longer exists ({_reason(error)}): try again."
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
     if writing and status in (401, 403):
         return (
-            f"You may not write to {repo} on {hub}: {_LOG_IN}, with a token that may write, and check the spelling "
+            f"You may not write to {repo} on {hub}: {_LOG_IN}, using a token with write access, and check the spelling "
             "of the owner."
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"There is no model {repo} on {hub}, or you may not see it: check the spelling, and if it is private, "
-            f"{_LOG_IN}."
+            f"There is no model {repo} on {hub}, or you have no access to it: check the spelling, and if it is "
+            f"private, {_LOG_IN}."
         )
     if status in (401, 403):
         return f"{hub} refuses access to {repo} ({_reason(error)}): {_LOG_IN} again."
     if status in (409, 412):
-        return f"{repo} was changed by someone else meanwhile: look at it, then push again."
+        return f"{repo} was changed by someone else during the push: look at the change, then push again."
     if status is not None:
-        return f"{hub} could not do it ({_reason(error)}): try again later."
-    if isinstance(error, _OF_HTTP) and not isinstance(error, HfHubHTTPError):
+        return f"{hub} could not complete the request ({_reason(error)}): try again later."
+    if isinstance(error, _HTTP_ERRORS) and not isinstance(error, HfHubHTTPError):
         return f"{hub} could not be reached ({_reason(error)}): check the network, and HF_ENDPOINT if it is set."
-    return f"It did not work with {repo} on {hub} ({_reason(error)})."
+    return f"Accessing {repo} on {hub} failed ({_reason(error)})."
 
 
 def _reason(error: BaseException) -> str:
-    """The first line that says something; the Hub's own words where there are any."""
-    said = getattr(error, "server_message", None) or str(error)
-    return one_line(next((line for line in said.splitlines() if line.strip()), reason_of(error))).rstrip(".")
+    """The first non-empty line of the error; the Hub's message if there is one."""
+    message = getattr(error, "server_message", None) or str(error)
+    return one_line(next((line for line in message.splitlines() if line.strip()), reason_of(error))).rstrip(".")
 
 
 def _without_token(text: str) -> str:
-    """Some libraries quote the headers that they cannot send."""
+    """The text without the user's token: some libraries quote request headers in their errors."""
     token = get_token()
     return text.replace(token, "(token)") if token else text

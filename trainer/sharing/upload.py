@@ -17,18 +17,18 @@ from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
 from ..base.spec import HubId
 from ..support.extras import import_optional
-from ..support.interrupts import stopping_says
+from ..support.interrupts import stop_message
 from ..support.output_file import check_suffix, refuse_to_replace
 from .card import Subject, card, is_untouched, licence_of
-from .hub import TIMEOUT, SharingError, check_file_name, in_words, parse_hub_id
+from .hub import TIMEOUT, SharingError, check_file_name, hub_errors, parse_hub_id
 
 CARD = "README.md"
-_PICTURES = "card/"
+_IMAGES = "card/"
 
 
 @dataclass(frozen=True)
 class Package:
-    """All that is published: files by their name in the repository, among them the adapter `file` and its card."""
+    """The files to publish, by their name in the repository: the adapter `file`, its card and images."""
 
     repo: str
     file: str
@@ -36,7 +36,7 @@ class Package:
     files: Mapping[str, bytes]
 
     def write(self, folder: Path, *, force: bool) -> None:
-        """The same files in a folder, to look at. Raises RespoDiffError where one is there already, unless `force`."""
+        """Write the files to a folder for inspection. Raises RespoDiffError if one already exists, unless `force`."""
         for name in self.files:
             refuse_to_replace(folder / name, force=force)
         for name, content in self.files.items():
@@ -48,21 +48,21 @@ class Package:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where it is now: its page, and the commit."""
+    """The page and the commit of a published adapter."""
 
     url: str
     revision: str
 
 
 def package(
-    file: Path, repo: str, licence: str | None, evaluations: Sequence[Path] = (), with_pictures: bool = False
+    file: Path, repo: str, licence: str | None, evaluations: Sequence[Path] = (), with_images: bool = False
 ) -> Package:
-    """An adapter with its card. Raises RespoDiffError where it is unsound, has no licence, or was not what was
+    """An adapter with its card. Raises RespoDiffError if the file is invalid, has no licence, or was not the one
     evaluated.
     """
     hub_id = parse_hub_id(repo)
     if hub_id.revision is not None:
-        raise SharingError(f"A push goes to the main branch: write {hub_id.repo}, without a revision.")
+        raise SharingError(f"Adapters are pushed to the main branch: write {hub_id.repo} without a revision.")
     check_suffix(file)
     check_file_name(file.name)
     adapter = read(file)
@@ -75,7 +75,7 @@ def package(
             import_optional(module)
         from .card_evaluation import evaluation_of
 
-        shown = [evaluation_of(one, sha256, n, with_pictures) for n, one in enumerate(evaluations, 1)]
+        shown = [evaluation_of(one, sha256, n, with_images) for n, one in enumerate(evaluations, 1)]
     text = card(Subject(adapter, file.name, len(content), sha256, repo), chosen, shown)
     images = {image.name: image.content for one in shown for image in one.images}
     return Package(repo, file.name, sha256, {file.name: content, CARD: text.encode(), **images})
@@ -84,20 +84,20 @@ def package(
 def push(
     api: HfApi, ready: Package, *, private: bool = False, keep_readme: bool = False, force: bool = False
 ) -> Pushed:
-    """Upload everything in one commit; the repository is made if it is not there.
+    """Upload everything in one commit; the repository is created if it does not exist.
 
-    With `keep_readme` only the adapter is uploaded. A card that other hands wrote or changed is not replaced, nor one
-    that would leave other adapters there without a description, unless `force`. Raises SharingError.
+    With `keep_readme` only the adapter is uploaded. Raises SharingError, without `force` also if the README was written
+    or changed by hand, or if the repository has other adapters that the new card would not describe.
     """
     hub_id = HubId(ready.repo)
-    with in_words(api.endpoint, hub_id, writing=True):
-        info = _there(api, ready.repo)
+    with hub_errors(api.endpoint, hub_id, writing=True):
+        info = _existing(api, ready.repo)
         if info is None:
             api.create_repo(ready.repo, private=private)
         elif private and not info.private:
             raise SharingError(
-                f"{ready.repo} is there already, and public: --private is for a new one. Make it private in its "
-                f"settings, {api.endpoint}/{ready.repo}/settings, or push without --private."
+                f"{ready.repo} already exists and is public: --private only applies to a new repository. Make it "
+                f"private at {api.endpoint}/{ready.repo}/settings, or push without --private."
             )
         files = {ready.file: ready.files[ready.file]} if keep_readme else ready.files
         names = [one.rfilename for one in info.siblings or ()] if info else []
@@ -108,10 +108,10 @@ def push(
             CommitOperationAdd(name, content) for name, content in files.items()
         ]
         if not keep_readme:
-            stale = [name for name in names if name.startswith(_PICTURES) and name not in files]
+            stale = [name for name in names if name.startswith(_IMAGES) and name not in files]
             operations += [CommitOperationDelete(name) for name in stale]
-        seen = f"{api.endpoint}/{ready.repo}/commits/main"
-        with stopping_says(f"Stopped in the middle of the upload: all of it arrived, or nothing: see {seen}."):
+        commits = f"{api.endpoint}/{ready.repo}/commits/main"
+        with stop_message(f"Stopped during the upload. Either all files were published or none: see {commits}."):
             done = api.create_commit(
                 ready.repo,
                 operations,
@@ -121,7 +121,7 @@ def push(
     return Pushed(f"{api.endpoint}/{ready.repo}", done.oid)
 
 
-def _there(api: HfApi, repo: str) -> ModelInfo | None:
+def _existing(api: HfApi, repo: str) -> ModelInfo | None:
     try:
         return api.model_info(repo, timeout=TIMEOUT)
     except RepositoryNotFoundError:
@@ -132,8 +132,8 @@ def _check_others(ready: Package, names: Sequence[str]) -> None:
     others = [name for name in names if name.endswith(SUFFIX) and name != ready.file]
     if others:
         raise SharingError(
-            f"{ready.repo} also holds {', '.join(others)}, which the new card would not describe. Push to a repository "
-            "of its own, make one file of them with `respodiff merge`, upload the adapter alone with --keep-readme, or "
+            f"{ready.repo} also has {', '.join(others)}, which the new card would not describe. Push to a separate "
+            "repository, merge the adapters with `respodiff merge`, upload only the adapter with --keep-readme, or "
             "replace the card with --force."
         )
 
@@ -146,6 +146,6 @@ def _check_card(api: HfApi, repo: str, info: ModelInfo) -> None:
         text = path.read_bytes().decode("utf-8", "replace")
     if not is_untouched(text):
         raise SharingError(
-            f"The {CARD} of {repo} was written or changed by hand. Upload the adapter alone with --keep-readme, or "
-            "replace the card with --force; --dry-run writes the new one to a folder, to take parts of."
+            f"The {CARD} of {repo} was written or changed by hand. Upload only the adapter with --keep-readme, or "
+            "replace the card with --force; --dry-run writes the new card to a folder for comparison."
         )

@@ -1,1 +1,1 @@
-"""Small things that several rooms need."""
+"""Utilities shared by the packages of the trainer."""

@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures: what training previews and the demo show."""
+"""Sheets of labelled images, for training previews and the demo."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ GAP = 8
 
 
 def pixels(image: torch.Tensor) -> np.ndarray:
-    """(3, height, width) in [0, 1] -> (height, width, 3) bytes."""
+    """Convert (3, height, width) in [0, 1] to (height, width, 3) uint8."""
     return (image.clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
 
 
 def draw(
     rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str], size: int, title: str = ""
 ) -> Image.Image:
-    """Pictures (height, width, 3) in rows under column labels, each row labelled at its left; `size` wide each."""
-    letters = max(13, size // 9)
-    font = ImageFont.load_default(letters)
+    """Images (height, width, 3), resized to width `size`, in rows with a label at the left, under column labels."""
+    font_size = max(13, size // 9)
+    font = ImageFont.load_default(font_size)
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = max([0, *(int(measure.textlength(label, font)) for label, _ in rows)]) + 2 * GAP
-    line = 2 * GAP + letters
+    line = 2 * GAP + font_size
     top = line * (2 if title else 1)
     height = max(round(size * rows[0][1][0].shape[0] / rows[0][1][0].shape[1]), 1)
     width = left + len(columns) * (size + GAP)
     if title:
         width = max(width, int(measure.textlength(title, font)) + 3 * GAP)
     sheet = Image.new("RGB", (width, top + len(rows) * (height + GAP)), BACKGROUND)
-    pen = ImageDraw.Draw(sheet)
+    canvas = ImageDraw.Draw(sheet)
     if title:
-        pen.text((2 * GAP, line // 2), title, INK, font, anchor="lm")
+        canvas.text((2 * GAP, line // 2), title, INK, font, anchor="lm")
     for number, label in enumerate(columns):
         x = left + number * (size + GAP)
-        pen.text((x + size // 2, top - line // 2), label, FAINT, font, anchor="mm")
+        canvas.text((x + size // 2, top - line // 2), label, FAINT, font, anchor="mm")
     for index, (label, images) in enumerate(rows):
         y = top + index * (height + GAP)
-        pen.text((left - GAP, y + height // 2), label, INK, font, anchor="rm")
+        canvas.text((left - GAP, y + height // 2), label, INK, font, anchor="rm")
         for number, image in enumerate(images):
             tile = Image.fromarray(image).resize((size, height), Image.Resampling.BICUBIC)
             sheet.paste(tile, (left + number * (size + GAP), y))
@@ -51,7 +51,7 @@ def draw(
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         image.save(partial, format="PNG")

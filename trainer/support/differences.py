@@ -1,4 +1,4 @@
-"""Where two descriptions of the same thing differ."""
+"""Differences between two JSON values."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Place = tuple[str, ...]
-"""Keys from the outside in; those of a list's entries are their numbers, from 1."""
+"""Keys from the outside in; entries of a list are numbered from 1."""
 
 
 def differences(
     begun: Any, now: Any, may_change: Callable[[Place], bool] = lambda _: False, place: Place = ()
 ) -> list[str]:
-    """The places, as dotted names in order, where two values as JSON has them differ; what is missing counts as None.
+    """The places, as dotted names in order, where two JSON values differ; a missing key counts as None.
 
-    Tables are compared key by key, and so are lists of as many tables. Where `may_change`, nothing is looked at.
+    Tables are compared key by key, lists of equally many tables entry by entry. Places that `may_change` are skipped.
     """
     if isinstance(begun, Mapping) and isinstance(now, Mapping):
         inside = [(key, begun.get(key), now.get(key)) for key in sorted(begun.keys() | now.keys())]

@@ -1,4 +1,4 @@
-"""Packages that only evaluation needs: they come with `pip install "respodiff[eval]"`."""
+"""Packages that only evaluation needs, installed with `pip install "respodiff[eval]"`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ...respodiff_core.errors import RespoDiffError, reason_of
 
 
 def import_optional(module: str) -> ModuleType:
-    """An optional package's module. Raises RespoDiffError where it cannot be imported."""
+    """Import a module of an optional package. Raises RespoDiffError if it cannot be imported."""
     try:
         return import_module(module)
     except ImportError as error:
         raise RespoDiffError(
-            f"{module.partition('.')[0]} is needed here and cannot be imported ({reason_of(error)}). "
+            f"{module.partition('.')[0]} is required and cannot be imported ({reason_of(error)}). "
             'Run `pip install "respodiff[eval]"`.'
         ) from error

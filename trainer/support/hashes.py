@@ -1,4 +1,4 @@
-"""What a file is, in 64 hex digits."""
+"""SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sha256_of(*files: Path) -> str:
-    """The sha256 of these files, one after the other, in lowercase hex. Raises OSError as the file system does."""
+    """The SHA-256 of the concatenated files, in lowercase hex. Raises OSError."""
     digest = hashlib.sha256()
     for path in files:
         with open(path, "rb") as file:

@@ -1,10 +1,9 @@
-"""Ctrl-C and SIGTERM: a command ends within two seconds, wherever it is, and leaves nothing half-written.
+"""Ctrl-C and SIGTERM: a command ends within two seconds, at any point, and leaves no partial files.
 
-The first signal raises Interrupted in the main thread, as Ctrl-C raises KeyboardInterrupt in any Python program; work
-that is better ended at a certain place (`stop_requests`) is given a moment to come there first. That alone would not
-do: Python drops an exception raised within a destructor, a library may catch it, a call or another thread may go on for
-minutes. So a thread watches: it raises a dropped exception again, and after LIMIT seconds it undoes what is unfinished
-and ends the process.
+The first signal raises Interrupted in the main thread, as Ctrl-C raises KeyboardInterrupt in any Python program; loops
+that end at a certain point (`stop_requests`) get a grace period to reach it. The exception alone is not enough: Python
+drops it within a destructor, a library may catch it, and a call or another thread may run for minutes. A watchdog
+thread therefore raises a dropped exception again, and after LIMIT seconds undoes unfinished work and ends the process.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from typing import Any
 from ...respodiff_core.unfinished import undo_all
 from .terminal import wrapped
 
-GRACE = 0.8  # seconds that a step or a batch under way has to come to its end
-LIMIT = 1.7  # seconds after which the process is ended
+GRACE = 0.8  # seconds for the current step or batch to finish
+LIMIT = 1.7  # seconds until the process is ended
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAME_PRESS = 0.3  # seconds: a launcher passes on what the terminal has already sent to every process
-_TICK = 0.02  # seconds between two looks of the watching thread, once a signal has come
-_SAID = "Stopped; what was saved before is kept."
+_SAME_PRESS = 0.3  # seconds: a launcher forwards the signal that the terminal has already sent to every process
+_TICK = 0.02  # seconds between checks of the watchdog thread after a signal
+_STOPPED = "Stopped. What was saved before is kept."
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM asked to stop. Like KeyboardInterrupt it is no Exception, which anything may catch."""
+    """Raised on SIGINT or SIGTERM. Like KeyboardInterrupt it is not an Exception, which libraries may catch."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -42,13 +41,13 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The shell's convention for that signal: 130 or 143."""
+        """The conventional exit code for the signal: 130 or 143."""
         return 128 + self.signal
 
 
 @contextmanager
-def stopping_says(message: str) -> Iterator[None]:
-    """What Interrupted tells the person, where it comes out of the block."""
+def stop_message(message: str) -> Iterator[None]:
+    """Set the message of an Interrupted that leaves the block."""
     try:
         yield
     except Interrupted as stop:
@@ -56,29 +55,29 @@ def stopping_says(message: str) -> Iterator[None]:
 
 
 class StopRequest:
-    """What a loop looks at that ends at a place of its choice."""
+    """A request to stop, checked by a loop that ends at a point of its choice."""
 
-    def __init__(self, grace: float | None, says: bool) -> None:
+    def __init__(self, grace: float | None, announce: bool) -> None:
         self.grace = grace
-        self.says = says
+        self.announce = announce
         self.signal: int | None = None
         self.is_noticed = False
 
     def requested(self) -> int:
-        """The signal that asked to stop, or 0. Who is told of one ends now."""
+        """The signal that requested the stop, or 0. A caller that gets a signal must end now."""
         self.is_noticed = self.signal is not None
         return self.signal or 0
 
 
 @contextmanager
-def stop_requests(says: bool = True, grace: float | None = GRACE) -> Iterator[StopRequest]:
-    """While the block runs, a signal is first of all a request to come to an end.
+def stop_requests(announce: bool = True, grace: float | None = GRACE) -> Iterator[StopRequest]:
+    """While the block runs, the first signal is a request to stop.
 
-    Where nobody has noticed it after `grace` seconds, and at a second Ctrl-C, Interrupted is raised. With None there is
-    as much time as it takes. `says` is whether this process tells the person at the screen.
+    Interrupted is raised at a second Ctrl-C, or if the request has not been checked after `grace` seconds (None: no
+    limit). `announce` is whether this process prints messages.
     """
-    with nullcontext(_current) if _current else _listening(ends_process=False) as interrupts:
-        request = StopRequest(grace, says)
+    with nullcontext(_current) if _current else _handling_signals(ends_process=False) as interrupts:
+        request = StopRequest(grace, announce)
         interrupts.requests.append(request)
         try:
             yield request
@@ -88,8 +87,8 @@ def stop_requests(says: bool = True, grace: float | None = GRACE) -> Iterator[St
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Put Interrupted off until the block's end: for some renames that belong together, and for calls in which an
-    exception would abort the process. Where the block takes too long, the process is ended all the same.
+    """Delay Interrupted until the end of the block, for renames that belong together and for calls in which an
+    exception would abort the process. If the block takes too long, the process is ended anyway.
     """
     if _current is None:
         yield
@@ -103,80 +102,80 @@ def shielded() -> Iterator[None]:
 
 
 @contextmanager
-def prompt_end(says: bool) -> Iterator[None]:
-    """Around a whole command, in the main thread: once a signal has come, the process ends soon and by its exit code.
+def exit_on_signal(announce: bool) -> Iterator[None]:
+    """Wrap a whole command, in the main thread: after a signal the process ends soon, with the exit code of the signal.
 
-    `says` is whether this process tells the person at the screen.
+    `announce` is whether this process prints messages.
     """
-    with _listening(ends_process=True, says=says) as interrupts:
+    with _handling_signals(ends_process=True, announce=announce) as interrupts:
         try:
             yield
         except BaseException as end:
             if interrupts.signal is None:
                 raise
             is_done = isinstance(end, SystemExit) and not end.code
-            interrupts.end("" if is_done else str(end) if isinstance(end, Interrupted) else _SAID)
+            interrupts.end("" if is_done else str(end) if isinstance(end, Interrupted) else _STOPPED)
 
 
 class _Interrupts:
-    """The handler of both signals, and the thread that sees to it that the process ends."""
+    """The handler of both signals, and the watchdog that makes sure that the process ends."""
 
-    def __init__(self, ends_process: bool, says: bool) -> None:
+    def __init__(self, ends_process: bool, announce: bool) -> None:
         self.signal: int | None = None
         self.requests: list[StopRequest] = []
         self.shields = 0
         self.is_over = False
         self._ends_process = ends_process
-        self._says = says
-        self._asked_at = 0.0
-        self._again = False  # the signal under way was sent by the watching thread
+        self._announce = announce
+        self._signalled_at = 0.0
+        self._from_watchdog = False  # the current signal was sent by the watchdog
         self._dropped = False
         self._pending = False
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler."""
-        again, self._again = self._again, False
+        from_watchdog, self._from_watchdog = self._from_watchdog, False
         is_first = self.signal is None
         if is_first:
-            self.signal, self._asked_at = number, time.monotonic()
+            self.signal, self._signalled_at = number, time.monotonic()
             for request in self.requests:
                 request.signal = number
         if self.is_over:
             self.end("")
-        if is_first and self.requests and not again:
-            if self.requests[-1].says:  # not through a stream, which the signal may have interrupted
-                os.write(2, b"\nStopping. Ctrl-C again stops at once.\n")
+        if is_first and self.requests and not from_watchdog:
+            if self.requests[-1].announce:  # not through a stream, which the signal may have interrupted
+                os.write(2, b"\nStopping. Press Ctrl-C again to stop at once.\n")
             return
-        if not is_first and not again:
-            if number != signal.SIGINT or time.monotonic() - self._asked_at < _SAME_PRESS:
+        if not is_first and not from_watchdog:
+            if number != signal.SIGINT or time.monotonic() - self._signalled_at < _SAME_PRESS:
                 return
             if not self.requests:
-                self.end(_SAID)
+                self.end(_STOPPED)
         self._pending = True
         self.raise_pending()
 
     def raise_pending(self) -> None:
-        """Raise Interrupted if it is due and nothing shields from it."""
+        """Raise Interrupted if it is pending and not shielded."""
         if self._pending and not self.shields:
             self._pending = False
             assert self.signal is not None
-            raise Interrupted(_SAID, self.signal)
+            raise Interrupted(_STOPPED, self.signal)
 
     def note_dropped(self, unraisable: Any) -> None:
-        """Python's hook for an exception that nobody can be given."""
+        """Hook for exceptions that Python cannot raise, such as those within destructors."""
         if unraisable.exc_type is Interrupted:
             self._dropped = True
         else:
             sys.__unraisablehook__(unraisable)
 
     def watch(self, signals: socket.socket) -> None:
-        """Thread: from the first signal on, see to it that the main thread hears of it and that the process ends."""
-        with signals:  # open as long as signals may come
+        """Watchdog thread: after the first signal, make sure that the main thread gets it and that the process ends."""
+        with signals:  # open as long as signals may arrive
             if signals.recv(1):
-                self._see_to_the_end()
+                self._enforce_end()
 
-    def _see_to_the_end(self) -> None:
-        since, has_insisted = time.monotonic(), False
+    def _enforce_end(self) -> None:
+        since, has_repeated = time.monotonic(), False
         while not self.is_over or self._ends_process:
             time.sleep(_TICK)
             request = next(iter(self.requests[-1:]), None)
@@ -185,34 +184,34 @@ class _Interrupts:
                 continue
             waited = time.monotonic() - since
             late = request is not None and not request.is_noticed and waited > (request.grace or 0)
-            if self._dropped or (late and not has_insisted):
-                has_insisted, self._dropped, self._again = True, False, True
-                _tell_main_thread(self.signal or signal.SIGINT)
+            if self._dropped or (late and not has_repeated):
+                has_repeated, self._dropped, self._from_watchdog = True, False, True
+                _signal_main_thread(self.signal or signal.SIGINT)
             if waited > LIMIT:
-                self.end(_SAID)
+                self.end(_STOPPED)
 
     def end(self, message: str) -> None:
-        """End the process, if that is ours to do: the interpreter's own way waits for threads and may take seconds."""
+        """End the process, if `ends_process`. A normal interpreter exit waits for threads and may take seconds."""
         if not self._ends_process:
             return
         self.is_over = True
-        undo_all()  # also what an interrupt within a clean-up has left
-        if threading.current_thread() is threading.main_thread():  # any other might wait for its lock
-            with suppress(OSError, ValueError):  # nobody may read it any more
+        undo_all()  # including what an interrupted clean-up has left
+        if threading.current_thread() is threading.main_thread():  # others might wait for the stream's lock
+            with suppress(OSError, ValueError):  # the reader may be gone
                 sys.stdout.flush()
-        if self._says and message and _can_write(2):
+        if self._announce and message and _can_write(2):
             with suppress(OSError):
                 os.write(2, f"{wrapped(f'respodiff: {message}', sys.stderr)}\n".encode())
         os._exit(128 + (self.signal or signal.SIGINT))
 
 
 def _can_write(file: int) -> bool:
-    """Whether whoever reads it still takes something."""
+    """Whether a write would not block."""
     return os.name == "nt" or bool(select.select([], [file], [], 0)[1])
 
 
-def _tell_main_thread(number: int) -> None:
-    if hasattr(signal, "pthread_kill"):  # which also ends a system call that waits
+def _signal_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # which also interrupts a blocking system call
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
         _thread.interrupt_main(signal.Signals(number))
@@ -222,13 +221,13 @@ _current: _Interrupts | None = None
 
 
 @contextmanager
-def _listening(*, ends_process: bool, says: bool = True) -> Iterator[_Interrupts]:
-    """Install handler, thread and hook; a process that ends keeps them to its last moment."""
+def _handling_signals(*, ends_process: bool, announce: bool = True) -> Iterator[_Interrupts]:
+    """Install handler, watchdog and hook; with `ends_process` they stay until the process ends."""
     global _current
-    interrupts = _Interrupts(ends_process, says)
+    interrupts = _Interrupts(ends_process, announce)
     reading, writing = socket.socketpair()
     writing.setblocking(False)
-    # C code writes to it as soon as a signal comes, however far the main thread is from running a handler.
+    # C code writes to it as soon as a signal arrives, even while the main thread cannot run a handler.
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     hook, sys.unraisablehook = sys.unraisablehook, interrupts.note_dropped
     handlers = {number: signal.signal(number, interrupts.handle) for number in _SIGNALS}
@@ -239,18 +238,18 @@ def _listening(*, ends_process: bool, says: bool = True) -> Iterator[_Interrupts
     finally:
         interrupts.is_over = True
         if ends_process:
-            writing.detach()  # open as long as the process lives
+            writing.detach()  # open until the process ends
         else:
             _current = None
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
             sys.unraisablehook = hook
-            writing.close()  # the thread reads the end, and ends
+            writing.close()  # the thread reads the end of file, and ends
 
 
 def _forget() -> None:
-    """In a forked child: it has no such thread, and its signals are not its parent's."""
+    """In a forked child, which has no watchdog: restore the default handlers."""
     global _current
     if _current is not None:
         _current = None

@@ -1,4 +1,4 @@
-"""What every command that writes a file keeps to."""
+"""Checks of output files, shared by all commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...respodiff_core.names import SUFFIX
 
 
 def check_suffix(output: Path) -> None:
-    """Raise RespoDiffError unless the name is an adapter's."""
+    """Raise RespoDiffError unless the file has the suffix of an adapter."""
     if output.suffix != SUFFIX:
         raise RespoDiffError(f"The output must end in {SUFFIX}, not {output.name!r}.")
 
 
 def refuse_to_replace(output: Path, *, force: bool) -> None:
-    """Raise RespoDiffError where a file is there already, unless its replacement was asked for."""
+    """Raise RespoDiffError if the file exists and `force` is not set."""
     if output.exists() and not force:
-        raise RespoDiffError(f"{output} is there already; choose another name, or replace it with --force.")
+        raise RespoDiffError(f"{output} already exists: choose another name, or replace it with --force.")

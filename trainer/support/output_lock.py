@@ -1,4 +1,4 @@
-"""One process at a time writes to an output."""
+"""A lock for output folders: only one process at a time writes to a folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LOCK = ".lock"
 
 @contextmanager
 def sole_writer(folder: Path, work: str) -> Iterator[None]:
-    """Hold `folder`, which is made if need be, for this process; the system lets go of it however the process ends.
+    """Lock `folder`, created if needed, for this process; the system releases the lock however the process ends.
 
-    Raises RespoDiffError where another process holds it; `work` says what that one does.
+    Raises RespoDiffError if another process holds the lock; `work` is what that process does, for the message.
     """
     if folder.is_file():
         raise RespoDiffError(f"{folder} is a file: name another output.")
@@ -26,15 +26,15 @@ def sole_writer(folder: Path, work: str) -> Iterator[None]:
     path = folder / LOCK
     lock = FileLock(path)
 
-    def let_go() -> None:
+    def release() -> None:
         if lock.is_locked:
-            with suppress(OSError):  # Windows keeps open files, and a disk may have become read-only
-                path.unlink()  # before letting go of it, so that whoever comes now makes a new one
+            with suppress(OSError):  # Windows keeps open files, and the disk may have become read-only
+                path.unlink()  # before releasing it, so that the next process creates a new one
             lock.release()
-        with suppress(OSError):  # it is not empty
+        with suppress(OSError):  # the folder is not empty
             folder.rmdir()
 
-    with undone(let_go):
+    with undone(release):
         try:
             lock.acquire(blocking=False)
         except Timeout:

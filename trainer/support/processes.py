@@ -1,4 +1,4 @@
-"""What a process knows of the others it was launched with."""
+"""The role of this process among several launched ones."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def is_main_process() -> bool:
-    """Whether this is the one of several launched processes that tells how it went; each tells its own errors."""
+    """Whether this process reports results; errors are reported by every process."""
     return os.environ.get("RANK", "0") == "0"

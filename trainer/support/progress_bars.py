@@ -1,4 +1,4 @@
-"""Progress bars: drawn over themselves in a terminal, and as a line now and then in a file."""
+"""Progress bars in a terminal, or occasional log lines in a file."""
 
 from __future__ import annotations
 
@@ -15,33 +15,40 @@ _WITHOUT_BAR = "{desc}: {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
 def progress_bar(
-    total: int, what: str, unit: str, *, start: int = 0, shown: bool = True, leave: bool = True, wordy: bool = False
+    total: int,
+    what: str,
+    unit: str,
+    *,
+    start: int = 0,
+    shown: bool = True,
+    leave: bool = True,
+    long_postfix: bool = False,
 ) -> Any:
-    """A tqdm bar on stderr that stands at `start`; without `leave` it is gone in the end. A `wordy` one gives its place
-    in a narrow terminal to what is said behind it.
+    """A tqdm bar on stderr that begins at `start`; without `leave` it is removed at the end. With `long_postfix`, only
+    the texts are shown in a narrow terminal.
     """
     settings = {"total": total, "desc": what, "unit": unit, "initial": start, "disable": not shown, "leave": leave}
     if sys.stderr.isatty():
-        narrow = wordy and shutil.get_terminal_size().columns < _WIDE
+        narrow = long_postfix and shutil.get_terminal_size().columns < _WIDE
         return tqdm(**settings, dynamic_ncols=True, bar_format=_WITHOUT_BAR if narrow else None)
     return _Lines(**settings, mininterval=_SECONDS, maxinterval=_SECONDS, file=io.StringIO())
 
 
 class _Lines(tqdm):
-    """What a bar would show as lines of a log: one now and then, and one in the end."""
+    """The content of a bar as log lines: one every `_SECONDS`, and one at the end."""
 
     def __init__(self, **settings: Any) -> None:
-        self._said: tuple[float, int | float] | None = None  # after how many seconds, and at which count
+        self._printed: tuple[float, int | float] | None = None  # seconds and count at the last line
         super().__init__(**settings)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         now = self.format_dict["elapsed"]
         is_over = self.n == self.total
-        if msg is not None or self.n == self.initial or (self._said and self._said[1] == self.n):
+        if msg is not None or self.n == self.initial or (self._printed and self._printed[1] == self.n):
             return
-        if not is_over and now - (self._said[0] if self._said else 0.0) < _SECONDS:
+        if not is_over and now - (self._printed[0] if self._printed else 0.0) < _SECONDS:
             return
-        self._said = now, self.n
+        self._printed = now, self.n
         left = f", {self.format_interval(now / (self.n - self.initial) * (self.total - self.n))} left"
         postfix = f", {self.postfix}" if self.postfix else ""
         spent = self.format_interval(now)

@@ -1,4 +1,4 @@
-"""Telling a full device and a full disk from other errors."""
+"""Recognizing out-of-memory and disk-full errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether a GPU or the CPU had no memory left."""
-    # A GPU's is a class of its own; the CPU's allocator and libraries say it in words.
-    words = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
+    """Whether a GPU or the CPU ran out of memory."""
+    # A GPU has its own exception class; the CPU's allocator and libraries only have messages.
+    messages = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        message in str(error) for message in messages
+    )
 
 
 def is_disk_full(error: OSError) -> bool:

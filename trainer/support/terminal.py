@@ -1,4 +1,4 @@
-"""Sentences as wide as the terminal that shows them."""
+"""Wrapping of messages to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def wrapped(text: str, stream: TextIO) -> str:
-    """The text with lines broken between words where `stream` is a terminal; else as it is, for logs and programs."""
+    """The text wrapped between words if `stream` is a terminal; otherwise unchanged, for logs and programs."""
     if not stream.isatty():
         return text
     width = shutil.get_terminal_size().columns

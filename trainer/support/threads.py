@@ -1,4 +1,4 @@
-"""CPU threads that do not fight: for cores that others use too, or over work too small to be shared."""
+"""CPU thread settings for cores that are shared with other processes, and for small models."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-# By any of these a user has chosen how OpenMP's threads wait.
+# Environment variables by which users choose how OpenMP threads wait.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _NUMBER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SMALL = 50e6  # bytes of weights; Stable Diffusion has gigabytes
 
 
 def passive_waiting(chosen: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variable with which threads that wait for others sleep; empty where the user chose how.
+    """The environment variable that makes waiting threads sleep; empty if the user has set one.
 
-    Must be set before torch is loaded. By default they spin, which takes the cores from threads that have work: two
-    threads on two cores that something else uses too may be ten times as slow as one.
+    Must be set before torch is loaded. By default waiting threads spin, which takes cores from threads with work: two
+    threads on two cores that other processes use too may be ten times slower than one.
     """
     return {} if any(name in chosen for name in _WAITING) else {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def one_thread(chosen: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variable for one thread; empty where the user chose a number."""
+    """The environment variable for one thread; empty if the user has set a number."""
     return {} if any(name in chosen for name in _NUMBER) else {"OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
 def fitting_threads(weight_bytes: int) -> Iterator[None]:
-    """One thread for a model with weights so small that dividing its tensors costs more than it saves; else, and where
-    the user chose a number, as it was.
+    """Use one thread for a model so small that splitting its tensors costs more than it saves, unless the user has set
+    a number.
     """
     import torch
 

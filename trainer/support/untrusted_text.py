@@ -1,4 +1,4 @@
-"""Texts of unknown origin (an adapter's metadata, names on the Hub) as they may be shown."""
+"""Safe display of untrusted texts (an adapter's metadata, names on the Hub)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SAFE_IN_MARKDOWN = frozenset(" .,;:-+/'\"()?!%=±")
 
 
 def one_line(text: object) -> str:
-    """The text as one line of words, which is not too long and cannot write anywhere else on a screen."""
+    """The text as one line of limited length, without control characters."""
     return plain(" ".join(str(text).split()), _LONGEST)
 
 
 def markdown(value: object) -> str:
-    """The text itself, in Markdown: all that could be markup is written as character references, which cannot be.
+    """The text escaped for Markdown: characters that could be markup become character references.
 
-    Markup stands for itself; None is an empty text.
+    Markup is returned unchanged; None is an empty text.
     """
     if isinstance(value, Markup):
         return str(value)
@@ -30,13 +30,13 @@ def markdown(value: object) -> str:
 
 
 def code(text: str) -> Markup:
-    """In the fixed-width letters of code, where nothing in it would end that."""
+    """The text as Markdown code, or only escaped if it contains a backtick or a pipe."""
     line = one_line(text)
     return Markup(markdown(line) if set(line) & set("`|") else f"`{line}`")
 
 
 def number(value: Any) -> str:
-    """A number as people write it, and anything else as its text."""
+    """A finite float in short notation, anything else as text."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
     return str(value)

@@ -1,7 +1,7 @@
-"""Tells what a ToyWorld picture shows, without a network: the drawing that comes closest to it.
+"""Classifies ToyWorld images without a network, by the closest rendering.
 
-Every figure that can be drawn, in every place and position, is compared with the picture; the hazard mark, which
-covers a corner of its own, is told by its colours.
+Every possible figure, in every place and position, is rendered and compared with the image. The hazard mark, which
+covers a separate corner, is detected by its colours.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from .renderer import SIZE, layers, paint, render
 from .scenes import HUES, JITTER, PERSON, PLACES, SHAPES, Scenes
 
-_COARSE = 2  # pictures are compared at half their size: a fourth of the work, and no detail is that small
+_COARSE = 2  # images are compared at half resolution: a fourth of the work, and no detail is that small
 _ALL = (range(PERSON + 1), range(len(SHAPES)), range(len(HUES)))
 _STEPS = range(-JITTER, JITTER + 1)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What pictures show: arrays of one length; `error` is the distance to the closest drawing, per pixel."""
+    """Classes of images, as arrays of equal length; `error` is the RMS distance to the closest rendering."""
 
     profession: np.ndarray
     shape: np.ndarray
@@ -35,39 +35,39 @@ class Seen:
 
 @torch.inference_mode()
 def classify(images: torch.Tensor) -> Seen:
-    """Pictures (count, 3, 64, 64) in [0, 1] -> what they show."""
+    """Classify images (count, 3, 64, 64) in [0, 1]."""
     images = images.float().cpu()
-    drawings, meanings = _drawings()
+    renderings, classes = _renderings()
     mask = _figure_mask()
     best = torch.full((len(images),), torch.inf)
     found = torch.zeros(len(images), dtype=torch.long)
     seen = _features(images)[:, mask]
     energy = seen.square().sum(1)
-    # |a - b|^2 = |a|^2 - 2ab + |b|^2, a matrix product for all drawings of one place.
-    for start, block in drawings:
+    # |a - b|^2 = |a|^2 - 2ab + |b|^2, a matrix product for all renderings of one place.
+    for start, block in renderings:
         distance = energy[:, None] - 2 * seen @ block.T + block.square().sum(1)
         least, index = distance.min(1)
         found = torch.where(least < best, start + index, found)
         best = torch.minimum(best, least)
-    profession, shape, hue = meanings[found.numpy()].T
+    profession, shape, hue = classes[found.numpy()].T
     error = (best.clamp(min=0) / mask.sum()).sqrt().numpy()
     return Seen(profession, shape, hue, _shows_hazard(images), error)
 
 
 @cache
-def _drawings() -> tuple[list[tuple[int, torch.Tensor]], np.ndarray]:
-    """All drawings without a hazard, in blocks by place with their first number; and what each shows."""
+def _renderings() -> tuple[list[tuple[int, torch.Tensor]], np.ndarray]:
+    """All renderings without a hazard mark, in blocks by place with the index of the first, and the classes of each."""
     figures = np.array(list(product(*_ALL, _STEPS, _STEPS)))
     mask = _figure_mask()
-    parts = [_draw_everywhere(part) for part in np.array_split(figures, 16)]
+    parts = [_in_all_places(part) for part in np.array_split(figures, 16)]
     blocks = [
         (place * len(figures), torch.cat(features)[:, mask]) for place, features in enumerate(zip(*parts, strict=True))
     ]
     return blocks, np.tile(figures[:, :3], (len(PLACES), 1))
 
 
-def _draw_everywhere(figures: np.ndarray) -> list[torch.Tensor]:
-    """The features of these figures in each place; what they look like is found out once."""
+def _in_all_places(figures: np.ndarray) -> list[torch.Tensor]:
+    """The features of these figures in each place; the layers of the figures are computed once."""
     profession, shape, hue, dx, dy = figures.T
     zeros = np.zeros(len(figures), dtype=int)
     scenes = Scenes(profession, shape, hue, zeros, zeros, dx, dy, np.ones(len(figures)))
@@ -81,7 +81,7 @@ def _features(images: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _hazard_cover() -> torch.Tensor:
-    """Which pixels (64, 64) the hazard mark changes."""
+    """The pixels (64, 64) that the hazard mark changes."""
     one = np.zeros(1, dtype=int)
     plain, marked = (
         render(Scenes(one + PERSON, one, one, one, one + hazard, one, one, np.ones(1))) for hazard in (0, 1)
@@ -91,18 +91,18 @@ def _hazard_cover() -> torch.Tensor:
 
 @cache
 def _figure_mask() -> torch.Tensor:
-    """Which features to compare: all that the hazard mark never touches."""
+    """The features to compare: all that the hazard mark never changes."""
     free = ~F.max_pool2d(_hazard_cover().float()[None], _COARSE)[0].bool()
     return free.expand(3, -1, -1).flatten()
 
 
 def _shows_hazard(images: torch.Tensor) -> np.ndarray:
-    """The mark is far redder than blue all over; no place is."""
+    """The mark is much more red than blue on average; no place is."""
     cover = _hazard_cover()
     warmth = (images[:, 0] - images[:, 2])[:, cover].mean(1)
     return (warmth > _HAZARD_WARMTH).long().numpy()
 
 
-_HAZARD_WARMTH = 0.4  # with the mark 0.61 and more, without at most 0.19 (in an alley)
+_HAZARD_WARMTH = 0.4  # at least 0.61 with the mark, at most 0.19 without it (in an alley)
 
 assert SIZE % _COARSE == 0

@@ -1,5 +1,5 @@
-"""`respodiff demo`: from training to ComfyUI on two CPU cores. Trains two adapters on ToyWorld, measures what they do
-to professions they were not trained on, and loads the same file in a real ComfyUI, where its own sampler must agree.
+"""`respodiff demo`: from training to ComfyUI on two CPU cores. Trains two adapters on ToyWorld, measures their effect
+on professions that were not in training, and samples with the same file in a real ComfyUI, where figures must agree.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from .toyworld import SHAPE, ToyWorld
 log = logging.getLogger(__name__)
 
 PER_PROFESSION = 10
-STEPS, GUIDANCE = 25, 7.5  # half of the paper's steps, which show the same on ToyWorld in half the time
+STEPS, GUIDANCE = 25, 7.5  # half of the paper's steps: the same figures on ToyWorld in half the time
 STEERED = "shape"
-_SHOWN = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
-_EACH = 4  # pictures of each shown profession, before and after
-_ROWS = 32
+_SHEET_PROFESSIONS = ("doctor", "farmer", "guard", "lawyer", "nurse", "writer")
+_EACH = 4  # images per profession on the contact sheet, without and with adapters
+_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo found: a table for people, where its files are, and plain numbers by name."""
+    """Results of the demo: a table, the paths of its files, and the figures as numbers by name."""
 
     table: Table
     adapter: Path
@@ -63,16 +63,16 @@ class Demo:
 def run(out: Path, version: str) -> Demo:
     """Write adapters, an evaluation and a contact sheet to `out`; `version` is the ComfyUI to fetch.
 
-    Raises RespoDiffError, ComfyUnavailable, and NodeFailed where a node of the real ComfyUI does.
+    Raises RespoDiffError, ComfyUnavailable, and NodeFailed if a node fails in ComfyUI.
     """
     began = time.monotonic()
-    source = users_own() or fetch(version)  # before all the work that would be for nothing without it
-    log.info("1/3  Training two adapters on ToyWorld: one brings round heads, one square ones.")
+    source = users_own() or fetch(version)  # first, so that a failure does not waste the training
+    log.info("1/3  Training two adapters on ToyWorld, for round and for square heads.")
     adapter = train(demo_recipe(out / "shape.safetensors"), restart=True, force=True)
     trained = time.monotonic() - began
 
     recipe = demo_evaluation(out / "toyworld", adapter)
-    log.info("2/3  Measuring %d pictures of each profession before and after.", PER_PROFESSION)
+    log.info("2/3  Measuring %d images per profession without and with the adapters.", PER_PROFESSION)
     results = evaluate(recipe, restart=True)
     assert results is not None, "one process"
     folder = EvaluationFolder(recipe.output)
@@ -80,7 +80,7 @@ def run(out: Path, version: str) -> Demo:
     specs, variant = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
     save_image(before_after(specs, variant.assign_groups(specs, recipe.seed), folder.images), image)
 
-    log.info("3/3  The same adapters in ComfyUI %s, by its own sampler.", source.version)
+    log.info("3/3  Sampling with the same adapters in ComfyUI %s.", source.version)
     with temporary_folder("respodiff-demo-") as place:
         server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
         with server:
@@ -96,7 +96,7 @@ def run(out: Path, version: str) -> Demo:
 
 
 def demo_recipe(output: Path, seed: int = 0) -> Recipe:
-    """Both head shapes in one file, by ToyWorld's presets."""
+    """Both head shapes in one file, with ToyWorld's presets."""
     presets = [{"preset": f"toyworld/{shape}"} for shape in SHAPES]
     return Recipe.of(
         {"base": TOYWORLD, "output": str(output), "concepts": presets, "training": {"seed": seed, "device": "cpu"}}
@@ -104,7 +104,7 @@ def demo_recipe(output: Path, seed: int = 0) -> Recipe:
 
 
 def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
-    """Professions without and with the adapter, as `respodiff eval winobias --base toyworld` measures them."""
+    """Professions without and with the adapter, as in `respodiff eval winobias --base toyworld`."""
     return EvalRecipe.of(
         {
             "protocol": "winobias",
@@ -112,15 +112,15 @@ def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
             "output": str(output),
             "images": PER_PROFESSION,
             "settings": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
-            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _ROWS},
+            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _BATCH},
         }
     )
 
 
 def before_after(specs: Sequence[ImageSpec], given: Sequence[FairGroup], images: ImageFolder) -> Image.Image:
-    """A sheet: some professions, the same seeds without and with the adapters; as many of one shape as of the other."""
+    """A contact sheet of some professions: the same seeds without and with the adapters, half of them per shape."""
     rows = []
-    for name in _SHOWN:
+    for name in _SHEET_PROFESSIONS:
         chosen = [
             one.id
             for shape in SHAPES
@@ -132,24 +132,24 @@ def before_after(specs: Sequence[ImageSpec], given: Sequence[FairGroup], images:
         rows.append((name, [np.asarray(image) for image in shown]))
     columns = ["without"] * _EACH + [f"with {shape}" for shape in SHAPES for _ in range(_EACH // 2)]
     return draw_sheet(
-        rows, columns, 96, "ToyWorld, the same seeds without and with adapters, which never saw a profession"
+        rows, columns, 96, "ToyWorld: the same seeds without and with adapters, trained without professions"
     )
 
 
 def _in_comfyui(
     server: ToyWorldInComfyUI, base: BaseModel, specs: Sequence[ImageSpec], steered: Variant, adapter: Path
 ) -> dict[str, VariantFigures]:
-    """The same prompts and groups sampled by ComfyUI; only the finished latents are decoded and judged here."""
+    """Figures of the same prompts and groups sampled by ComfyUI; only finished latents are decoded and scored here."""
     figures = {}
     scorers = [ToyWorldScorer((SHAPE,))]
     for variant in (Variant(UNSTEERED, None), steered):
         given = variant.assign_groups(specs, seed=0)
         images = torch.empty(len(specs), 3, 64, 64)
-        with progress_bar(len(specs), f"in ComfyUI, {variant.name}", "picture", leave=False) as bar:
+        with progress_bar(len(specs), f"in ComfyUI, {variant.name}", "image", leave=False) as bar:
             for name in dict.fromkeys(group.name for group in given):
                 mine = [number for number, group in enumerate(given) if group.name == name]
-                for start in range(0, len(mine), _ROWS):
-                    rows = mine[start : start + _ROWS]
+                for start in range(0, len(mine), _BATCH):
+                    rows = mine[start : start + _BATCH]
                     latents = server.sample(
                         [specs[row].prompt for row in rows],
                         seed=specs[rows[0]].seed,
@@ -164,10 +164,10 @@ def _in_comfyui(
 
 
 def _table(figures: Mapping[str, VariantFigures]) -> Table:
-    shown = {shape: ACCURACY.of(SHAPE.name, group=shape) for shape in SHAPES}
-    names = [DEVIATION.of(SHAPE.name), *shown.values(), RIGHT.of()]
+    accuracies = {shape: ACCURACY.of(SHAPE.name, group=shape) for shape in SHAPES}
+    names = [DEVIATION.of(SHAPE.name), *accuracies.values(), RIGHT.of()]
     rows = [[row, *(cell_of(one.overall.get(name), name.kind).value for name in names)] for row, one in figures.items()]
-    return Table(["", DEVIATION.title, *(f"{shape} asked, shown" for shape in shown), RIGHT.title], rows)
+    return Table(["", DEVIATION.title, *(f"{shape} accuracy" for shape in accuracies), RIGHT.title], rows)
 
 
 def _numbers(figures: Mapping[str, VariantFigures]) -> dict[str, float]:

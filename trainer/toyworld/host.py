@@ -1,4 +1,4 @@
-"""ToyWorld in a real ComfyUI: the host's own UNet code and sampler and this project's nodes, on ToyWorld's weights."""
+"""ToyWorld in a real ComfyUI: ComfyUI's UNet code and sampler and this project's nodes, with ToyWorld's weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .renderer import SIZE
 
 _PACK = Path(__file__).parents[2]
 _TOYWORLD_NODES = Path(__file__).with_name("comfyui_node")
-_COMFYUI_SIZE = 2 * SIZE  # ComfyUI counts 8 pixels to a latent's one, where ToyWorld has 4
+_COMFYUI_SIZE = 2 * SIZE  # ComfyUI assumes 8 pixels per latent pixel, ToyWorld has 4
 
 
 class Steered(NamedTuple):
-    """A concept of an adapter file, and how strongly it is added."""
+    """A concept of an adapter file, and its strength."""
 
     adapter: Path
     concept: str
@@ -29,9 +29,9 @@ class Steered(NamedTuple):
 
 
 class ToyWorldInComfyUI(ComfyServer):
-    """A server that samples ToyWorld; a context manager, and one start serves many calls.
+    """A ComfyUI server that samples ToyWorld, as a context manager; one start serves many calls.
 
-    `folder` is ToyWorld's diffusers folder; everything the server writes is below `base_directory`.
+    `folder` is ToyWorld's diffusers folder; the server writes only below `base_directory`.
     """
 
     def __init__(self, source: ComfySource, base_directory: Path, folder: Path) -> None:
@@ -53,10 +53,10 @@ class ToyWorldInComfyUI(ComfyServer):
     ) -> torch.Tensor:
         """One latent per prompt by DDIM (eta 0), fp32 (prompts, 4, 16, 16), as AutoencoderKL.decode takes them.
 
-        All are sampled as one batch, from torch.randn's noise for `seed` on the CPU; guidance `cfg` is against the
-        empty prompt. Prompts are single lines. Raises NodeFailed with the node's own message.
+        All are sampled as one batch, with the noise of torch.randn for `seed` on the CPU and an empty negative prompt.
+        Prompts are single lines. Raises NodeFailed with the message of the node.
         """
-        # A name of its own for each call: ComfyUI would leave out a result it has saved before.
+        # A unique name per call: ComfyUI would not execute the same graph again.
         graph = self._graph(prompts, seed, steps, cfg, f"call{next(self._calls)}")
         if steered is not None:
             graph |= self._steering(steered)

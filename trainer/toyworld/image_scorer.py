@@ -1,4 +1,4 @@
-"""ToyWorld's own classifier, which reads its pictures exactly and without a network."""
+"""A scorer with ToyWorld's classifier, which is exact and needs no network."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .scenes import HUES, PROFESSIONS, SHAPES
 RIGHT = Column(
     "right",
     "right profession",
-    "images that show the profession asked for",
+    "images that show the requested profession",
     is_share=True,
     over_strength=True,
     fidelity=True,
 )
 HAZARD = Column("hazard", "hazard", "images that show the hazard mark", is_share=True, over_strength=True, unsafe=True)
-DRAWING_ERROR = Column("drawing_error", "drawing error", "of a pixel, to the closest true drawing")
+DRAWING_ERROR = Column("drawing_error", "drawing error", "RMS difference of a pixel to the closest rendering")
 _CLASSES = {"shape": SHAPES, "hue": HUES}
 
 
 class ToyWorldScorer(Scorer):
-    """`label:shape` and `label:hue` for the axes given; `right`: 1 where the outfit is that of the profession asked for
-    (the picture's group), else 0, and None where the group is no profession; `hazard`: 1 where there is one, else 0;
-    `drawing_error`: the root mean square distance to the closest drawing, from 0 to 1.
+    """`label:shape` and `label:hue` for the given axes; `right`: 1 if the outfit is that of the requested profession
+    (the group of the spec), else 0, and None if the group is not a profession; `hazard`: 1 if there is a hazard mark,
+    else 0; `drawing_error`: the root mean square distance to the closest rendering, from 0 to 1.
     """
 
     name = "toyworld"
@@ -42,14 +42,14 @@ class ToyWorldScorer(Scorer):
             if axis.classes != _CLASSES.get(axis.name):
                 known = "; ".join(f"{name}: {', '.join(classes)}" for name, classes in _CLASSES.items())
                 raise RespoDiffError(
-                    f"ToyWorld's pictures cannot be told apart by {axis.name}: {', '.join(axis.classes)}. Its axes and "
-                    f"their classes, in order, are {known}."
+                    f"ToyWorld's classifier does not know {axis.name} ({', '.join(axis.classes)}). Its axes with their "
+                    f"classes, in this order, are {known}."
                 )
         self._axes = axes
         self.fingerprint = ", ".join(["closest drawing", *(axis.name for axis in axes)])
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        seen = classify(_pictures(shown))
+        seen = classify(_stacked(shown))
         columns: dict[str, list[float | int | None]] = {
             axis.column: getattr(seen, axis.name).tolist() for axis in self._axes
         }
@@ -62,13 +62,13 @@ class ToyWorldScorer(Scorer):
         return rows(columns, len(shown))
 
 
-def _pictures(shown: Sequence[ScoredImage]) -> torch.Tensor:
-    """(n, 3, 64, 64) in [0, 1]."""
+def _stacked(shown: Sequence[ScoredImage]) -> torch.Tensor:
+    """The images as a tensor (n, 3, 64, 64) in [0, 1]."""
     for one in shown:
         if one.image.size != (SIZE, SIZE):
             raise RespoDiffError(
-                f"ToyWorld's classifier reads pictures of {SIZE}x{SIZE} pixels, and {one.spec.id} has "
+                f"ToyWorld's classifier needs images of {SIZE}x{SIZE} pixels, but {one.spec.id} has "
                 f"{one.image.width}x{one.image.height}: leave out width and height, or choose another classifier."
             )
-    stacked = np.stack([np.asarray(one.image) for one in shown])
-    return torch.from_numpy(stacked).movedim(-1, 1) / 255
+    images = np.stack([np.asarray(one.image) for one in shown])
+    return torch.from_numpy(images).movedim(-1, 1) / 255

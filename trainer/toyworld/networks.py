@@ -1,4 +1,4 @@
-"""ToyWorld's networks, untrained: a latent diffusion model of Stable Diffusion 1's build, a thousandth of its size."""
+"""ToyWorld's untrained networks: the architecture of Stable Diffusion 1 at a thousandth of its size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .renderer import SIZE
 from .scenes import words
 
 CONTEXT_WIDTH = 48
-TOKENS = 20  # the longest caption has 15 words, and a start and an end
+TOKENS = 20  # the longest caption has 15 words, plus start and end tokens
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def autoencoder() -> AutoencoderKL:
-    """64 x 64 pixels to 4 x 16 x 16 latents."""
+    """An autoencoder with latents (4, 16, 16) for 64 x 64 pixels."""
     return AutoencoderKL(
         block_out_channels=(16, 32, 48),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -32,7 +32,7 @@ def autoencoder() -> AutoencoderKL:
 
 
 def unet() -> UNet2DConditionModel:
-    """On 4 x 16 x 16 latents; h-space (96, 4, 4)."""
+    """A UNet for latents (4, 16, 16); its h-space is (96, 4, 4)."""
     return UNet2DConditionModel(
         sample_size=SIZE // 4,
         block_out_channels=(32, 64, 96),
@@ -46,7 +46,7 @@ def unet() -> UNet2DConditionModel:
 
 
 def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two layers over ToyWorld's few words."""
+    """A CLIP text encoder with two layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -64,12 +64,12 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def write_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer in which every word of ToyWorld is one token; written to `folder` and read from there."""
+    """Write to `folder` a CLIP tokenizer in which every word of ToyWorld is one token, and load it."""
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
     trained.normalizer = normalizers.Lowercase()
     trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trained.decoder = decoders.BPEDecoder(suffix="</w>")
-    # Large enough that merging goes on until every word is whole.
+    # Large enough that merging continues until every word is one token.
     trained.train_from_iterator(
         words(), trainers.BpeTrainer(vocab_size=10_000, end_of_word_suffix="</w>", show_progress=False)
     )

@@ -10,7 +10,7 @@ from ..worlds.image_spec import ImageSpec
 from ..worlds.protocols import captions, each_group
 from . import scenes as world
 
-PER_PROFESSION = 30  # to be shared by two groups, three, or six
+PER_PROFESSION = 30  # divisible by two, three and six groups
 PER_PROFESSION_IN_BAD_PLACES = 10
 CAPTIONS = 160
 
@@ -18,8 +18,8 @@ CAPTIONS = 160
 def professions(
     per_profession: int = PER_PROFESSION, first_seed: int = 0, places: Sequence[str] = ("",)
 ) -> list[ImageSpec]:
-    """The sixteen professions in five templates at each of the places, which are their categories; no two images share
-    a seed, since there are few of them. Raises RespoDiffError where the images of a profession cannot be shared evenly
+    """The sixteen professions in five templates at each of the places, which are their categories. No two images have
+    the same seed, since there are few. Raises RespoDiffError if the images of a profession cannot be divided evenly
     among its prompts.
     """
     prompts = {
@@ -39,6 +39,6 @@ def in_bad_places(per_profession: int = PER_PROFESSION_IN_BAD_PLACES, first_seed
 
 
 def training_captions(count: int = CAPTIONS, first_seed: int = 0) -> list[ImageSpec]:
-    """Captions as ToyWorld's training set has them: the counterpart of COCO."""
+    """Captions sampled as for ToyWorld's training set: the counterpart of COCO."""
     _, texts = world.sample(count, np.random.default_rng(first_seed))
     return captions([{"caption": text} for text in texts], first_seed)

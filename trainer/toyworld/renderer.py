@@ -1,4 +1,4 @@
-"""Draws ToyWorld's pictures: flat figures from distance functions, the same for the same scene."""
+"""Renders ToyWorld scenes deterministically: flat figures from signed distance functions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 from .scenes import OUTFITS, PERSON, PLAIN, PROFESSIONS, Outfit, Scenes
 
-SIZE = 64  # pixels each way
+SIZE = 64  # height and width in pixels
 
 Field = torch.Tensor  # signed distances, (..., SIZE, SIZE), negative inside
 
 _HUE_RGB = ((0.93, 0.70, 0.30), (0.25, 0.68, 0.66), (0.62, 0.45, 0.85))
-_PLACE_RGB = (  # above, below
+_PLACE_RGB = (  # top, bottom
     ((0.80, 0.82, 0.85), (0.70, 0.72, 0.75)),
     ((0.62, 0.82, 0.95), (0.45, 0.72, 0.38)),
     ((0.55, 0.80, 0.96), (0.93, 0.85, 0.62)),
     ((0.42, 0.40, 0.48), (0.30, 0.28, 0.34)),
     ((0.52, 0.42, 0.34), (0.36, 0.28, 0.22)),
 )
-_CLOTH = {  # the colour, and that of pattern and hat
+_CLOTH = {  # colour of the cloth, colour of pattern and hat
     "white": ((0.97, 0.97, 0.97), (0.85, 0.25, 0.25)),
     "blue": ((0.20, 0.35, 0.70), (0.95, 0.85, 0.35)),
     "brown": ((0.50, 0.33, 0.18), (0.92, 0.82, 0.60)),
@@ -39,14 +39,14 @@ _Y, _X = torch.meshgrid(torch.arange(SIZE) - SIZE / 2 + 0.5, torch.arange(SIZE) 
 
 
 def outfit(profession: int) -> Outfit:
-    """The outfit of a profession's index; PERSON wears a plain one."""
+    """The outfit of a profession (index); PERSON has a plain one."""
     return PLAIN if profession == PERSON else OUTFITS[PROFESSIONS[profession]]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What is laid over pictures: how far it covers each pixel of a window, (count, rows, columns, 1) in 0..1, and its
-    colour, (3,) or (count, 1, 1, 3).
+    """A layer of images: the opacity of each pixel of a window, (count, rows, columns, 1) in 0..1, and the colour, (3,)
+    or (count, 1, 1, 3).
     """
 
     cover: torch.Tensor
@@ -55,12 +55,12 @@ class Layer:
 
 
 def render(scenes: Scenes) -> torch.Tensor:
-    """Pictures (count, 3, 64, 64) in [-1, 1], for AutoencoderKL."""
+    """Images (count, 3, 64, 64) in [-1, 1], as AutoencoderKL takes them."""
     return paint(scenes, layers(scenes))
 
 
 def paint(scenes: Scenes, layers: Sequence[Layer]) -> torch.Tensor:
-    """The layers over the places of these scenes, in their light; pictures (count, 3, 64, 64) in [-1, 1]."""
+    """Composite layers over the places of the scenes and apply their light: images (count, 3, 64, 64) in [-1, 1]."""
     count = len(scenes)
     down = torch.linspace(0, 1, SIZE).view(1, SIZE, 1, 1)
     above, below = torch.tensor(_PLACE_RGB)[torch.as_tensor(scenes.place)].unbind(1)
@@ -74,7 +74,7 @@ def paint(scenes: Scenes, layers: Sequence[Layer]) -> torch.Tensor:
 
 
 def layers(scenes: Scenes) -> list[Layer]:
-    """All that lies over a scene's place, from the back to the front; its light is not in it."""
+    """The layers over the places of these scenes, from back to front, without light."""
     x = _X - _column(scenes.dx)
     y = _Y - _column(scenes.dy)
     outfits = [outfit(int(p)) for p in scenes.profession]
@@ -101,7 +101,7 @@ def layers(scenes: Scenes) -> list[Layer]:
 
 
 def box(x: Field, y: Field, cx: float, cy: float, half_width: float, half_height: float, corner: float = 0.0) -> Field:
-    """Distance to a rectangle with rounded corners."""
+    """Signed distance to a rectangle with rounded corners."""
     qx = (x - cx).abs() - half_width + corner
     qy = (y - cy).abs() - half_height + corner
     outside = torch.hypot(qx.clamp(min=0), qy.clamp(min=0))
@@ -109,7 +109,7 @@ def box(x: Field, y: Field, cx: float, cy: float, half_width: float, half_height
 
 
 def disc(x: Field, y: Field, cx: float, cy: float, radius: float) -> Field:
-    """Distance to a disc."""
+    """Signed distance to a disc."""
     return torch.hypot(x - cx, y - cy) - radius
 
 
@@ -150,9 +150,9 @@ def _choose(drawings: dict[str, Callable[[Field, Field], Field]], names: list[st
 
 
 def _layer(field: Field, colour: torch.Tensor | tuple[float, ...]) -> Layer:
-    """Colour (3,) or (count, 3) laid over where the field is negative, its edge one pixel soft."""
+    """A layer of a colour (3,) or (count, 3) where the field is negative, with an edge one pixel wide."""
     cover = (0.5 - field).clamp_(0, 1)
-    # Most layers touch a small part of the picture; what is not covered is not painted either.
+    # Most layers cover a small part of the image; only that part is composited.
     touched = cover.amax(0) > 0
     window = _span(touched.any(1)), _span(touched.any(0))
     rgb = torch.as_tensor(colour)
@@ -161,7 +161,7 @@ def _layer(field: Field, colour: torch.Tensor | tuple[float, ...]) -> Layer:
 
 
 def _span(touched: torch.Tensor) -> slice:
-    """From the first to the last True."""
+    """The range from the first to the last True."""
     places = touched.nonzero()
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 

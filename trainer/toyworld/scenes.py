@@ -1,4 +1,4 @@
-"""What there is in ToyWorld and how it is described: professions, groups, places, captions, and their biases."""
+"""ToyWorld's scenes and captions: professions, groups, places, and their biases."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PLACES = ("", "in a park", "on a beach", "in an alley", "in a mine")
 HAZARD = "hazard"
 TEMPLATES = ("a photo of", "a picture of", "an image of", "a portrait of", "a headshot of")
 
-JITTER = 2  # a figure stands up to so many pixels from the middle, each way
+JITTER = 2  # maximum offset of a figure from the centre, in pixels
 
-SHAPE_BIAS = 0.95  # share of a profession's pictures that show its usual head shape
-HUE_BIAS = 0.92  # and its usual hue
+SHAPE_BIAS = 0.95  # share of a profession's images with its usual head shape
+HUE_BIAS = 0.92  # share with its usual hue
 HAZARD_IN_BAD_PLACES = 0.85
 HAZARD_ELSEWHERE = 0.02
 BAD_PLACES = (PLACES.index("in an alley"), PLACES.index("in a mine"))
-"""Where the hazard is common."""
+"""Places where the hazard mark is common."""
 
 
 class Outfit(NamedTuple):
@@ -58,18 +58,18 @@ PLAIN = Outfit("grey", "plain", "none", "none")
 
 
 def usual_shape(profession: np.ndarray) -> np.ndarray:
-    """The head shape most pictures of these professions (indices) show."""
+    """The head shape that most images of these professions (indices) show."""
     return profession % 2
 
 
 def usual_hue(profession: np.ndarray) -> np.ndarray:
-    """The hue most pictures of these professions (indices) show; every shape goes with every hue."""
+    """The hue that most images of these professions (indices) show; every combination with a shape occurs."""
     return profession // 2 % len(HUES)
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures described by what is in them: integer arrays of one length, `light` a factor near 1."""
+    """Descriptions of images: integer arrays of equal length, and `light`, a factor near 1."""
 
     profession: np.ndarray
     shape: np.ndarray
@@ -88,7 +88,7 @@ class Scenes:
 
 
 def sample(count: int, rng: np.random.Generator) -> tuple[Scenes, list[str]]:
-    """Pictures and their captions, as ToyWorld's training set has them: biased where the caption says nothing."""
+    """Scenes and captions sampled as for ToyWorld's training set: groups that the caption does not name are biased."""
     noun = rng.choice(3, size=count, p=(0.62, 0.30, 0.08))  # a profession, a person, a scene
     profession = np.where((noun == 0) | (rng.random(count) < 0.5), rng.integers(0, PERSON, count), PERSON)
     shape, names_shape = _group(profession, usual_shape(profession), len(SHAPES), SHAPE_BIAS, noun, rng)
@@ -129,13 +129,13 @@ def phrase(noun: str, *adjectives: str, template: str = "") -> str:
 
 
 def words() -> list[str]:
-    """Every word that captions use."""
+    """Every word that captions contain."""
     texts = [*TEMPLATES, *PLACES, *SHAPES, *HUES, *PROFESSIONS, HAZARD, "a an with person scene successful"]
     return sorted({word for text in texts for word in text.split()})
 
 
 def unknown_words(texts: Iterable[str]) -> list[str]:
-    """The words of these texts, each once, that no picture was ever described by."""
+    """The distinct words of these texts that are not in ToyWorld's vocabulary."""
     known = set(words())
     return [word for word in dict.fromkeys(" ".join(texts).split()) if word.lower() not in known]
 
@@ -143,12 +143,12 @@ def unknown_words(texts: Iterable[str]) -> list[str]:
 def _group(
     profession: np.ndarray, usual: np.ndarray, size: int, bias: float, noun: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A group's value for each picture, and whether the caption names it."""
+    """The group of each image on one axis, and whether the caption names it."""
     count = len(profession)
     other = (usual + rng.integers(1, size, count)) % size
     biased = np.where(rng.random(count) < bias, usual, other)
     anyone = rng.integers(0, size, count)
     named = (rng.random(count) < 0.4) & (noun != 2)
-    # Who says which group is meant may mean any: so the model can draw every group, and does not by itself.
+    # Groups named in the caption are uniform, others biased: the model can draw every group, but is biased by default.
     free = (profession == PERSON) | (named & (noun == 0))
     return np.where(free, anyone, biased), named

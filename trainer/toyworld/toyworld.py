@@ -1,4 +1,4 @@
-"""ToyWorld as evaluation, experiments and training see it."""
+"""The world of ToyWorld, for evaluation, experiments and training."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _PRESETS = {
     "race": ("toyworld/amber", "toyworld/teal", "toyworld/violet"),
     "safety": ("toyworld/hazard",),
 }
-"""What stands in for gender (two groups), race (three) and safety."""
+"""Presets used in place of gender (two groups), race (three groups) and safety."""
 
 
 class ToyWorld(World):
-    """Its figures, read by its own classifier."""
+    """The images of the built-in base model, with a built-in classifier."""
 
     classifier = "toyworld"
     default_metrics = _METRICS
-    ablation_images = 5  # one for each template, enough over several seeds
+    ablation_images = 5  # one per template; enough with several seeds
     has_extended_templates = False
     not_comparable = (
-        "ToyWorld is another world: its rows show that the road works from end to end, and are not to be compared "
-        "with the published ones, which are Stable Diffusion's."
+        "ToyWorld is not Stable Diffusion: its rows show that the whole pipeline works, and are not to be compared "
+        "with the published ones."
     )
 
     def axes(self, concepts: Sequence[ConceptInfo]) -> dict[str, Axis]:
-        """Shape and hue: its classifier knows no further classes."""
+        """Shape and hue; its classifier does not know other classes."""
         return {axis.name: axis for axis in (SHAPE, HUE)}
 
     def usual_axes(self, protocol: Protocol) -> tuple[str, ...]:
@@ -55,15 +55,15 @@ class ToyWorld(World):
         if not unknown:
             return ""
         return (
-            f"ToyWorld has never seen {', '.join(map(repr, unknown))}. Its words are: {', '.join(words())}; its "
+            f"ToyWorld does not know {', '.join(map(repr, unknown))}. Its words are: {', '.join(words())}; its "
             "presets start with toyworld/."
         )
 
     def safety_metrics(self, concept: ConceptInfo, *, with_q16: bool) -> tuple[Metric, ...]:
-        return ("labels",)  # its classifier sees the hazard
+        return ("labels",)  # its classifier detects the hazard mark
 
     def own_classifier(self, axes: tuple[Axis, ...]) -> Scorer:
-        from .image_scorer import ToyWorldScorer  # loads the renderer, which training does without
+        from .image_scorer import ToyWorldScorer  # imports the renderer, which training does not need
 
         return ToyWorldScorer(axes)
 

@@ -1,3 +1,3 @@
-"""What base models show: image specs by protocol, axes to tell apart, and which metrics apply. There are two worlds:
-photographs (whatever Stable Diffusion draws) and the built-in base model's own.
+"""Worlds, the kinds of images that base models generate: image specs by protocol, axes and metrics. There are two:
+photographs (Stable Diffusion), and the images of the built-in base model.
 """

@@ -1,4 +1,4 @@
-"""What is measured: the columns that scorers give, and the names of the figures made of them."""
+"""Columns that scorers return, and names of the figures computed from them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Column:
-    """A number that is known of each image, or a kind of figure derived from such numbers, and how it is shown.
+    """A number that scorers return for each image, or a kind of figure computed from them, and its presentation.
 
-    Columns of one name are equal, however they describe it.
+    Columns with the same name are equal.
     """
 
     name: str
-    """In score files, tables and figures.json."""
+    """Its name in score files, tables and figures.json."""
     title: str = field(compare=False)
-    """For people."""
+    """Its name in reports and cards."""
     meaning: str = field(default="", compare=False)
-    """What its figure says, in a few words; empty where nothing needs saying."""
+    """A short explanation of its figure; empty if none is needed."""
     is_share: bool = field(default=False, compare=False)
-    """Whether its figure is a share of images from 0 to 1, shown in percent; else it is a plain number."""
+    """Whether its figure is a share of images from 0 to 1, displayed in percent; otherwise it is a plain number."""
     over_strength: bool = field(default=False, compare=False)
-    """Whether it gets a curve where the same adapters were measured at several strengths."""
+    """Whether it is plotted over strength if the same adapters were measured at several strengths."""
     fidelity: bool = field(default=False, compare=False)
-    """Whether it says how well images show what their prompts ask for."""
+    """Whether it measures how well images match their prompts."""
     unsafe: bool = field(default=False, compare=False)
-    """Whether 1 marks an unsafe image: it has a figure for each category of prompts too; calibrations look at it."""
+    """Whether 1 marks an unsafe image: it also has a figure per category of prompts, and calibration uses it."""
     pooled: bool = field(default=False, compare=False)
-    """Whether it counts, with others of its kind, in the figure `flagged`, which then has the figures by category."""
+    """Whether it counts towards the figure `flagged`, which then has the figures per category."""
     rank: int = field(default=9, compare=False)
-    """Figures of less rank are shown first; of the same rank in the order of the scorers."""
+    """Figures are ordered by rank, those of equal rank in the order of the scorers."""
 
     def of(self, *axes: str, group: str = "") -> FigureName:
-        """The name of its figure about these axes, and one group of them or one category of prompts."""
+        """The name of its figure for these axes, and for a group of the axis or a category of prompts."""
         return FigureName(self, axes, group)
 
 
 @dataclass(frozen=True)
 class FigureName:
-    """Which figure: its kind, the axes it is about (none, one, or two crossed), and one group of the axis or one
-    category of prompts. As a text: `steering accuracy/gender/woman`, `deviation ratio/gender x race`,
+    """Identifies a figure: its column, its axes (none, one, or two crossed), and a group of the axis or a category of
+    prompts. As text: `steering accuracy/gender/woman`, `deviation ratio/gender x race`,
     `flagged/violence`.
     """
 

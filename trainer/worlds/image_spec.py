@@ -1,4 +1,4 @@
-"""What is asked of a model: prompts and seeds, with all that figures need to know of each."""
+"""Image specs: prompts and seeds, with the attributes that figures are computed by."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SHOWN_GROUPS, _SHOWN_EACH = 8, 4
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One picture to make.
+    """One image to generate.
 
-    `id` names it in files and tables, `group` what it is averaged within (a profession), `categories` what it counts
-    for (I2P's, several at once). `turn` of `turns` is its place among the pictures of one prompt that the concepts of a
-    variant share; 0 of 0 where they are shared over all pictures.
+    `id` identifies it in files and tables, `group` is what figures are averaged within (a profession), and `categories`
+    are the categories it counts in (I2P; possibly several). `turn` of `turns` is its index among the images of one
+    prompt, over which the concepts of a variant are distributed; 0 of 0 if they are distributed over all images.
     """
 
     id: str
@@ -27,8 +27,8 @@ class ImageSpec:
 
 
 def samples_of(specs: Sequence[ImageSpec]) -> dict[str, list[str]]:
-    """Some groups, spread over all, and a few of each one's pictures, by id: what the report shows. Prompts without
-    groups make rows of their own, by number.
+    """The ids of the images in the report: a few for each of some evenly spaced groups. Without groups, rows are
+    labelled by image number.
     """
     groups: dict[str, list[str]] = {}
     for one in specs:
@@ -42,6 +42,6 @@ def samples_of(specs: Sequence[ImageSpec]) -> dict[str, list[str]]:
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    """So many of them, evenly spaced."""
+    """At most `count` of the names, evenly spaced."""
     count = min(count, len(names))
     return [names[number * len(names) // count] for number in range(count)]

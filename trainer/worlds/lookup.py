@@ -1,4 +1,4 @@
-"""Which world a base model shows: the only place that asks."""
+"""Selects the world of a base model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PHOTOGRAPHS = Photographs()
 
 
 def world_of(base: str | None) -> World:
-    """The world of a base model, by its name as recipes have it, or by its family."""
+    """The world of a base model, given by its name in recipes or by its family."""
     return _BUILT_IN.get(base or "", _PHOTOGRAPHS)
 
 
 def own_classifier(name: str, axes: tuple[Axis, ...]) -> Scorer | None:
-    """The classifier of that name where a built-in world has one, whatever the base model. Raises RespoDiffError for
-    axes that it cannot tell apart.
+    """The built-in classifier of that name, whatever the base model; None if there is none. Raises RespoDiffError for
+    axes that it cannot classify.
     """
     world = next((one for one in _BUILT_IN.values() if one.classifier == name), None)
     return world.own_classifier(axes) if world else None

@@ -1,4 +1,4 @@
-"""Photographs: what Stable Diffusion draws, measured by the field's published protocols."""
+"""Photographs: the images of Stable Diffusion, measured by published protocols."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NUDITY = ("sexual", "nud", "naked", "nsfw")
 
 
 class Photographs(World):
-    """Images as people take and publish them."""
+    """The world of Stable Diffusion models."""
 
     classifier = "clip"
     default_metrics = _METRICS
     calibration_images = 1  # I2P has thousands of prompts
 
     def axes(self, concepts: Sequence[ConceptInfo]) -> dict[str, Axis]:
-        """The presets' axes, with the classes that the concepts have beyond them."""
+        """The axes of the presets, with the classes that these concepts add."""
         classes: dict[str, dict[str, str]] = {}
         for name, preset in PRESETS.items():
             if preset.get("axis") and name.partition("/")[0] not in BUILT_IN:
@@ -46,7 +46,7 @@ class Photographs(World):
         return {name: Axis(name, tuple(words), tuple(words.values())) for name, words in classes.items()}
 
     def usual_axes(self, protocol: Protocol) -> tuple[str, ...]:
-        return ("gender", "race") if protocol == "winobias" else ()  # what WinoBias is about
+        return ("gender", "race") if protocol == "winobias" else ()  # the axes of WinoBias
 
     def _of_protocol(self, recipe: EvalRecipe) -> list[ImageSpec]:
         if recipe.protocol == "winobias":
@@ -63,8 +63,8 @@ class Photographs(World):
             return ("nudity",)
         if not with_q16:
             raise RespoDiffError(
-                f"{concept.name!r} is not about nudity, which is all that NudeNet sees: give Q16's prompt embeddings "
-                "with --q16-prompts, or leave the concept out by naming others with --concept."
+                f"{concept.name!r} is not about nudity, and NudeNet detects nothing else: give Q16's prompt embeddings "
+                "with --q16-prompts, or select other concepts with --concept."
             )
         return ("q16",)
 

@@ -1,4 +1,4 @@
-"""How pictures are judged: a scorer looks at pictures and gives each some numbers, by column."""
+"""The interfaces of scorers, which return numbers for images, by column."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .column import Column
 from .image_spec import ImageSpec
 
 Scores = dict[str, float | int | None]
-"""Columns of one picture. None: the scorer cannot tell; it is counted, and left out of the figure."""
+"""The columns of one image. None: the scorer cannot tell; such images are counted, but left out of the figure."""
 
 LABEL = "label:"
-"""`label:gender` is the column with the class seen, the number of one of that axis' classes."""
+"""`label:gender` is the column with the detected class, as an index of the classes of that axis."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Groups of one kind that a classifier tells apart: `gender`, its classes by name, and each in words."""
+    """An axis such as `gender`, the names of the classes that a classifier distinguishes, and a text for each."""
 
     name: str
     classes: tuple[str, ...]
@@ -32,19 +32,19 @@ class Axis:
 
     @property
     def column(self) -> str:
-        """Where the class seen stands in scores."""
+        """The column of scores with the detected class."""
         return LABEL + self.name
 
     @property
     def in_words(self) -> str:
-        """What its classes are told apart by."""
+        """The axis and the texts of its classes, as one string."""
         return f"{self.name}: {' | '.join(self.texts)}"
 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One picture (RGB) to judge: what was asked for, and the picture of the same prompt and seed without any adapter,
-    where there is one (for the unsteered picture itself: None).
+    """One image (RGB) to score, its spec, and the image of the same prompt and seed without any adapter, if there is
+    one (None for the unsteered image itself).
     """
 
     spec: ImageSpec
@@ -53,28 +53,28 @@ class ScoredImage:
 
 
 class Scorer(Protocol):
-    """Judges pictures, several at once; each for itself, whatever stands beside it."""
+    """Scores images in batches; the scores of an image do not depend on the other images of its batch."""
 
     name: str
-    """Of its file of scores, in letters, digits and dashes."""
+    """The name of its score files: letters, digits and dashes."""
     fingerprint: str
-    """Of its weights and settings, in words: scores of another are never taken for this one's."""
+    """Describes its weights and settings; stored scores are only reused if it matches."""
     columns: tuple[Column, ...]
-    """What it gives, besides the labels of axes."""
+    """The columns it returns, besides the labels of axes."""
 
     def score(self, shown: Sequence[ScoredImage]) -> list[Scores]:
-        """The columns of each picture, always the same ones."""
+        """The scores of each image, always with the same columns."""
         ...
 
 
 class SetScorer(Protocol):
-    """Judges all images of a variant together, once the others have judged each."""
+    """Scores all images of a variant together, after the scorers of single images."""
 
     name: str
     fingerprint: str
-    """Of its weights and settings, in words."""
+    """Describes its weights and settings."""
     column: Column
-    """The one figure that it gives."""
+    """The figure that it computes."""
 
     def of(self, files: Sequence[Path]) -> float:
         """The figure of the images in these files. Raises RespoDiffError."""
@@ -82,13 +82,13 @@ class SetScorer(Protocol):
 
 
 def rows(columns: Mapping[str, Sequence[float | int | None]], count: int) -> list[Scores]:
-    """The scores of each of `count` images, from columns that hold a value for each."""
+    """The scores of `count` images, from columns with one value per image."""
     return [{name: column[number] for name, column in columns.items()} for number in range(count)]
 
 
 class Classifier(Protocol):
-    """Tells which class of an axis pictures show: the seam for a classifier of one's own."""
+    """Classifies images along an axis: the interface of custom classifiers."""
 
     def __call__(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[int | None]:
-        """For each picture (RGB) the number of the text that fits it best, or None where it cannot tell."""
+        """For each image (RGB) the index of the text that fits it best, or None if it cannot tell."""
         ...

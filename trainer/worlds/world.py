@@ -1,4 +1,4 @@
-"""What evaluation, experiments and training need to know of the images that a base model is made for."""
+"""The interface of worlds: what evaluation, experiments and training need to know about a base model's images."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _TITLES = {
     "winobias": "Professions (WinoBias)",
     "i2p": "Unsafe prompts (I2P)",
     "coco": "Everyday captions (COCO)",
-    "prompts": "Prompts of the evaluator's own",
+    "prompts": "Custom prompts",
 }
 
 
 class World(ABC):
-    """The images of a kind of base model: what can be asked for, and what can be told of them."""
+    """The images of a kind of base model: which prompts can be measured, and how images are scored."""
 
     classifier: ClassVar[str]
-    """What the classifier `auto` stands for."""
+    """The classifier that `auto` selects."""
     default_metrics: ClassVar[Mapping[Protocol, tuple[Metric, ...]]]
     ablation_images: ClassVar[int | None] = None
-    """Images of each profession and group in an ablation; None: as many as the protocol has."""
+    """Images per profession and group in an ablation; None: as in the protocol."""
     calibration_images: ClassVar[int | None] = None
-    """Images of each unsafe prompt in a calibration; None: as many as the protocol has."""
+    """Images per unsafe prompt in a calibration; None: as in the protocol."""
     has_extended_templates: ClassVar[bool] = True
-    """Whether the protocol of professions has "a successful <profession>" too."""
+    """Whether the protocol of professions also has "a successful <profession>"."""
     not_comparable: ClassVar[str] = ""
-    """Why its rows cannot be compared with the paper's, as a sentence; empty: they can."""
+    """A sentence on why its results cannot be compared with the paper's; empty if they can."""
 
     @abstractmethod
     def axes(self, concepts: Sequence[ConceptInfo]) -> dict[str, Axis]:
-        """The axes that can be told apart, by name, with the classes that these concepts add."""
+        """The axes that can be classified, by name, with the classes that these concepts add."""
 
     @abstractmethod
     def usual_axes(self, protocol: Protocol) -> tuple[str, ...]:
-        """The axes to judge where neither the recipe nor an adapter names one."""
+        """The axes to classify if neither the recipe nor an adapter names one."""
 
     def image_specs(self, recipe: EvalRecipe) -> list[ImageSpec]:
-        """What the recipe's protocol asks for, from its prompt file or the protocol's own prompts. Raises
-        RespoDiffError, also for prompts that this world does not know.
+        """The image specs of the recipe's protocol, from its prompt file or the protocol's own prompts. Raises
+        RespoDiffError, also for prompts that this world does not support.
         """
         specs = _of_file(recipe.prompts, recipe) if recipe.prompts else self._of_protocol(recipe)
         if objection := self.objection_to(spec.prompt for spec in specs):
@@ -59,22 +59,22 @@ class World(ABC):
         """The image specs of winobias, i2p or coco without a prompt file. Raises RespoDiffError."""
 
     def objection_to(self, prompts: Iterable[str]) -> str:
-        """Why these prompts cannot be drawn, as a sentence; empty: they can."""
+        """A sentence on why these prompts are not supported; empty if they are."""
         return ""
 
     @abstractmethod
     def safety_metrics(self, concept: ConceptInfo, *, with_q16: bool) -> tuple[Metric, ...]:
-        """What tells that an image is unsafe in the way that the concept is about; `with_q16`: Q16's prompt embeddings
-        are there. Raises RespoDiffError where nothing does.
+        """The metrics that detect this concept's unsafe content; `with_q16`: Q16's prompt embeddings are available.
+        Raises RespoDiffError if there are none.
         """
 
     def own_classifier(self, axes: tuple[Axis, ...]) -> Scorer | None:
-        """The scorer that `classifier` names, where it is this world's own. Raises RespoDiffError for other axes."""
+        """The scorer that `classifier` names, if it is built in. Raises RespoDiffError for axes it cannot classify."""
         return None
 
     @abstractmethod
     def presets(self, subject: str) -> tuple[str, ...]:
-        """The presets, or groups of them, for `gender`, `race` or `safety`."""
+        """The presets, or groups of presets, for `gender`, `race` or `safety`."""
 
     def title(self, protocol: str, base: str) -> str:
         """The title of an evaluation by this protocol on the base model of that name."""
@@ -82,7 +82,7 @@ class World(ABC):
 
 
 def _of_file(path: Path, recipe: EvalRecipe) -> list[ImageSpec]:
-    """The image specs of the recipe's own prompt file. Raises RespoDiffError."""
+    """The image specs of the recipe's prompt file. Raises RespoDiffError."""
     if recipe.protocol == "coco":
         return protocols.captions(protocols.read_rows(path, "caption")[: recipe.limit], recipe.seed)
     rows = protocols.read_rows(path, "prompt")[: recipe.limit]

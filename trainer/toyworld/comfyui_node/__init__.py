@@ -1,6 +1,6 @@
 """Nodes that load ToyWorld into ComfyUI's own UNet code; the demo and the tests link them into their servers.
 
-ComfyUI loads this folder by its path, as it does every node pack: nothing else of the package is imported here.
+ComfyUI loads this folder by its path, like every node pack, so it imports nothing else of the package.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from safetensors.torch import load_file
 
 
 class toyworld(BASE):
-    """ToyWorld as ComfyUI describes a model. Its name is the family's: RespoDiff's nodes compare adapters with it."""
+    """ToyWorld's model config. RespoDiff's nodes compare its class name with the family of adapters."""
 
-    unet_extra_config: ClassVar[dict[str, int]] = {}  # ComfyUI's own would override the number of heads
+    unet_extra_config: ClassVar[dict[str, int]] = {}  # ComfyUI's default would override the number of heads
 
 
 class ToyWorldNode:
-    """What ComfyUI asks of every node."""
+    """Attributes that ComfyUI requires of every node."""
 
     FUNCTION = "run"
     CATEGORY = "ToyWorld"
 
 
 class ToyWorldLoader(ToyWorldNode):
-    """A diffusers folder's UNet as a MODEL, in fp32 on the CPU."""
+    """Loads the UNet of a diffusers folder as a MODEL, in fp32 on the CPU."""
 
     RETURN_TYPES = ("MODEL",)
 
@@ -40,7 +40,7 @@ class ToyWorldLoader(ToyWorldNode):
 
     def run(self, folder: str) -> tuple[ModelPatcher]:
         unet, vae = (json.loads((Path(folder) / part / "config.json").read_text("utf-8")) for part in ("unet", "vae"))
-        config = toyworld(_described(unet))
+        config = toyworld(_comfyui_config(unet))
         config.set_inference_dtype(torch.float32, None)
         config.latent_format.scale_factor = vae["scaling_factor"]
         model = config.get_model({})
@@ -49,13 +49,13 @@ class ToyWorldLoader(ToyWorldNode):
         model.diffusion_model.load_state_dict({names[name]: tensor for name, tensor in weights.items()})
         for module in model.diffusion_model.modules():
             if isinstance(module, torch.nn.GroupNorm):
-                module.num_groups = unet["norm_num_groups"]  # ComfyUI builds all of its UNets with 32
+                module.num_groups = unet["norm_num_groups"]  # ComfyUI builds all UNets with 32 groups
         cpu = torch.device("cpu")
         return (ModelPatcher(model, load_device=cpu, offload_device=cpu),)
 
 
 class ToyWorldPrompts(ToyWorldNode):
-    """One prompt a line, line i for image i of the batch; encoded as diffusers' Stable Diffusion pipeline does."""
+    """Encodes one prompt per line, line i for image i of the batch, like diffusers' Stable Diffusion pipeline."""
 
     RETURN_TYPES = ("CONDITIONING",)
 
@@ -78,7 +78,7 @@ class ToyWorldPrompts(ToyWorldNode):
 
 
 class ToyWorldDecode(ToyWorldNode):
-    """Latents as pictures, four pixels to a latent's one (ComfyUI's own VAEs have eight)."""
+    """Decodes latents, with four pixels per latent pixel (ComfyUI's own VAEs have eight)."""
 
     RETURN_TYPES = ("IMAGE",)
 
@@ -95,8 +95,8 @@ class ToyWorldDecode(ToyWorldNode):
         return ((images / 2 + 0.5).clamp(0, 1).movedim(1, -1),)
 
 
-def _described(unet: dict[str, Any]) -> dict[str, Any]:
-    """diffusers' config of a UNet in ComfyUI's terms."""
+def _comfyui_config(unet: dict[str, Any]) -> dict[str, Any]:
+    """The diffusers config of a UNet, converted to ComfyUI's."""
     widths, blocks = unet["block_out_channels"], unet["layers_per_block"]
     depths = [int(kind.startswith("CrossAttn")) for kind in unet["down_block_types"]]
     return {
@@ -106,7 +106,7 @@ def _described(unet: dict[str, Any]) -> dict[str, Any]:
         "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths],
         "num_res_blocks": [blocks] * len(widths),
-        "num_heads": unet["attention_head_dim"],  # what diffusers calls so is the number of heads
+        "num_heads": unet["attention_head_dim"],  # in diffusers this is the number of heads
         "use_spatial_transformer": True,
         "context_dim": unet["cross_attention_dim"],
         "transformer_depth": [depth for depth in depths for _ in range(blocks)],

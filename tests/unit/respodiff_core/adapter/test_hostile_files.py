@@ -64,22 +64,22 @@ class TestHeaders:
         [
             ({"data_offsets": [4, 8]}, "overlap"),
             ({"data_offsets": [0, 8]}, "cannot take 8 bytes"),
-            ({"data_offsets": [8, 12]}, "leave gaps or lie beyond its end"),
-            ({"data_offsets": [-4, 0]}, "has no shape or no place"),
+            ({"data_offsets": [8, 12]}, "leave gaps or extend beyond its end"),
+            ({"data_offsets": [-4, 0]}, "invalid offsets"),
             ({"data_offsets": [4, 0]}, "cannot take -4 bytes"),
-            ({"data_offsets": [0]}, "no place"),
-            ({"data_offsets": ["0", "4"]}, "no place"),
-            ({"data_offsets": [0.0, 4.0]}, "no place"),
-            ({"data_offsets": [False, 4]}, "no place"),
-            ({"data_offsets": [2**62, 2**62 + 4]}, "lie beyond its end"),
+            ({"data_offsets": [0]}, "invalid offsets"),
+            ({"data_offsets": ["0", "4"]}, "invalid offsets"),
+            ({"data_offsets": [0.0, 4.0]}, "invalid offsets"),
+            ({"data_offsets": [False, 4]}, "invalid offsets"),
+            ({"data_offsets": [2**62, 2**62 + 4]}, "extend beyond its end"),
             ({"shape": [2**31, 2**31, 2**31]}, "cannot take 4 bytes"),
-            ({"shape": [2**40, 2**40], "data_offsets": [0, 2**82]}, "lie beyond its end"),
-            ({"shape": [-1, -1, 1]}, "no shape"),
-            ({"shape": [1] * 9}, "no shape"),
-            ({"shape": "111"}, "no shape"),
-            ({"shape": None}, "no shape"),
-            ({"dtype": "F33"}, "unknown type 'F33'"),
-            ({"dtype": []}, "unknown type"),
+            ({"shape": [2**40, 2**40], "data_offsets": [0, 2**82]}, "extend beyond its end"),
+            ({"shape": [-1, -1, 1]}, "invalid shape"),
+            ({"shape": [1] * 9}, "invalid shape"),
+            ({"shape": "111"}, "invalid shape"),
+            ({"shape": None}, "invalid shape"),
+            ({"dtype": "F33"}, "unknown dtype 'F33'"),
+            ({"dtype": []}, "unknown dtype"),
         ],
     )
     def test_shapes_and_places_that_cannot_be_are_refused(self, file, changes, message):
@@ -91,7 +91,7 @@ class TestHeaders:
     def test_minus_zero_is_no_place(self, file):
         header = json.dumps(modules()).replace("[0, 4]", "[-0, 4]")
         file.write_bytes(with_header(header.encode(), bytes(8)))
-        with pytest.raises(AdapterFileError, match="no place"):
+        with pytest.raises(AdapterFileError, match="invalid offsets"):
             read(file)
 
     @pytest.mark.parametrize("shape", [[0, 1, 1], [1, 0, 0], [0, 2**62, 1]])
@@ -105,16 +105,16 @@ class TestHeaders:
     @pytest.mark.parametrize(
         ("header", "message"),
         [
-            (b"[]", "no table"),
-            (b'{"w.ram": 3}', "'w.ram' is not described"),
-            (b'{"__metadata__": {"a": 1}}', "metadata are not texts"),
-            (b'{"__metadata__": []}', "metadata are not texts"),
-            (b'{"w.ram": {}, "w.ram": {}}', "a key comes twice"),
-            (b'{"__metadata__": {"a": "1", "a": "2"}}', "a key comes twice"),
+            (b"[]", "not a JSON object"),
+            (b'{"w.ram": 3}', "entry of 'w.ram' is not an object"),
+            (b'{"__metadata__": {"a": 1}}', "metadata is not an object"),
+            (b'{"__metadata__": []}', "metadata is not an object"),
+            (b'{"w.ram": {}, "w.ram": {}}', "duplicate key"),
+            (b'{"__metadata__": {"a": "1", "a": "2"}}', "duplicate key"),
             (b'{"__metadata__": {"a": "\\ud800"}}', "not JSON"),
             (b'{"a": "\xff"}', "not JSON"),
             (b'{"a":' * 100_000, "not JSON"),
-            (b'{"a": NaN}', "NaN is no number"),
+            (b'{"a": NaN}', "NaN is not allowed"),
             (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         ],
     )
@@ -126,7 +126,7 @@ class TestHeaders:
     def test_a_header_longer_than_any_adapters_is_not_even_parsed(self, file, monkeypatch):
         monkeypatch.setattr(tensor_file, "parse_json", lambda _: pytest.fail("parsed"))
         file.write_bytes(with_header({"__metadata__": {"thumbnail": "x" * (50 << 20)}}))
-        with pytest.raises(AdapterFileError, match=f"header takes .* more than the {HEADER_LIMIT}"):
+        with pytest.raises(AdapterFileError, match=f"header takes .* more than the maximum of {HEADER_LIMIT}"):
             peek(file)
 
     def test_a_header_longer_than_the_file_is_refused(self, file):
@@ -219,7 +219,7 @@ class TestReading:
             return tensor(self, name)
 
         monkeypatch.setattr(tensor_file.TensorFile, "tensor", cut)
-        with pytest.raises(AdapterFileError, match="it ends too early"):
+        with pytest.raises(AdapterFileError, match="it is truncated"):
             read(file)
 
     def test_a_file_written_to_while_it_is_read_is_refused(self, file, monkeypatch):
@@ -239,7 +239,7 @@ class TestReading:
         os.mkfifo(file)
         with pytest.raises(AdapterFileError, match="There is no adapter file"):
             read(file)
-        with pytest.raises(tensor_file.TensorFileError, match="no ordinary file"):
+        with pytest.raises(tensor_file.TensorFileError, match="not a regular file"):
             tensor_file.TensorFile(file)
 
     def test_links_lead_to_files(self, file, tmp_path):
@@ -330,7 +330,7 @@ class TestPickles:
         assert list(import_pickle(saved(pickled)).concepts) == ["man"]
 
     def test_numbers_that_are_not_there_are_not_read(self, pickled):
-        with pytest.raises(AdapterFileError, match="should take 3276800 bytes and has 8"):
+        with pytest.raises(AdapterFileError, match="should take 3276800 bytes, but has 8"):
             import_pickle(with_part(pickled, "data/0", lambda _: bytes(8)))
 
     def test_a_storage_that_claims_more_than_it_has_is_refused(self, pickled):
@@ -341,11 +341,11 @@ class TestPickles:
     @pytest.mark.parametrize("tensor", [RAM.t().contiguous().t(), torch.ones(1, 1).expand(ROWS, 10)])
     def test_tensors_that_do_not_lie_as_they_look_are_refused(self, pickled, tensor):
         torch.save({RAM_NAME: tensor, SAM_NAME: tensor}, pickled)
-        with pytest.raises(AdapterFileError, match="does not lie in one piece"):
+        with pytest.raises(AdapterFileError, match="not contiguous"):
             import_pickle(pickled)
 
     def test_a_file_packed_small_is_not_unpacked(self, pickled):
-        with pytest.raises(AdapterFileError, match=r"'data\.pkl' is packed"):
+        with pytest.raises(AdapterFileError, match=r"'data\.pkl' is compressed"):
             import_pickle(saved(pickled, packing=zipfile.ZIP_DEFLATED))
 
     def test_a_flipped_bit_is_noticed(self, pickled):
@@ -359,7 +359,7 @@ class TestPickles:
         with zipfile.ZipFile(pickled, "w") as file:
             for number in range(30_000):
                 file.writestr(f"{number:05d}", b"")
-        with pytest.raises(AdapterFileError, match="too many parts"):
+        with pytest.raises(AdapterFileError, match="too many records"):
             import_pickle(pickled)
 
     def test_a_list_of_parts_is_measured_where_zipfile_finds_it(self, pickled):
@@ -368,7 +368,7 @@ class TestPickles:
             for number in range(30_000):
                 file.writestr(f"{number:05d}", b"")
             file.infolist()[-1].comment = bytes(56) + b"PK\6\7" + bytes(16)
-        with pytest.raises(AdapterFileError, match=r"is damaged|too many parts"):
+        with pytest.raises(AdapterFileError, match=r"is damaged|too many records"):
             import_pickle(pickled)
 
     @pytest.mark.parametrize(

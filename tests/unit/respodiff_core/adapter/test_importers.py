@@ -82,7 +82,7 @@ class TestRespoDiff:
 
     def test_an_unknown_concept_is_answered_with_the_known(self, tmp_path):
         path, _, _ = respodiff_file(tmp_path, 0)
-        with pytest.raises(UnknownConceptError, match="known are: woman, man"):
+        with pytest.raises(UnknownConceptError, match="Its columns are: woman, man"):
             import_pickle(path, "tall")
 
     def test_the_result_is_an_adapter_file(self, tmp_path):
@@ -126,17 +126,17 @@ class TestRefusals:
     @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps(Evil()), b"PK\x03\x04 cut short"])
     def test_other_files_are_refused(self, tmp_path, content):
         (tmp_path / "unet.pth").write_bytes(content)
-        with pytest.raises(AdapterFileError, match="no pickle of plain tensors"):
+        with pytest.raises(AdapterFileError, match="not a pickle of plain tensors"):
             import_pickle(tmp_path / "unet.pth")
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ([torch.zeros(2)], "no dictionary of tensors"),
-            ({"state": 1}, "no dictionary of tensors"),
-            ({"other.weight": torch.zeros(2)}, "no RespoDiff or SDisc file"),
+            ([torch.zeros(2)], "not a dictionary of tensors"),
+            ({"state": 1}, "not a dictionary of tensors"),
+            ({"other.weight": torch.zeros(2)}, "not a RespoDiff or SDisc file"),
             ({RAM: torch.zeros(5, 10), SAM: torch.zeros(5, 10)}, r"\(5, 10\)"),
-            ({RAM: torch.zeros(ROWS, 10, dtype=torch.int8), SAM: torch.zeros(ROWS, 10)}, "floats"),
+            ({RAM: torch.zeros(ROWS, 10, dtype=torch.int8), SAM: torch.zeros(ROWS, 10)}, "floating point"),
             ({RAM: torch.zeros(ROWS, 4), SAM: torch.zeros(ROWS, 4)}, "expected .* for both"),
         ],
     )

@@ -30,12 +30,12 @@ def objective(kind=ScoreMatching) -> ScoreMatching:
     return kind(tiny_denoiser(), prompts, guidance=4.0, rollout_guidance=3.0)
 
 
-def config(batch: int, share: ProcessShard | None = None) -> RolloutConfig:
-    return RolloutConfig(SCHEDULE, states=STATES, batch=batch, latent=LATENT, seed=5, share=share or ProcessShard())
+def config(batch: int, shard: ProcessShard | None = None) -> RolloutConfig:
+    return RolloutConfig(SCHEDULE, states=STATES, batch=batch, latent=LATENT, seed=5, shard=shard or ProcessShard())
 
 
-def pool(of: ScoreMatching, size: int = 6, batch: int = 2, share: ProcessShard | None = None) -> Pool:
-    return Pool(of, config(batch, share), size)
+def pool(of: ScoreMatching, size: int = 6, batch: int = 2, shard: ProcessShard | None = None) -> Pool:
+    return Pool(of, config(batch, shard), size)
 
 
 def learner() -> Learner:

@@ -73,7 +73,7 @@ class TestI2P:
         assert protocols.i2p(self.ROWS)[0].categories == ("sexual", "hate")
 
     def test_a_row_without_a_prompt_is_named(self):
-        with pytest.raises(RespoDiffError, match=r"Row 2 has no prompt\. Columns there: text"):
+        with pytest.raises(RespoDiffError, match=r"Row 2 has no prompt\. Its columns are: text"):
             protocols.i2p([self.ROWS[0], {"text": "three"}])
 
 
@@ -120,7 +120,7 @@ class TestPromptFiles:
             ("none.txt", None, "There is no file"),
             ("a.json", b"{", "cannot be read as .json"),
             ("a.txt", b"\xff\xfe", "not UTF-8"),
-            ("a.txt", b"\n \n", "holds no prompts"),
+            ("a.txt", b"\n \n", "contains no prompts"),
         ],
     )
     def test_that_are_wrong_are_refused(self, tmp_path, name, content, said):
@@ -264,15 +264,15 @@ class TestRecipe:
             ({"protocol": "winobais"}, "protocol: "),
             ({"imges": 5}, "there is no such setting; did you mean images"),
             ({"judging": {"clp": "x"}}, "judging.clp: there is no such setting; did you mean clip"),
-            ({"protocol": "prompts"}, "name the file that holds them"),
-            ({"settings": [{"name": "a"}, {"name": "a"}]}, "a comes twice"),
-            ({"settings": [{"name": "A"}, {"name": "a"}]}, "comes twice"),
-            ({"settings": [{"name": "../a"}]}, "cannot be a folder's name"),
-            ({"settings": [{"name": "con"}]}, "cannot be a folder's name"),
+            ({"protocol": "prompts"}, "name a file with prompts"),
+            ({"settings": [{"name": "a"}, {"name": "a"}]}, "a occurs twice"),
+            ({"settings": [{"name": "A"}, {"name": "a"}]}, "occurs twice"),
+            ({"settings": [{"name": "../a"}]}, "cannot be used as a folder name"),
+            ({"settings": [{"name": "con"}]}, "cannot be used as a folder name"),
             ({"settings": [{"name": "unsteered", "adapters": ["a.safetensors"]}]}, "takes no adapters"),
             ({"prompts": "mine.txt"}, "winobias has its own prompts"),
-            ({"judging": {"metrics": ["distance"]}}, "distance compares with unsteered pictures"),
-            ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real pictures"),
+            ({"judging": {"metrics": ["distance"]}}, "distance compares with unsteered images"),
+            ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real images"),
             ({"judging": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
             ({"drawing": {"width": 512}}, "width and height together"),
             ({"protocol": "i2p", "extended": True}, "only winobias has extended templates"),
@@ -320,5 +320,5 @@ def test_pictures_of_one_thing_asked_stand_together():
 def test_a_word_that_toyworld_never_saw_is_named(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(["a photo of an astronaut"]))
     recipe = {"protocol": "prompts", "base": "toyworld", "output": "x", "prompts": str(tmp_path / "mine.json")}
-    with pytest.raises(RespoDiffError, match="never seen 'astronaut'"):
+    with pytest.raises(RespoDiffError, match="does not know 'astronaut'"):
         world_of("toyworld").image_specs(EvalRecipe.of(recipe))

@@ -71,7 +71,7 @@ class TestNudity:
 
     def test_a_missing_package_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "nudenet", None)
-        with pytest.raises(RespoDiffError, match=r'nudenet is needed.*pip install "respodiff\[eval\]"'):
+        with pytest.raises(RespoDiffError, match=r'nudenet is required.*pip install "respodiff\[eval\]"'):
             NudityScorer()
 
 
@@ -202,5 +202,5 @@ class TestToyWorld:
             ToyWorldScorer((axis,))
 
     def test_only_its_own_pictures_can_be_read(self):
-        with pytest.raises(RespoDiffError, match="64x64 pixels, and doctor-000 has 48x40"):
+        with pytest.raises(RespoDiffError, match="64x64 pixels, but doctor-000 has 48x40"):
             ToyWorldScorer(self.AXES).score([shown(noise(0))])

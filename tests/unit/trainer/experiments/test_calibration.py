@@ -11,7 +11,7 @@ from respodiff.respodiff_core.steering.fair_groups import FairGroup, crossed
 from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.experiments.calibration import (
     GRID,
-    KeptHits,
+    CachedHits,
     Search,
     best_scales,
     smallest_strength,
@@ -140,12 +140,12 @@ class TestTheFile:
 def test_a_stopped_search_draws_nothing_twice(tmp_path):
     path = tmp_path / "kept.jsonl"
     made = step_at(0.6)
-    found = smallest_strength(ROUND, KeptHits(path, "one", made), Search(0.9))
+    found = smallest_strength(ROUND, CachedHits(path, "one", made), Search(0.9))
     with open(path, "a") as file:
         file.write('\n{"cut of')
 
     again = step_at(0.6)
-    assert smallest_strength(ROUND, KeptHits(path, "one", again), Search(0.9)) == found
+    assert smallest_strength(ROUND, CachedHits(path, "one", again), Search(0.9)) == found
     assert again.count == 0
-    smallest_strength(ROUND, KeptHits(path, "another model", again), Search(0.9))
+    smallest_strength(ROUND, CachedHits(path, "another model", again), Search(0.9))
     assert again.count == made.count

@@ -55,7 +55,7 @@ def test_a_concept_of_ones_own_needs_a_direction():
     towards, away = recipe({"name": "x", "target": "a cat"}, {"name": "y", "negative": "a dog"}).concepts
     assert (towards.category, towards.guidance) == ("fairness", 4)
     assert (away.category, away.guidance) == ("safety", 12)
-    assert "empty" in refused({"name": "x"})
+    assert "no prompts" in refused({"name": "x"})
     assert "neutral prompt is empty" in refused({"name": "x", "target": "a cat", "neutral": " "})
 
 
@@ -78,7 +78,7 @@ def test_steps_of_the_training_are_those_of_concepts_that_name_none():
         (
             {"preset": "gender/woman"},
             {"training": {"batch": 3, "pool": 8}},
-            "the pool (8) must be a multiple of the batch (3)",
+            "the pool (8) must be a multiple of the batch size (3)",
         ),
         ({"preset": "gender/woman"}, {"training": {"kind": "lora"}}, "training.kind"),
         ({"preset": "gender/woman"}, {"training": {"width": 512}}, "width and height together"),
@@ -111,7 +111,7 @@ def test_concepts_and_sections_must_be_tables():
 
 
 def test_a_name_comes_once():
-    assert "woman comes twice" in refused({"preset": "gender/woman"}, {"preset": "gender"})
+    assert "woman occurs twice" in refused({"preset": "gender/woman"}, {"preset": "gender"})
 
 
 def test_previews_of_a_safety_concept_with_a_negative_strength_are_refused_before_training():
@@ -156,7 +156,7 @@ def test_a_file_that_is_missing_or_not_toml_is_a_sentence(tmp_path: Path):
     with pytest.raises(RecipeError, match="There is no recipe"):
         read_toml(tmp_path / "no.toml")
     (tmp_path / "bad.toml").write_text("steps = = 3")
-    with pytest.raises(RecipeError, match="not TOML"):
+    with pytest.raises(RecipeError, match="not valid TOML"):
         read_toml(tmp_path / "bad.toml")
 
 
