@@ -62,7 +62,10 @@ class BiasMeter(io.ComfyNode):
                 io.Boolean.Input(
                     "accumulate",
                     default=False,
-                    tooltip="Add up counts over runs, each batch once. Runs on every queue; reset when ComfyUI exits.",
+                    tooltip=(
+                        "Add up counts over runs, each batch once. The node then runs each time you click Run. Reset "
+                        "when ComfyUI exits."
+                    ),
                 ),
                 io.Int.Input(
                     "series",
@@ -93,7 +96,10 @@ class BiasMeter(io.ComfyNode):
                 ),
                 io.Float.Output(
                     "STEERING_ACCURACY",
-                    tooltip="Share of images that show the class requested for them; lowest class. -1: none requested.",
+                    tooltip=(
+                        "Share of images that show the class requested for them, calculated per class; the lowest "
+                        "value is shown. -1: none requested."
+                    ),
                 ),
                 io.String.Output("TEXT", tooltip="All figures as text."),
                 io.String.Output(

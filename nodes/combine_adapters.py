@@ -23,12 +23,8 @@ class CombineAdapters(io.ComfyNode):
             search_aliases=["respodiff", "merge adapters", "combine", "bake strength"],
             inputs=[
                 adapter_input("adapter_a"),
-                strength_slider(
-                    "strength_a", "The strength of the concepts of adapter_a that becomes strength 1 in the result."
-                ),
-                strength_slider(
-                    "strength_b", "The strength of the concepts of adapter_b that becomes strength 1 in the result."
-                ),
+                _strength("a"),
+                _strength("b"),
                 io.String.Input(
                     "as_one",
                     default="",
@@ -57,6 +53,14 @@ class CombineAdapters(io.ComfyNode):
         adapter_b: Adapter | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(_combined(adapter_a, strength_a, adapter_b, strength_b, as_one.strip()))
+
+
+def _strength(name: str) -> io.Input:
+    return strength_slider(
+        f"strength_{name}",
+        f"How strong adapter_{name} is in the result: with 0.5, strength 1 of the result acts like 0.5 of "
+        f"adapter_{name}.",
+    )
 
 
 def _combined(a: Adapter, strength_a: float, b: Adapter | None, strength_b: float, name: str) -> Adapter:

@@ -76,8 +76,8 @@ def _check_concepts(file: str, saved: str, now: str) -> None:
     if saved != now:
         raise AdapterFileError(
             f"{file} now contains other concepts ({now or 'none that this node steers'}) than when this node was set "
-            f"up ({plain(saved, 100)}), so the slider values may belong to other concepts. Add a new node, or choose "
-            "another file and then this one again, and set the sliders."
+            f"up ({plain(saved, 100)}), so the slider values may belong to other concepts. Reload the page, "
+            "replace this node with a new one and set its sliders."
         )
 
 

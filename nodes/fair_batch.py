@@ -43,7 +43,10 @@ class FairBatch(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="Share of unsteered images, relative to the shares of the groups.",
+                    tooltip=(
+                        "Share of unsteered images, relative to the groups: with two groups of share 1, a value of 1 "
+                        "leaves one third of the images unsteered."
+                    ),
                 ),
                 io.Combo.Input(
                     "allocation",
@@ -57,7 +60,10 @@ class FairBatch(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=io.ControlAfterGenerate.increment,
-                    tooltip="Seed of the assignment. With increment, the shares are met exactly over several runs.",
+                    tooltip=(
+                        "Seed of the assignment, not KSampler's seed. With increment (the default), the shares are met "
+                        "exactly over several runs."
+                    ),
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -73,10 +79,18 @@ class FairBatch(io.ComfyNode):
             outputs=[
                 model_output(),
                 io.String.Output(
-                    "NAMES", is_output_list=True, tooltip="The group of each image, as a list ('none' if unsteered)."
+                    "NAMES",
+                    is_output_list=True,
+                    tooltip=(
+                        "The group of each image, as a list ('none' if unsteered). Not for Grid, Bias Meter or Save "
+                        "RespoDiff Images: use TEXT."
+                    ),
                 ),
                 io.String.Output(
-                    "TEXT", tooltip="The same names as text, one line per image. For Grid and Save RespoDiff Images."
+                    "TEXT",
+                    tooltip=(
+                        "The same names as text, one line per image. For Grid, Bias Meter and Save RespoDiff Images."
+                    ),
                 ),
             ],
         )

@@ -1,4 +1,4 @@
-"""Fair Group: makes one or all concepts of an adapter groups that Fair Batch assigns to images."""
+"""Fair Group: makes one concept of an adapter, or all but safety concepts, groups for Fair Batch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ class FairGroupNode(io.ComfyNode):
             display_name="RespoDiff Fair Group",
             category=CATEGORY,
             description=(
-                "Turns one concept of an adapter, or each fairness concept, into a group for Fair Batch. Shares "
-                "are relative to those of the other groups; each concept of the adapter gets the same share."
+                "Turns one concept of an adapter, or every concept except safety concepts, into a group for Fair "
+                "Batch. Shares are relative to those of the other groups; each concept gets the same share."
             ),
             search_aliases=["respodiff", "fairness", "bias", "diversity", "share", "group"],
             inputs=[
                 adapter_input(tooltip="From Load RespoDiff Adapter, or from Prompt Guard."),
                 concept_input(
                     first=ALL_CONCEPTS,
-                    tooltip="A concept of the connected adapter, or all its fairness concepts, each as its own group.",
+                    tooltip=(
+                        "A concept of the connected adapter, or every concept except safety concepts, each as its own "
+                        "group."
+                    ),
                 ),
                 io.Float.Input(
                     "share",

@@ -18,8 +18,9 @@ class InspectAdapter(io.ComfyNode):
             display_name="Inspect RespoDiff Adapter",
             category=CATEGORY,
             description=(
-                "Shows where in the image, and how strongly, the RAM and SAM modules of each concept act. Connect TEXT "
-                "to Preview as Text to read the adapter's concepts, prompts and training settings."
+                "Shows where in the image, and how strongly, RAM (brings in the concept) and SAM (keeps the rest of "
+                "the image) of each concept act. Connect TEXT to Preview as Text to read the adapter's concepts, "
+                "prompts and training settings."
             ),
             search_aliases=[
                 "respodiff",
@@ -35,7 +36,10 @@ class InspectAdapter(io.ComfyNode):
                 io.String.Output("TEXT", tooltip="Summary of the adapter."),
                 io.Image.Output(
                     "IMAGE",
-                    tooltip="RAM and SAM of each concept: root mean square over channels at each position of h.",
+                    tooltip=(
+                        "RAM and SAM of each concept: root mean square over channels at each position of the middle "
+                        "block."
+                    ),
                 ),
             ],
         )

@@ -23,9 +23,10 @@ class PromptGuard(io.ComfyNode):
             display_name="RespoDiff Prompt Guard",
             category=CATEGORY,
             description=(
-                "Reads the prompt and mutes the concepts of every axis that the prompt itself specifies: 'a male "
-                "doctor' mutes gender. From several adapters it selects the one with the best matching neutral prompt "
-                "(person, group of people or scene). Safety concepts are never muted."
+                "Reads the prompt and mutes (does not steer) every axis that the prompt itself specifies: 'a male "
+                "doctor' mutes gender. An axis is a set of groups such as gender (woman, man). From several adapters "
+                "it selects the one trained for this kind of image: a person, a group of people or a scene. Safety "
+                "concepts are never muted."
             ),
             search_aliases=["respodiff", "fairness", "prompt", "guard", "router", "explicit prompt"],
             inputs=[
@@ -50,7 +51,13 @@ class PromptGuard(io.ComfyNode):
                     "ADAPTER",
                     tooltip="The selected adapter, with concepts muted if necessary. For Steer or Fair Group.",
                 ),
-                io.Boolean.Output("STEER", tooltip="True if at least one concept is not muted."),
+                io.Boolean.Output(
+                    "STEER",
+                    tooltip=(
+                        "True if at least one concept is not muted. An on/off switch for other nodes; connect ADAPTER "
+                        "to Steer."
+                    ),
+                ),
                 io.String.Output("CONCEPTS", tooltip="The concepts that are not muted, separated by commas."),
                 io.String.Output("TEXT", tooltip="Explanation of what was muted or selected, and why."),
             ],

@@ -44,11 +44,13 @@ class Steer(io.ComfyNode):
                     "Steering strength. 1: recommended by the file. 0: no effect. Negative: reversed (not for safety).",
                 ),
                 strength_slider(
-                    "ram_strength", "Factor on strength for RAM, the module that adds the concept.", advanced=True
+                    "ram_strength",
+                    "Factor on strength for RAM, which brings in the concept.",
+                    advanced=True,
                 ),
                 strength_slider(
                     "sam_strength",
-                    "Factor on strength for SAM, the module that preserves the rest of the image.",
+                    "Factor on strength for SAM, which keeps the rest of the image (not Segment Anything).",
                     advanced=True,
                 ),
                 _percent("start_percent", 0.0, "Start of steering in the sampling schedule (0 is pure noise)."),
@@ -62,7 +64,10 @@ class Steer(io.ComfyNode):
                     options=["positive", "negative", "both"],
                     default="positive",
                     advanced=True,
-                    tooltip="The prompt to steer. The paper's method steers only the positive prompt.",
+                    tooltip=(
+                        "Which prompt's prediction is steered: positive (default, as in the paper), negative or both. "
+                        "Not a text."
+                    ),
                 ),
                 io.Combo.Input(
                     "curve",

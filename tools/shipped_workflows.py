@@ -1,4 +1,4 @@
-"""Definitions of the shipped workflows. make_workflows draws them in ComfyUI's real page and saves them."""
+"""Definitions of the shipped workflows. make_workflows creates them in ComfyUI's page and saves them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ GENDER, RACE, RACE_SDXL, SAFETY = (f"{name}.safetensors" for name in ("gender", 
 PROMPT = "a photo of a doctor"
 NEGATIVE = "blurry, low quality"
 
-_LIMITS = "Steering changes how likely something is to appear. It guarantees no single image and is not a filter."
+_FILES = "checkpoint and adapter"
+_LIMITS = (
+    "Steering makes something more or less likely. It cannot guarantee what a single image shows, or block unsafe "
+    "images."
+)
+_ONLY_GRID = "Only the grid is saved; add **Save RespoDiff Images** to keep each."
 
 
-def _note(*lines: str) -> str:
-    return "\n\n".join((*lines, _LIMITS))
+def _note(*lines: str, files: str = _FILES) -> str:
+    """What to do, for the files that the user has to choose first."""
+    return "\n\n".join((f"Choose your {files} (marked as errors until then), then Run.", *lines, _LIMITS))
 
 
 def _checkpoint(name: str = SD15) -> Node:
@@ -50,7 +56,7 @@ def _sampler(key: str = "sampler", **more: Any) -> Node:
 
 
 def _images(*last: Node, sampler: Node | None = None) -> Group:
-    return Group("Image", "picture", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
+    return Group("Image", "image", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
 
 
 MIXER = Node("mixer", "RespoDiffConceptMixer", {"adapter": GENDER})
@@ -73,15 +79,14 @@ _USUAL = [*_TO_SAMPLER, *_FROM_SAMPLER, *_CLIP]
 STEER = Workflow(
     "Steer a concept (SD1.5)",
     _note(
-        "Choose a Stable Diffusion 1.5 checkpoint and an adapter from `models/respodiff`.",
-        "Choose one of its concepts in **RespoDiff Steer** and run. Strength 0 has no effect, 1 is the strength "
-        "recommended by the file. The seed is fixed so that you can compare results.",
+        "Choose one of its concepts in **RespoDiff Steer**. Strength 0 has no effect, 1 is the strength recommended by "
+        "the file. The seed is fixed so that you can compare results.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(320, [Group("Steer", "steer", [Node("steer", "RespoDiffSteer", {"concept": "woman"})]), _prompts()]),
         Column(320, [_images(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
-        Column(420, [Group("Result", "picture", [SAVE])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
     ],
     [
         ("checkpoint.0", "steer.model"),
@@ -95,16 +100,16 @@ STEER = Workflow(
 MIX = Workflow(
     "Mix concepts (SD1.5)",
     _note(
-        "Choose a Stable Diffusion 1.5 checkpoint, and the same adapter from `models/respodiff` in both nodes.",
+        "The adapter is chosen twice: in **Concept Mixer** (loads the file itself) and in **Load RespoDiff Adapter** "
+        "(only for Inspect, which shows the contents of the file).",
         "The mixer's sliders are at 0 and have no effect: move one and run. The seed is fixed for comparison.",
-        "**Inspect RespoDiff Adapter** shows the contents of the file.",
     ),
     [
-        Column(300, [Group("Model", "model", [_checkpoint(), _adapter(GENDER)])]),
+        Column(300, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(320, [Group("Steer", "steer", [MIXER]), _prompts()]),
         Column(300, [Group("Inspect", "look", [INSPECT, Node("text", "PreviewAny", height=240)])]),
         Column(320, [_images(sampler=_sampler()), Group("Size", "prompt", [_latent()])]),
-        Column(420, [Group("Result", "picture", [SAVE])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
     ],
     [
         ("checkpoint.0", "mixer.model"),
@@ -118,7 +123,7 @@ MIX = Workflow(
 
 
 def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: int) -> Workflow:
-    """A group for every image of a batch, shown in the file names and in a labelled grid."""
+    """A workflow with a group for every image of a batch, shown in file names and in a labelled grid."""
     return Workflow(
         name,
         note,
@@ -139,7 +144,7 @@ def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: in
             ),
             Column(320, [_prompts(), Group("Size and batch size", "prompt", [_latent(size, batch)])]),
             Column(320, [_images(SAVE_NAMED)]),
-            Column(440, [Group("Result", "picture", [GRID])]),
+            Column(440, [Group("Result", "image", [GRID])]),
         ],
         [
             ("adapter.0", "group.adapter"),
@@ -160,9 +165,10 @@ GENDER_SD15 = _fair(
     "Fair Batch, gender (SD1.5)",
     _note(
         "Every image of the batch is assigned a group, with equal shares, in one sampler call.",
-        "**Fair Group** turns every concept of the adapter into a group. For other shares use one node per concept.",
-        "The group is saved in the file name and the metadata. If Fair Batch's seed increments, the shares are also "
-        "met over several runs.",
+        "**Fair Group** turns every concept except safety concepts into a group. For other shares use one node per "
+        "concept.",
+        "The group is saved in the file name and the metadata. Fair Batch's own seed (not KSampler's) is set to "
+        "increment, so the shares are also met over several runs.",
     ),
     SD15,
     GENDER,
@@ -172,9 +178,10 @@ GENDER_SD15 = _fair(
 RACE_SDXL_WORKFLOW = _fair(
     "Fair Batch, race (SDXL)",
     _note(
-        "The same as for gender, but on SDXL. It needs an adapter trained on SDXL.",
-        "If SDXL runs out of memory, set the batch size to 1 and queue several runs. Fair Batch's seed increments, so "
-        "that any three consecutive runs show each of three groups once.",
+        "Every image of the batch is assigned a group, here race, as in the template *Fair Batch, gender (SD1.5)*.",
+        "Out of memory? Set batch_size in **Empty Latent Image** to 1 (Fair Batch's is ignored here) and KSampler's "
+        "seed to randomize. Any three runs in a row give each of three groups one image.",
+        files="SDXL checkpoint and an adapter trained on SDXL",
     ),
     SDXL,
     RACE_SDXL,
@@ -186,8 +193,10 @@ _BOTH_ADAPTERS = (_adapter(GENDER, "gender"), _adapter(RACE, "race"))
 CROSSED = Workflow(
     "Fair Batch, gender x race (SD1.5)",
     _note(
-        "Six images, one for each pair of gender and race, in one sampler call.",
-        "Two concepts on one image interfere, so each axis has a scale. 1.1 and 0.9 are the values in the paper.",
+        "Six images, one for each pair of groups. " + _ONLY_GRID,
+        "Two concepts weaken each other, so you can scale both axes (sets of groups): first_scale (gender) is 1.1, "
+        "second_scale (race) 0.9.",
+        files="checkpoint and two adapters",
     ),
     [
         Column(320, [Group("Model and adapters", "model", [_checkpoint(), *_BOTH_ADAPTERS])]),
@@ -213,7 +222,7 @@ CROSSED = Workflow(
             ],
         ),
         Column(320, [Group("Size and batch size", "prompt", [_latent(512, 6)]), _images()]),
-        Column(480, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+        Column(480, [Group("Result", "image", [GRID, SAVE_GRID])]),
     ],
     [
         ("gender.0", "gender_groups.adapter"),
@@ -234,15 +243,15 @@ CROSSED = Workflow(
 SAFE = Workflow(
     "Safety (SD1.5)",
     _note(
-        "**RespoDiff Safety** steers away from all safety concepts of a file, with one slider per concept. 1 is the "
-        "recommended strength.",
-        "Try many seeds: unsafe content becomes rarer, but single images may still show it.",
+        "**RespoDiff Safety** steers away from each safety concept of its file. 1 is the recommended strength. Try "
+        "many seeds.",
+        "If your file has other concepts, delete **RespoDiff Safety** and add a new one.",
     ),
     [
         Column(320, [Group("Model", "model", [_checkpoint()]), Group("Safety", "steer", [SAFETY_NODE])]),
         Column(320, [_prompts("a photo of a protest in a city"), Group("Size", "prompt", [_latent(512, 2)])]),
         Column(320, [_images()]),
-        Column(420, [Group("Result", "picture", [SAVE])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
     ],
     [("checkpoint.0", "safety.model"), ("safety.0", "sampler.model"), *_USUAL, ("decode.0", "save.images")],
 )
@@ -250,15 +259,17 @@ SAFE = Workflow(
 COMPANY = Workflow(
     "Fairness + safety + LoRA + ControlNet (SD1.5)",
     _note(
-        "All combined: the order of LoRA, Safety and Fair Batch on the MODEL does not matter.",
-        "Choose your own LoRA and ControlNet. The edges of the input image guide the composition.",
+        "The order of LoRA, Safety and Fair Batch in the MODEL chain does not matter. The edges of the input image "
+        "guide the composition.",
+        "Fairness and safety disturb each other: check the images, and lower a strength if details get lost.",
+        files="checkpoint, LoRA, ControlNet and two adapters",
     ),
     [
         Column(
             320,
             [
                 Group(
-                    "Model",
+                    "Model and adapter",
                     "model",
                     [
                         _checkpoint(),
@@ -329,18 +340,19 @@ HIRES = Workflow(
     "Hires fix (SD1.5)",
     _note(
         "Both passes use the same steered MODEL: an adapter works at any image size.",
-        "The second pass keeps the result of the first, so it rarely needs a lower strength.",
+        "One strength normally suits both passes. If the second pass overdoes it, give it its own Steer node with a "
+        "lower strength.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
         Column(320, [Group("Steer", "steer", [Node("steer", "RespoDiffSteer", {"concept": "woman"})]), _prompts()]),
-        Column(320, [Group("First pass", "picture", [_latent(), _sampler()])]),
+        Column(320, [Group("First pass", "image", [_latent(), _sampler()])]),
         Column(
             320,
             [
                 Group(
                     "Second pass",
-                    "picture",
+                    "image",
                     [
                         Node("larger", "LatentUpscaleBy", {"upscale_method": "bicubic", "scale_by": 1.5}),
                         _sampler("again", denoise=0.5, steps=14),
@@ -349,7 +361,7 @@ HIRES = Workflow(
                 )
             ],
         ),
-        Column(420, [Group("Result", "picture", [SAVE])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
     ],
     [
         ("checkpoint.0", "steer.model"),
@@ -372,8 +384,8 @@ SWEEP = Workflow(
     "Strength sweep XY (SD1.5)",
     _note(
         "Twelve images from the same noise in one batch: the first concept's strength changes along each row, the "
-        "second concept's from row to row.",
-        "To sweep only one concept, disconnect adapter_y.",
+        "second concept's from row to row. To sweep only one concept, disconnect adapter_y.",
+        "Only the grid is saved; add **Save Image** after VAE Decode for each.",
     ),
     [
         Column(
@@ -406,7 +418,7 @@ SWEEP = Workflow(
             ],
         ),
         Column(320, [_images()]),
-        Column(520, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+        Column(520, [Group("Result", "image", [GRID, SAVE_GRID])]),
     ],
     [
         ("checkpoint.0", "sweep.model"),
@@ -428,10 +440,11 @@ SWEEP = Workflow(
 REGION = Workflow(
     "Regional mask and timing (SD1.5)",
     _note(
-        "One concept on the left of the image and another on the right, with a mask and its inverse.",
-        "Steer's advanced inputs set the part of sampling in which it acts, and the curve of its strength. The concept "
-        "on the right fades out, so that the model determines the fine details.",
-        "Feather the mask for soft edges. Regions outside it can still change slightly.",
+        "One concept on the left and another on the right, with a mask and its inverse. If you change the image size, "
+        "change both masks. For a soft edge put **Feather Mask** (*right*) after *Left half*.",
+        "**start_percent**, **end_percent** and **curve** (advanced inputs of the Steer nodes) set when and how "
+        "strongly a concept acts. The right one fades out: the model determines the fine details. "
+        "Outside a mask the image can still change slightly.",
     ),
     [
         Column(320, [Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)])]),
@@ -442,8 +455,8 @@ REGION = Workflow(
                     "Regions",
                     "look",
                     [
-                        Node("left", "SolidMask", {"value": 1.0, "width": 256, "height": 512}, "Left half"),
-                        Node("none", "SolidMask", {"value": 0.0, "width": 512, "height": 512}, "Whole image"),
+                        Node("left", "SolidMask", {"value": 1.0, "width": 256, "height": 512}, "Left half (white)"),
+                        Node("none", "SolidMask", {"value": 0.0, "width": 512, "height": 512}, "Empty mask"),
                         Node("mask", "MaskComposite", {"x": 0, "y": 0, "operation": "add"}),
                         Node("inverse", "InvertMask"),
                     ],
@@ -457,15 +470,15 @@ REGION = Workflow(
                     "Steer",
                     "steer",
                     [
-                        Node("one", "RespoDiffSteer", {"concept": "woman"}, "On the left"),
-                        Node("other", "RespoDiffSteer", {"concept": "man", "curve": "fade out"}, "On the right"),
+                        Node("one", "RespoDiffSteer", {"concept": "woman"}, "Steer: left"),
+                        Node("other", "RespoDiffSteer", {"concept": "man", "curve": "fade out"}, "Steer: right"),
                     ],
                 )
             ],
         ),
         Column(320, [_prompts("a photo of two doctors"), Group("Size", "prompt", [_latent()])]),
         Column(320, [_images()]),
-        Column(420, [Group("Result", "picture", [SAVE])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
     ],
     [
         ("none.0", "mask.destination"),
@@ -486,16 +499,21 @@ REGION = Workflow(
 GUARD = Workflow(
     "Prompt guard (SD1.5)",
     _note(
-        "Edit the prompt once: it goes to CLIP and to **Prompt Guard**, which keeps steering from overriding it.",
-        "With 'a photo of a doctor' the groups share the batch. With 'a photo of a male doctor' the guard mutes gender "
-        "and reports the reason.",
-        "It reads English only; with prompts in other languages no group is steered.",
+        "Edit the text in **Prompt**: it goes to CLIP and to **Prompt Guard**, which keeps steering from overriding "
+        "it.",
+        "With 'a photo of a doctor', half of the images get 'woman', half 'man'. With 'a photo of a male doctor' "
+        "gender is muted (not steered), and the report says why.",
+        "In other languages than English no group is steered. " + _ONLY_GRID,
     ),
     [
         Column(
             320,
             [
-                Group("Prompt", "prompt", [Node("text", "PrimitiveStringMultiline", {"value": PROMPT}, "Prompt", 110)]),
+                Group(
+                    "Prompt (type here)",
+                    "prompt",
+                    [Node("text", "PrimitiveStringMultiline", {"value": PROMPT}, "Prompt", 110)],
+                ),
                 Group("Model and adapter", "model", [_checkpoint(), _adapter(GENDER)]),
             ],
         ),
@@ -507,7 +525,7 @@ GUARD = Workflow(
                     "steer",
                     [
                         Node("guard", "RespoDiffPromptGuard"),
-                        Node("said", "PreviewAny", title="Report of the guard", height=110),
+                        Node("report", "PreviewAny", title="Report of the guard", height=110),
                         Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
                         Node("fair", "RespoDiffFairBatch", {"batch_size": 4}),
                     ],
@@ -518,7 +536,7 @@ GUARD = Workflow(
             320,
             [
                 Group(
-                    "Prompts",
+                    "Encode prompts",
                     "prompt",
                     [
                         Node("positive", "CLIPTextEncode", title="Positive prompt"),
@@ -529,13 +547,13 @@ GUARD = Workflow(
             ],
         ),
         Column(320, [_images()]),
-        Column(440, [Group("Result", "picture", [GRID, SAVE_GRID])]),
+        Column(440, [Group("Result", "image", [GRID, SAVE_GRID])]),
     ],
     [
         ("text.0", "positive.text"),
         ("text.0", "guard.prompt"),
         ("adapter.0", "guard.adapters.adapter0"),
-        ("guard.3", "said.source"),
+        ("guard.3", "report.source"),
         ("guard.0", "group.adapter"),
         ("group.0", "fair.groups.group0"),
         ("checkpoint.0", "fair.model"),

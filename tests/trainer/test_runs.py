@@ -158,7 +158,7 @@ def test_the_estimate_of_memory_grows_as_the_picture_does():
     [
         (("--base", "nosuch.safetensors", "--preset", "gender/woman"), "no file or folder nosuch.safetensors"),
         ((*TOYWORLD, "--preset", "gender/woman"), "does not know 'woman'"),
-        ((*TOYWORLD, "--target", " "), "empty"),
+        ((*TOYWORLD, "--target", " "), "no prompts"),
         ((*TOYWORLD, "--preset", "toyworld/squar"), "did you mean toyworld/square?"),
         ((*SQUARE, "--batch", 3, "--pool", 8), "multiple of the batch"),
         ((*SQUARE, "--batch", 0), "training.batch"),
