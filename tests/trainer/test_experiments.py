@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.adapter.transforms import Transform
+from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
+from respodiff.trainer.experiments.trained_adapters import trained
+from respodiff.trainer.recipes.training_recipe import Recipe
 from toyworld_adapters import concept, shape_adapter
 from typer.testing import CliRunner
 
@@ -71,6 +75,20 @@ def test_an_ablation_of_other_trainings_is_refused_in_the_same_folder(ablation):
     done = run("ablate", "--base", "toyworld", "-o", ablation, "--training-steps", 3, "--variant", "RAM + SAM", *QUICK)
     assert done.exit_code == 1
     assert "was trained with other settings" in done.output
+
+
+def test_what_the_refusal_names_is_enough_to_train_with_other_settings(tmp_path):
+    def recipe(steps: int) -> Recipe:
+        concept = {"preset": "toyworld/round", "steps": steps}
+        return Recipe.of({"base": "toyworld", "output": str(tmp_path / "round.safetensors"), "concepts": [concept]})
+
+    adapter = trained(recipe(1))
+    assert trained(recipe(1)) == adapter
+    with pytest.raises(RespoDiffError, match=r"or delete round\.safetensors, round\.run\.$"):
+        trained(recipe(2))
+    adapter.unlink()
+    shutil.rmtree(adapter.with_suffix(".run"))
+    assert read(trained(recipe(2))).concept("round").info.training["steps"] == 2
 
 
 def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):

@@ -16,21 +16,23 @@ from ..support.processes import is_main_process
 def trained(recipe: Recipe) -> Path:
     """The path of the recipe's adapter, which is trained or resumed if it does not exist.
 
-    Raises RespoDiffError if an existing file was trained with other settings.
+    Raises RespoDiffError if an existing file or an unfinished training has other settings.
     """
     resolved = recipe.resolved()
     del resolved["output"]
+    run = RunFolder(recipe.output)
     record = recipe.output.with_suffix(".recipe.json")
-    if record.exists() and json.loads(record.read_text("utf-8")) != resolved:
-        raise RespoDiffError(
-            f"{recipe.output} was trained with other settings: name another folder, or delete it and {record.name}."
-        )
-    if recipe.output.exists():
-        if record.exists():
-            return recipe.output
+    exists, is_recorded = recipe.output.exists(), record.exists()
+    if exists and not is_recorded:
         raise RespoDiffError(f"{recipe.output} exists and was not trained by this command: name another folder.")
+    if is_recorded and (exists or run.is_unfinished) and json.loads(record.read_text("utf-8")) != resolved:
+        raise RespoDiffError(
+            f"{recipe.output} was trained with other settings: name another folder, or delete "
+            f"{', '.join(path.name for path in (recipe.output, run.path) if path.exists())}."
+        )
+    if exists:
+        return recipe.output
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     if is_main_process():
         write_text(record, json.dumps(resolved, indent=1))
-    is_unfinished = RunFolder(recipe.output).is_unfinished
-    return train(recipe, resume=is_unfinished)
+    return train(recipe, resume=run.is_unfinished)
