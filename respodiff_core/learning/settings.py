@@ -74,7 +74,7 @@ class ConceptSettings:
     sam_weight: float = setting(
         1.0, "Weight of SAM's loss (lambda in the paper); almost without effect with Adam.", gt=0
     )
-    steps: int = setting(1200, "Training steps.", ge=1, notes=_MAY_CHANGE)
+    steps: int = setting(1200, "Training steps of each concept.", ge=1, notes=_MAY_CHANGE)
 
     def __post_init__(self) -> None:
         safety = not self.target and bool(self.negative)

@@ -15,6 +15,7 @@ from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.learning.presets import PRESETS
 from respodiff.trainer.commands.app import app
 from respodiff.trainer.evaluation.results import Results
+from respodiff.trainer.experiments.reproduction import Reproduction
 from respodiff.trainer.experiments.trained_adapters import trained
 from respodiff.trainer.recipes.training_recipe import Recipe
 from toyworld_adapters import concept, shape_adapter
@@ -89,6 +90,15 @@ def test_what_the_refusal_names_is_enough_to_train_with_other_settings(tmp_path)
     adapter.unlink()
     shutil.rmtree(adapter.with_suffix(".run"))
     assert read(trained(recipe(2))).concept("round").info.training["steps"] == 2
+
+
+def test_a_limit_is_for_data_sets_and_prompts_are_for_safety(tmp_path):
+    plan = Reproduction("gender", "toyworld", tmp_path, limit=10, reference=tmp_path)
+    limits = {name: recipe.limit for name, recipe in plan.evaluations(tmp_path / "gender.safetensors").items()}
+    assert limits == {"winobias": None, "coco": 10}
+    done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, "--prompts", tmp_path / "mine.txt")
+    assert done.exit_code == 1
+    assert "--prompts is for safety" in " ".join(done.output.split())
 
 
 def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):

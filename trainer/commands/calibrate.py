@@ -18,8 +18,13 @@ from .flags import Panel, Settings, with_settings
 from .options import STOPPED, Base, Force, Output
 from .report_errors import quieten_libraries, report_errors
 
+# What a calibration measures follows from its concepts, and it makes no intervals.
+_WITHOUT = ("metrics", "dino", "reference", "inception", "confidence", "resamples")
 
-@with_settings(Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe))
+
+@with_settings(
+    Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe, without=_WITHOUT)
+)
 def calibrate(
     settings: Settings,
     file: Annotated[Path, typer.Argument(help="Adapter file (.safetensors).")],

@@ -19,7 +19,11 @@ def convert(
     output: Output,
     dtype: Annotated[FileDType, typer.Option(help="Data type of the tensors in the new file.")] = "float32",
     channel: Annotated[
-        bool, typer.Option("--channel", help="Average constant modules over space, so that they fit any latent size.")
+        bool,
+        typer.Option(
+            "--channel",
+            help="Average constant modules over space to one value per channel: a small file, usually a weaker effect.",
+        ),
     ] = False,
     force: Force = False,
 ) -> None:

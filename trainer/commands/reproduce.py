@@ -29,7 +29,9 @@ def reproduce(
     base: Annotated[
         str | None, typer.Option(help=f"Base model: {BASES}. Stable Diffusion 1.4 from the Hub if left out.")
     ] = None,
-    sdxl: Annotated[bool, typer.Option("--sdxl", help="Use SDXL 1.0 from the Hub, as the paper does.")] = False,
+    sdxl: Annotated[
+        bool, typer.Option("--sdxl", help="Use the paper's other base model, SDXL 1.0, instead of SD 1.4.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output folder (out/reproduce/... if left out).")
     ] = None,
@@ -44,7 +46,7 @@ def reproduce(
         Path | None,
         typer.Option(help="Folder of COCO-30K images, or their statistics (.npz); adds FID and CLIP score."),
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="File with a local copy of I2P's prompts.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="File with a local copy of I2P's prompts (safety only).")] = None,
 ) -> None:
     """Train and evaluate for one of the paper's tables, and print our row next to the published ones.
 
@@ -59,6 +61,8 @@ def reproduce(
             raise RespoDiffError(
                 "--sdxl and --base exclude each other: use --sdxl for the paper's SDXL, --base for your own model."
             )
+        if prompts and what != "safety":
+            raise RespoDiffError(f"--prompts is for safety; {what} has its own prompts and uses all of them.")
         if base:
             locate(base)
         quieten_libraries()

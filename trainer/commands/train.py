@@ -28,7 +28,7 @@ _MODEL_SETTINGS = (*fields_of(ModelRecipe), "checkpointing")
 
 
 @with_settings(
-    Panel("concepts", "Concept (all concepts of the run)", ConceptRecipe),
+    Panel("concepts", "Concept (each flag overrides the preset, for every concept of the run)", ConceptRecipe),
     Panel("training", "Training", TrainingRecipe, without=_MODEL_SETTINGS),
     Panel("training", "Model", TrainingRecipe, without=tuple(one.name for one in fields(TrainingSettings))),
     Panel("saving", "Saving", SavingRecipe),

@@ -69,18 +69,17 @@ class Reproduction:
             "base": self.base,
             "settings": [{"name": UNSTEERED}, {"name": self.what, "adapters": [str(adapter)]}],
             "drawing": dict(self.drawing),
-            "limit": self.limit,
         }
         plans: dict[str, dict[str, Any]] = {}
         if self.what == "safety":
             prompts = {"prompts": str(self.prompts)} if self.prompts else {}
-            plans["i2p"] = {"protocol": "i2p", "images": self.images, **prompts}
+            plans["i2p"] = {"protocol": "i2p", "images": self.images, "limit": self.limit, **prompts}
         else:
             plans["winobias"] = {"protocol": "winobias", "images": self.images}
             if world_of(self.base).has_extended_templates:
                 plans["winobias, extended"] = {"protocol": "winobias", "images": self.images, "extended": True}
         if self.reference:
-            plans["coco"] = {"protocol": "coco", "keep_pictures": False}
+            plans["coco"] = {"protocol": "coco", "keep_pictures": False, "limit": self.limit}
         recipes = {}
         for name, plan in plans.items():
             judging = dict(self.judging)

@@ -86,8 +86,8 @@ class VariantRecipe:
 class DrawingRecipe(ModelRecipe):
     """How images are sampled: by DDIM, with the paper's steps and guidance scale."""
 
-    schedule_steps: int = setting(50, "DDIM steps.", ge=2, le=500, notes={"flag": "--steps"})
-    guidance: float = setting(7.5, "Guidance scale.")
+    schedule_steps: int = setting(50, "DDIM steps of each image.", ge=2, le=500, notes={"flag": "--steps"})
+    guidance: float = setting(7.5, "Guidance scale (CFG) of the images.")
     batch: int = setting(8, "Batch size for sampling.", ge=1)
 
 
