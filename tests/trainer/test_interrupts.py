@@ -65,6 +65,18 @@ WORK = {
         finally:
             time.sleep(60)
     """,
+    "while a module loads, and the code that loads it aborts at an exception, as C++ does": """
+        (folder / "loaded.py").write_text(
+            "import os, signal, time\\n"
+            "try:\\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\\n"
+            "    time.sleep(60)\\n"
+            "except BaseException:\\n"
+            "    os.abort()\\n"
+        )
+        sys.path.append(str(folder))
+        import loaded
+    """,
     "in work that would rather come to its end, and does not": """
         with stop_requests():
             os.kill(os.getpid(), signal.SIGINT)
@@ -77,7 +89,7 @@ WORK = {
 def test_an_interrupt_is_never_lost(tmp_path, work):
     script = tmp_path / "work.py"
     script.write_text(
-        "import atexit, os, signal, tempfile, threading, time\n"
+        "import atexit, os, signal, sys, tempfile, threading, time\n"
         "from pathlib import Path\n"
         "from respodiff.respodiff_core.atomic import replacing\n"
         "from respodiff.respodiff_core.unfinished import temporary_folder\n"

@@ -132,7 +132,7 @@ class _Interrupts:
         self._dropped = False
         self._pending = False
 
-    def handle(self, number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """Signal handler."""
         from_watchdog, self._from_watchdog = self._from_watchdog, False
         is_first = self.signal is None
@@ -152,6 +152,8 @@ class _Interrupts:
             if not self.requests:
                 self.end(_STOPPED)
         self._pending = True
+        if not self.shields and _is_importing(frame):
+            self.end(_STOPPED)
         self.raise_pending()
 
     def raise_pending(self) -> None:
@@ -203,6 +205,15 @@ class _Interrupts:
             with suppress(OSError):
                 os.write(2, f"{wrapped(f'respodiff: {message}', sys.stderr)}\n".encode())
         os._exit(128 + (self.signal or signal.SIGINT))
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported. C++ code aborts the process if an import that it calls raises."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _can_write(file: int) -> bool:
