@@ -96,9 +96,10 @@ def test_a_limit_is_for_data_sets_and_prompts_are_for_safety(tmp_path):
     plan = Reproduction("gender", "toyworld", tmp_path, limit=10, reference=tmp_path)
     limits = {name: recipe.limit for name, recipe in plan.evaluations(tmp_path / "gender.safetensors").items()}
     assert limits == {"winobias": None, "coco": 10}
-    done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, "--prompts", tmp_path / "mine.txt")
-    assert done.exit_code == 1
-    assert "--prompts is for safety" in " ".join(done.output.split())
+    for flag, value in (("--prompts", tmp_path / "mine.txt"), ("--limit", 10)):
+        done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, flag, value)
+        assert done.exit_code == 1
+        assert f"{flag} is for" in " ".join(done.output.split())
 
 
 def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):

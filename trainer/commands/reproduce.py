@@ -63,6 +63,8 @@ def reproduce(
             )
         if prompts and what != "safety":
             raise RespoDiffError(f"--prompts is for safety; {what} has its own prompts and uses all of them.")
+        if limit and what != "safety" and not reference:
+            raise RespoDiffError(f"--limit is for I2P and COCO; {what} uses neither without --reference.")
         if base:
             locate(base)
         quieten_libraries()
