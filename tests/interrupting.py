@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "reproduce": ("reproduce", "race", *_TOYWORLD, "-o", "out/reproduction"),
     "pull": ("pull", REPO, "-o", "out"),
     "push": ("push", "gender.safetensors", REPO),
-    "demo": ("demo", "--out", "out/demo"),
+    "demo": ("demo", "--output", "out/demo"),
 }  # fmt: skip
 
 

@@ -91,11 +91,11 @@ def evaluation(folder: Path, file: Path, images: bool = False, protocol: str = "
         "protocol": protocol,
         "extended": False,
         "base": {"name": "base", "family": "sd15", "sha256": "1" * 64},
-        "asked": {"pictures": 40, "sha256": "2" * 64},
+        "asked": {"images": 40, "sha256": "2" * 64},
         "seed": 0,
-        "drawing": {"schedule_steps": 50, "guidance": 7.5, "batch": 8, "latent_size": [64, 64],
+        "sampling": {"schedule_steps": 50, "guidance": 7.5, "batch": 8, "latent_size": [64, 64],
                     "prediction": "epsilon", "precision": "float16"},
-        "settings": of,
+        "variants": of,
     }  # fmt: skip
     shown = {"doctor": ["doctor-000", "doctor-001"], "nurse": ["nurse-000", "nurse-001"]}
     folder.mkdir(exist_ok=True)
@@ -104,6 +104,6 @@ def evaluation(folder: Path, file: Path, images: bool = False, protocol: str = "
     for setting in settings if images else ():
         for ids in shown.values():
             for name in ids:
-                (folder / "pictures" / setting).mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (64, 64), "red").save(folder / "pictures" / setting / f"{name}.png")
+                (folder / "images" / setting).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (64, 64), "red").save(folder / "images" / setting / f"{name}.png")
     return folder

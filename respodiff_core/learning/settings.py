@@ -44,7 +44,9 @@ class ConceptSettings:
     safety concept. Raises ValueError and AdapterFileError for invalid settings.
     """
 
-    name: str = setting(description="Name of the concept, as displayed in ComfyUI.")
+    name: str = setting(
+        description="Name of the concept, as displayed in ComfyUI; if left out, that of the preset or the output file."
+    )
     target: str = setting("", "Prompt to steer towards, such as 'a woman'; left out for safety concepts.")
     neutral: tuple[str, ...] = setting(
         ("a person",),
@@ -53,9 +55,15 @@ class ConceptSettings:
     )
     negative: str = setting("", "Prompt to steer away from, such as 'violence'.")
     category: Category = setting(
-        None, "fairness, safety (refuses negative strengths) or other; follows from the prompts if left out."
+        None,
+        "Category: fairness, safety (refuses negative strengths) or other; if left out, safety for a concept with "
+        "only a negative prompt, else fairness.",
     )
-    axis: str = setting("", "Axis of the group, such as age, for Prompt Guard and evaluation.")
+    axis: str = setting(
+        "",
+        "Axis that the group belongs to, such as age, by which Fair Batch, Prompt Guard and evaluation go; if left "
+        "out, that of the preset, or none.",
+    )
     synonyms: tuple[str, ...] = setting((), "Other words for the group, for Prompt Guard.")
     guidance: float = setting(
         None,
@@ -102,9 +110,13 @@ class TrainingSettings:
         "Number of rollout trajectories; a multiple of the batch size (the nearest to 16 if left out).",
         ge=1,
     )
-    kind: Kind = setting("constant", "Kind of module for RAM and SAM.")
+    kind: Kind = setting(
+        "constant",
+        "Kind of module for RAM and SAM: constant (a value per channel and place, the paper's), channel (a value per "
+        "channel), or mlp and conv (small networks that read the bottleneck).",
+    )
     hidden: int | None = setting(
-        None, "Hidden width of mlp and conv modules (a quarter of h's channels if left out).", ge=1
+        None, "Hidden width of mlp and conv modules; a quarter of the bottleneck's channels if left out.", ge=1
     )
     update: Update = setting(
         "sequential",
@@ -112,7 +124,7 @@ class TrainingSettings:
         "losses (shared).",
     )
     rollout: Rollout = setting(
-        "pool", "Source of training states: pool, or reference (the paper's loop, at ten times the cost)."
+        "pool", "Source of training states: pool, or reference (the paper's loop, at twelve times the cost)."
     )
     rollout_guidance: float = setting(3.0, "Guidance scale of the rollout trajectories.")
     schedule_steps: int = setting(50, "DDIM steps of a rollout trajectory.", ge=2, le=500)

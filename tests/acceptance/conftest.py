@@ -27,7 +27,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run once as anyone would."""
     host, folder = source_of(hosts()[0]), tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "COMFYUI_PATH": str(host.path), "COMFYUI_PYTHON": str(host.python)}
-    command = [sys.executable, "-m", "respodiff.trainer", "demo", "--out", str(folder)]
+    command = [sys.executable, "-m", "respodiff.trainer", "demo", "--output", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return Demo(done.stdout, folder)

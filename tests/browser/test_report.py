@@ -32,8 +32,8 @@ def report(tmp_path_factory) -> Path:
         "base": "toyworld",
         "output": str(folder / "evaluation"),
         "images": 8,
-        "settings": [{"name": "unsteered"}, *steered],
-        "drawing": {"schedule_steps": 5, "batch": 32, "device": "cpu"},
+        "variants": [{"name": "unsteered"}, *steered],
+        "sampling": {"schedule_steps": 5, "batch": 32, "device": "cpu"},
     }
     evaluate(EvalRecipe.of(recipe), shown=False)
     return folder / "evaluation" / "report.html"

@@ -27,7 +27,7 @@ TRAIN = (
     "--pool", 4, "--save-every", 5, "--keep", 2, "--no-tensorboard", "-o", "shape.safetensors",
 )  # fmt: skip
 EVAL = [*RESPODIFF, "eval"]
-EVALUATE = ("winobias", "--base", "toyworld", "--images", 250, "--steps", 10, "--batch", 8, "-o", "out")
+EVALUATE = ("winobias", "--base", "toyworld", "--images", 250, "--sampling-steps", 10, "--batch", 8, "-o", "out")
 
 
 def killed_again_and_again(
@@ -111,7 +111,7 @@ def test_an_evaluation_killed_at_any_moment(tmp_path):
     made: dict[Path, int] = {}
 
     def check() -> None:
-        for path in out.glob("pictures/*/[!.]*.png"):
+        for path in out.glob("images/*/[!.]*.png"):
             when = path.stat().st_mtime_ns
             if made.get(path) != when:
                 with Image.open(path) as picture:
@@ -128,7 +128,7 @@ def test_an_evaluation_killed_at_any_moment(tmp_path):
     files = killed_again_and_again(start, check, random.Random(2), most=100)
     for table in ("images.csv", "figures.csv", "figures.json"):
         assert (out / table).read_bytes() == (whole.path("out") / table).read_bytes()
-    for path in whole.path("out").glob("pictures/*/*.png"):
+    for path in whole.path("out").glob("images/*/*.png"):
         assert (out / path.relative_to(whole.path("out"))).read_bytes() == path.read_bytes()
     assert not list(out.glob("**/.*")), "nothing half-written is left"
     print(f"\nevaluation: {KILLS} kills in the course of {files} files")

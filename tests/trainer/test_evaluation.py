@@ -27,7 +27,7 @@ from trainer_runs import RESPODIFF, Trainer, two_processes
 from typer.testing import CliRunner
 
 EVAL = [*RESPODIFF, "eval"]
-SETTINGS = ("winobias", "--base", "toyworld", "--images", 10, "--steps", 2, "--batch", 12)
+SETTINGS = ("winobias", "--base", "toyworld", "--images", 10, "--sampling-steps", 2, "--batch", 12)
 PICTURES = 16 * 10 * 2
 TABLES = ("images.csv", "figures.csv", "figures.json")
 
@@ -53,7 +53,7 @@ def tables(folder: Path) -> dict[str, str]:
 def drawn(folder: Path) -> dict[Path, int]:
     """When each picture that is there was made."""
     found = {}
-    for path in folder.glob("pictures/*/*.png"):
+    for path in folder.glob("images/*/*.png"):
         if not path.name.startswith("."):
             found[path] = path.stat().st_mtime_ns
     return found
@@ -68,13 +68,13 @@ def test_the_folder_holds_pictures_tables_and_a_report(whole, adapter):
     assert len(drawn(whole)) == PICTURES
     table = rows(whole)
     assert len(table) == PICTURES
-    steered = [row for row in table if row["setting"] == "shape"]
+    steered = [row for row in table if row["variant"] == "shape"]
     assert {row["steered"] for row in steered} == {"round", "square"} == {row["wanted:shape"] for row in steered}
-    assert all(row["steered"] == "" for row in table if row["setting"] == "unsteered")
+    assert all(row["steered"] == "" for row in table if row["variant"] == "unsteered")
     results = Results.read(whole)
     assert results.variants["shape"].named["deviation ratio/shape"].count == PICTURES / 2
     assert len(results.manifest["base"]["sha256"]) == 64
-    assert list(results.manifest["settings"]["shape"]["adapters"]) == [adapter.name]
+    assert list(results.manifest["variants"]["shape"]["adapters"]) == [adapter.name]
     page = (whole / "report.html").read_text()
     assert "<svg" in page
     assert "data:image/webp;base64," in page
@@ -82,9 +82,9 @@ def test_the_folder_holds_pictures_tables_and_a_report(whole, adapter):
 
 
 def test_a_picture_says_what_it_is(whole):
-    with Image.open(whole / "pictures" / "shape" / "nurse-003.png") as image:
+    with Image.open(whole / "images" / "shape" / "nurse-003.png") as image:
         facts = json.loads(image.text["respodiff"])
-    assert facts == {"setting": "shape", "id": "nurse-003", "prompt": facts["prompt"], "seed": 13}
+    assert facts == {"variant": "shape", "id": "nurse-003", "prompt": facts["prompt"], "seed": 13}
     assert "nurse" in facts["prompt"]
 
 
@@ -120,7 +120,7 @@ def test_killed_at_random_points_it_ends_with_the_same_tables_and_draws_nothing_
         if not killed and (folder / "report.html").exists():
             break
     assert tables(folder) == tables(whole)
-    assert not list(folder.glob("pictures/*/.*")), "nothing half-written is left"
+    assert not list(folder.glob("images/*/.*")), "nothing half-written is left"
 
 
 def test_asked_to_stop_it_says_how_to_go_on(trainer, adapter, whole):
@@ -151,8 +151,8 @@ def recipe_of(folder: Path, adapter: Path, **more: object) -> EvalRecipe:
         "base": "toyworld",
         "output": str(folder),
         "images": 10,
-        "settings": [{"name": "unsteered"}, {"name": "shape", "adapters": [str(adapter)]}],
-        "drawing": {"schedule_steps": 2, "batch": 12, "device": "cpu"},
+        "variants": [{"name": "unsteered"}, {"name": "shape", "adapters": [str(adapter)]}],
+        "sampling": {"schedule_steps": 2, "batch": 12, "device": "cpu"},
     }
     return EvalRecipe.of({**values, **more})
 
@@ -164,7 +164,7 @@ def copied(whole, tmp_path) -> Path:
 
 
 def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(copied, adapter, whole):
-    broken = copied / "pictures" / "shape" / "cook-001.png"
+    broken = copied / "images" / "shape" / "cook-001.png"
     broken.write_bytes(broken.read_bytes()[:200])
     shutil.rmtree(copied / "scores")
     results = evaluate(recipe_of(copied, adapter), shown=False)
@@ -174,7 +174,7 @@ def test_damaged_pictures_are_named_and_counted_and_drawn_again_when_deleted(cop
     assert (figures.images, figures.damaged) == (PICTURES / 2, 1)
     assert figures.named["deviation ratio/shape"].count == PICTURES / 2 - 1
     (row,) = (row for row in rows(copied) if row["damaged"])
-    assert (row["setting"], row["id"]) == ("shape", "cook-001")
+    assert (row["variant"], row["id"]) == ("shape", "cook-001")
     assert "1 image of" in (copied / "report.html").read_text()
     assert f"Left out: {reason}" in " ".join(summary(results).split())
 
@@ -196,8 +196,8 @@ def test_what_is_drawn_and_scored_is_not_done_again(copied, adapter, whole, monk
 
 def test_another_evaluation_in_the_same_folder_is_refused(whole, adapter, tmp_path):
     before = drawn(whole)
-    other = recipe_of(whole, adapter, drawing={"schedule_steps": 2, "batch": 12, "guidance": 3, "device": "cpu"})
-    with pytest.raises(RespoDiffError, match=r"another evaluation, which differs in: drawing\.guidance.*--restart"):
+    other = recipe_of(whole, adapter, sampling={"schedule_steps": 2, "batch": 12, "guidance": 3, "device": "cpu"})
+    with pytest.raises(RespoDiffError, match=r"another evaluation, which differs in: sampling\.guidance.*--restart"):
         evaluate(other, shown=False)
     assert drawn(whole) == before
     (tmp_path / "letter.txt").write_text("dear")
@@ -217,12 +217,12 @@ def test_it_can_be_given_up_and_what_else_is_in_the_folder_stays(copied, adapter
 
 def test_an_adapter_trained_again_is_another_evaluation(copied, tmp_path):
     changed = shape_adapter(tmp_path / "shape.safetensors", strength=0.5)
-    with pytest.raises(RespoDiffError, match=r"differs in: settings\.shape\.adapters\.shape\.safetensors"):
+    with pytest.raises(RespoDiffError, match=r"differs in: variants\.shape\.adapters\.shape\.safetensors"):
         evaluate(recipe_of(copied, changed), shown=False)
 
 
 def test_pictures_may_be_dropped_once_judged(copied, adapter, whole):
-    recipe = recipe_of(copied, adapter, keep_pictures=False)
+    recipe = recipe_of(copied, adapter, keep_images=False)
     evaluate(recipe, shown=False)
     assert not drawn(copied)
     assert tables(copied) == tables(whole)
@@ -244,7 +244,7 @@ def test_ones_own_classifier_judges(copied, adapter, tmp_path, monkeypatch):
     (tmp_path / "judges_of_shape.py").write_text(
         "def shape(pictures, texts):\n    return [None] + [texts.index('square')] * (len(pictures) - 1)\n"
     )
-    results = evaluate(recipe_of(copied, adapter, judging={"classifier": "judges_of_shape:shape"}), shown=False)
+    results = evaluate(recipe_of(copied, adapter, scoring={"classifier": "judges_of_shape:shape"}), shown=False)
     shares = [one.named["share/shape/square"] for one in results.variants.values()]
     assert [share.value for share in shares] == [1, 1]
     assert sum(share.unknown for share in shares) == PICTURES / 64

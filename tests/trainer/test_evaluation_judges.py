@@ -60,14 +60,14 @@ def models(tmp_path_factory) -> Path:
 
 def recipe(models: Path, output: Path, adapter: str, **values: object) -> EvalRecipe:
     steered = {"name": adapter, "adapters": [str(models / f"{adapter}.safetensors")]}
-    judging = {"clip": str(models / "clip"), "dino": str(models / "dino"), **values.pop("judging", {})}
+    scoring = {"clip": str(models / "clip"), "dino": str(models / "dino"), **values.pop("scoring", {})}
     return EvalRecipe.of(
         {
             "base": str(models / "base"),
             "output": str(output),
-            "settings": [{"name": "unsteered"}, steered],
-            "drawing": DRAWING,
-            "judging": judging,
+            "variants": [{"name": "unsteered"}, steered],
+            "sampling": DRAWING,
+            "scoring": scoring,
             **values,
         }
     )
@@ -93,7 +93,7 @@ def test_winobias_is_judged_by_clip_and_dino(winobias):
     assert unsteered.named.keys() >= {"deviation ratio/gender", "alignment"}
     assert "distance" not in unsteered.named
     with open(folder / "images.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["setting"] == "gender"]
+        rows = [row for row in csv.DictReader(file) if row["variant"] == "gender"]
     hits = [row["label:gender"] == row["wanted:gender"] for row in rows if row["wanted:gender"] == "man"]
     assert steered.named["steering accuracy/gender/man"].value == pytest.approx(np.mean(hits))
 
@@ -113,8 +113,8 @@ def test_scores_do_not_depend_on_where_a_run_was_stopped(models, winobias, tmp_p
 def test_i2p_is_judged_by_nudenet_and_q16_in_each_category(models, tmp_path):
     (tmp_path / "i2p.csv").write_text('prompt,categories\na person,"hate, violence"\na scene,violence\n')
     asked = {"protocol": "i2p", "prompts": str(tmp_path / "i2p.csv")}
-    judging = {"q16_prompts": str(models / "q16.npy"), "q16_clip": str(models / "clip")}
-    results = evaluate(recipe(models, tmp_path / "out", "safety", judging=judging, **asked), shown=False)
+    scoring = {"q16_prompts": str(models / "q16.npy"), "q16_clip": str(models / "clip")}
+    results = evaluate(recipe(models, tmp_path / "out", "safety", scoring=scoring, **asked), shown=False)
     overall = results.variants["safety"].named
     assert {"nudity", "q16", "flagged", "flagged/hate", "flagged/violence", "change"} <= overall.keys()
     assert (overall["flagged"].count, overall["flagged/hate"].count) == (10, 5)
@@ -125,8 +125,8 @@ def test_i2p_is_judged_by_nudenet_and_q16_in_each_category(models, tmp_path):
 def test_coco_has_a_clip_score_and_fid(models, tmp_path):
     (tmp_path / "captions.txt").write_text("a person in a park\na scene\na person\n")
     asked = {"protocol": "coco", "prompts": str(tmp_path / "captions.txt")}
-    judging = {"reference": str(models / "real"), "inception": str(models / "means.pt")}
-    results = evaluate(recipe(models, tmp_path / "out", "gender", judging=judging, **asked), shown=False)
+    scoring = {"reference": str(models / "real"), "inception": str(models / "means.pt")}
+    results = evaluate(recipe(models, tmp_path / "out", "gender", scoring=scoring, **asked), shown=False)
     for setting in results.variants.values():
         assert setting.named["fid"].value > 0
         assert setting.named["fid"].low is None
@@ -134,15 +134,15 @@ def test_coco_has_a_clip_score_and_fid(models, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("judging", "said"),
+    ("scoring", "said"),
     [
         ({"clip": "/nowhere/clip"}, "/nowhere/clip could not be loaded"),
         ({"classifier": "nowhere:judge"}, "nowhere:judge cannot be imported"),
         ({"metrics": ["fid"], "reference": "nowhere"}, "nowhere does not exist: FID needs real images"),
     ],
 )
-def test_a_judge_that_cannot_be_had_is_said_before_anything_is_drawn(models, tmp_path, judging, said, monkeypatch):
+def test_a_judge_that_cannot_be_had_is_said_before_anything_is_drawn(models, tmp_path, scoring, said, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(RespoDiffError, match=said):
-        evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", judging=judging), shown=False)
-    assert not (tmp_path / "out" / "pictures").exists()
+        evaluate(recipe(models, tmp_path / "out", "gender", protocol="winobias", scoring=scoring), shown=False)
+    assert not (tmp_path / "out" / "images").exists()

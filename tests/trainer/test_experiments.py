@@ -21,7 +21,7 @@ from respodiff.trainer.recipes.training_recipe import Recipe
 from toyworld_adapters import concept, shape_adapter
 from typer.testing import CliRunner
 
-QUICK = ("--steps", "2", "--batch", "32", "--device", "cpu")
+QUICK = ("--sampling-steps", "2", "--batch", "32", "--device", "cpu")
 
 
 def run(*arguments: object):
@@ -152,7 +152,7 @@ def test_there_are_three_tables():
 def test_a_calibration_writes_what_it_found_and_draws_nothing_twice(tmp_path):
     """Random vectors show nothing reliably: it says so, and recommends the strength that came nearest."""
     path = shape_adapter(tmp_path / "shape.safetensors")
-    command = ("calibrate", path, "--base", "toyworld", "--pictures", 16, *QUICK)
+    command = ("calibrate", path, "--base", "toyworld", "--images", 16, *QUICK)
     done = run(*command, "-o", tmp_path / "out.safetensors")
     found = figures(done)
     adapter = read(tmp_path / "out.safetensors")
@@ -174,8 +174,8 @@ def test_safety_is_calibrated_on_what_the_model_draws_unsafe_by_itself(tmp_path)
     path = write(
         Adapter("toyworld", {"hazard": replace(one, ram=nothing, sam=nothing)}, "epsilon"), tmp_path / "a.safetensors"
     )
-    command = ("calibrate", path, "--base", "toyworld", "--pictures", 16, "--accuracy", 0.9)
-    done = run(*command, "-o", tmp_path / "out.safetensors", "--steps", 10, "--batch", 32, "--device", "cpu")
+    command = ("calibrate", path, "--base", "toyworld", "--images", 16, "--accuracy", 0.9)
+    done = run(*command, "-o", tmp_path / "out.safetensors", "--sampling-steps", 10, "--batch", 32, "--device", "cpu")
     found = figures(done)
     assert found["hazard"]["accuracy"] == 0
     assert "hazard: no strength reaches the requested accuracy of 90%" in done.output

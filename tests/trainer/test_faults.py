@@ -29,7 +29,7 @@ from trainer_runs import RESPODIFF, Trainer, undated
 TRAIN = ("--base", "toyworld", "--preset", "toyworld/round", "--steps", 60, "--batch", 2, "--pool", 4)
 SAVING = ("--save-every", 2, "--no-tensorboard")
 EVAL = [*RESPODIFF, "eval"]
-EVALUATE = ("winobias", "--base", "toyworld", "--images", 5, "--steps", 2, "--batch", 8)
+EVALUATE = ("winobias", "--base", "toyworld", "--images", 5, "--sampling-steps", 2, "--batch", 8)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ class TestDisks:
         done = trainer.here(*EVALUATE, "-o", folder, launcher=EVAL)
         assert done.returncode == 1
         assert "The disk is full" in done.stderr
-        assert not list(folder.glob("pictures/*/.*")), "nothing half-written is left"
+        assert not list(folder.glob("images/*/.*")), "nothing half-written is left"
         small_disk.resize(100_000)
-        before = {path: path.stat().st_mtime_ns for path in folder.glob("pictures/*/*.png")}
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("images/*/*.png")}
         done = trainer.here(*EVALUATE, "-o", folder, launcher=EVAL)
         assert done.returncode == 0, done.stderr
         assert before

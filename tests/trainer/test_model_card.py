@@ -97,17 +97,17 @@ class TestCard:
     def test_pictures_are_shown_when_asked(self, online, tmp_path):
         file = adapter_file(tmp_path)
         folder = evaluation(tmp_path / "eval", file, images=True)
-        assert "card/1-pictures.png" not in card_of(tmp_path, file, "--evaluation", folder)
-        text = card_of(tmp_path, file, "--evaluation", folder, "--pictures")
-        assert "![The same prompts and seeds: unsteered, then gender at 1](card/1-pictures.png)" in text
-        with Image.open(tmp_path / "look" / "card" / "1-pictures.png") as image:
+        assert "card/1-images.png" not in card_of(tmp_path, file, "--evaluation", folder)
+        text = card_of(tmp_path, file, "--evaluation", folder, "--images")
+        assert "![The same prompts and seeds: unsteered, then gender at 1](card/1-images.png)" in text
+        with Image.open(tmp_path / "look" / "card" / "1-images.png") as image:
             assert image.getpixel((image.width // 2, image.height // 2)) != (255, 255, 255)
         unsafe = evaluation(tmp_path / "i2p", file, images=True, protocol="i2p")
-        assert "pictures.png" not in card_of(tmp_path, file, "--evaluation", unsafe, "--pictures")
-        (folder / "pictures" / "unsteered" / "nurse-000.png").unlink()
-        said = refusal("push", file, REPO, "--dry-run", "--evaluation", folder, "--pictures")
+        assert "images.png" not in card_of(tmp_path, file, "--evaluation", unsafe, "--images")
+        (folder / "images" / "unsteered" / "nurse-000.png").unlink()
+        said = refusal("push", file, REPO, "--dry-run", "--evaluation", folder, "--images")
         assert "cannot be shown" in said
-        assert "--evaluation" in refusal("push", file, REPO, "--dry-run", "--pictures")
+        assert "--evaluation" in refusal("push", file, REPO, "--dry-run", "--images")
 
     def test_figures_of_another_file_are_refused(self, online, tmp_path):
         folder = evaluation(tmp_path / "eval", adapter_file(tmp_path))

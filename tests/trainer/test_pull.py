@@ -192,6 +192,10 @@ class TestPull:
     def test_a_hub_in_trouble_is_told_from_a_wrong_name(self, online):
         online.status = 503
         assert "try again later" in refusal("pull", REPO)
+        online.status = 400
+        said = refusal("pull", REPO)
+        assert f"refuses the request for {REPO}" in said
+        assert "later" not in said
 
     def test_a_hub_that_gives_another_commit_than_the_pinned_one_is_refused(self, online, tmp_path, monkeypatch):
         online.add(REPO, {"woman.safetensors": content(tmp_path, "woman")})

@@ -12,8 +12,8 @@ def test_the_hazard_adapter_takes_nine_in_ten_hazards_away(hazard_adapter, tmp_p
         "protocol": "i2p",
         "base": "toyworld",
         "output": str(tmp_path / "unsafe"),
-        "settings": [{"name": "unsteered"}, {"name": "safe", "adapters": [str(hazard_adapter)]}],
-        "drawing": {"schedule_steps": 25, "batch": 32, "device": "cpu"},
+        "variants": [{"name": "unsteered"}, {"name": "safe", "adapters": [str(hazard_adapter)]}],
+        "sampling": {"schedule_steps": 25, "batch": 32, "device": "cpu"},
     }
     results = evaluate(EvalRecipe.of(recipe), shown=False)
     before, after = (results.variants[name].named for name in ("unsteered", "safe"))

@@ -40,8 +40,8 @@ def accelerator_on(device: str, **options: Any) -> Accelerator:
         return Accelerator(cpu=device == "cpu", **options)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RespoDiffError(
-            f"--device {device} names one device, but several processes were launched: leave it out, and select "
-            "the GPUs with CUDA_VISIBLE_DEVICES."
+            f"The device {device} is one device, but several processes were launched: leave out --device (or device in "
+            "the recipe), and select the GPUs with CUDA_VISIBLE_DEVICES."
         )
     with patch_environment(ACCELERATE_TORCH_DEVICE=device):  # how accelerate selects a device
         return Accelerator(**options)

@@ -24,7 +24,8 @@ def snapshot(repo: str, revision: str | None) -> Path:
     """
     halves = [f"{component}/{name}.fp16*" for component, name in _WEIGHTS.items()]
     folder = _download(repo, revision, [*_SMALL, *(f"{half}.safetensors" for half in halves)])
-    missing = [component for component in _WEIGHTS if not list((folder / component).glob("*.fp16*.safetensors"))]
+    parts = [component for component in _WEIGHTS if (folder / component).is_dir()]  # SDXL alone has text_encoder_2
+    missing = [component for component in parts if not list((folder / component).glob("*.fp16*.safetensors"))]
     if missing:
         # A single file or numbered shards, but no named variants.
         ends = (".safetensors", "-0*.safetensors")

@@ -9,29 +9,43 @@ from typing import Annotated
 import typer
 
 from ..base.spec import locate
-from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe
+from ..recipes.evaluation_recipe import ScoringRecipe
 from ..support.interrupts import stop_message
 from .flags import Panel, Settings, with_settings
-from .options import STOPPED, Base, training_device
+from .options import SAMPLING, STOPPED, Base, model_settings
 from .report_errors import quieten_libraries, report_errors
 
 
-@with_settings(Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe))
+@with_settings(*SAMPLING, Panel("scoring", "Scoring", ScoringRecipe))
 def ablate(
     settings: Settings,
     base: Base,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("out/ablation"),
     preset: Annotated[
         list[str] | None,
-        typer.Option(help="Built-in concept or group of concepts of one axis; gender if left out. May be repeated."),
+        typer.Option(
+            metavar="<str>",
+            help="Built-in concept or group of one axis, as in train; gender if left out. May be repeated.",
+        ),
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Variant to train; all of them if left out. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="<str>",
+            help="Variant to train: RAM + SAM, RAM alone, one shared module, joint update, channel, mlp, conv, or "
+            "reference rollout (or one of --variants); all of them if left out. May be repeated.",
+        ),
     ] = None,
-    variants: Annotated[Path | None, typer.Option(help="File with your own variants (TOML).")] = None,
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with your own variants (TOML): a table for each, with factors ram_rate and sam_rate and a table "
+            "training."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per variant, each with a different seed.")] = 3,
     images: Annotated[
-        int | None, typer.Option(help="Images per profession; the base model's default if left out.")
+        int | None, typer.Option(help="Images per profession; 150 if left out (ToyWorld: 16 per concept).")
     ] = None,
     training_steps: Annotated[
         int | None, typer.Option(help="Training steps per concept; those of the preset if left out.")
@@ -41,8 +55,8 @@ def ablate(
 
     respodiff ablate --base model.safetensors
 
-    Trains every variant with every seed, evaluates all of them, and writes a table and a plot. Run the same command
-    again to resume.
+    Trains every variant with every seed (8 variants, 3 seeds: 24 trainings), evaluates all of them, and writes a table
+    and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
     """
     with report_errors(), stop_message(STOPPED.format(output)):
         locate(base)
@@ -59,7 +73,7 @@ def ablate(
                 seeds,
                 images,
                 training_steps,
-                training=training_device(settings),
+                training=model_settings(settings),
                 **settings,
             )
         )

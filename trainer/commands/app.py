@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from importlib.metadata import version
 from typing import Annotated
@@ -16,6 +17,7 @@ from .eval import eval_
 from .import_ import import_
 from .info import info
 from .merge import merge
+from .options import switch
 from .pull import pull
 from .push import push
 from .report import report
@@ -23,13 +25,31 @@ from .reproduce import reproduce
 from .train import train
 
 app = typer.Typer(
-    help="RespoDiff adapters: fairness and safety for text-to-image models.",
+    help="Make, measure and share RespoDiff adapters: fairness and safety for Stable Diffusion 1.x, 2.x and XL.\n\n"
+    "The usual order: train an adapter, eval it against its base model, calibrate its strengths, push it to the "
+    "Hugging Face Hub. The ComfyUI nodes load its file from models/respodiff. demo shows it all on a small built-in "
+    "model.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-for command in (info, import_, merge, convert, train, eval_, report, calibrate, ablate, reproduce, pull, push, demo):
-    app.command(command.__name__.removesuffix("_"))(command)
+_COMMANDS = {
+    "Make": (train, calibrate, import_, convert, merge),
+    "Measure": (eval_, report, ablate, reproduce),
+    "Share": (pull, push),
+    "Look": (info, demo),
+}
+
+
+def _paragraphs(doc: str) -> str:
+    """A docstring with one line per paragraph, for the terminal to wrap."""
+    return "\n\n".join(" ".join(one.split()) for one in inspect.cleandoc(doc).split("\n\n"))
+
+
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        name, doc = command.__name__.removesuffix("_"), command.__doc__ or ""
+        app.command(name, help=_paragraphs(doc), rich_help_panel=panel)(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -41,9 +61,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool, switch("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more details.")] = False,
+    verbose: Annotated[bool, switch("--verbose", "-v", help="Log more details.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s")
     for client in ("httpx", "httpx2"):  # used by huggingface_hub; they log every request

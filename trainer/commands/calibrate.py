@@ -10,21 +10,19 @@ from typing import Annotated
 import typer
 
 from ..base.spec import locate
-from ..recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe
+from ..recipes.evaluation_recipe import EvalRecipe, ScoringRecipe
 from ..support.interrupts import stop_message
 from ..support.output_file import check_suffix, refuse_to_replace
 from ..support.terminal import wrapped
 from .flags import Panel, Settings, with_settings
-from .options import STOPPED, Base, Force, Output
+from .options import SAMPLING, STOPPED, Base, Force, Output, switch
 from .report_errors import quieten_libraries, report_errors
 
 # What a calibration measures follows from its concepts, and it makes no intervals.
 _WITHOUT = ("metrics", "dino", "reference", "inception", "confidence", "resamples")
 
 
-@with_settings(
-    Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe, without=_WITHOUT)
-)
+@with_settings(*SAMPLING, Panel("scoring", "Scoring", ScoringRecipe, without=_WITHOUT))
 def calibrate(
     settings: Settings,
     file: Annotated[Path, typer.Argument(help="Adapter file (.safetensors).")],
@@ -35,10 +33,12 @@ def calibrate(
     ] = 0.9,
     concept: Annotated[
         list[str] | None,
-        typer.Option(help="Concept to calibrate; all of them, and pairs of axes, if left out. May be repeated."),
+        typer.Option(
+            metavar="<str>", help="Concept to calibrate; all of them, and pairs of axes, if left out. May be repeated."
+        ),
     ] = None,
-    pairs: Annotated[bool, typer.Option(help="Also find the scales of crossed axes (gender x race).")] = True,
-    pictures: Annotated[int, typer.Option(min=16, help="Maximum number of images per strength that is tried.")] = 64,
+    pairs: Annotated[bool, switch(help="Also find the scales of crossed axes (gender x race).")] = True,
+    images: Annotated[int, typer.Option(min=16, help="Maximum number of images at each strength that is tried.")] = 64,
     prompts: Annotated[
         Path | None, typer.Option(help="File of unsafe prompts for safety concepts; I2P's prompts if left out.")
     ] = None,
@@ -69,7 +69,7 @@ def calibrate(
             adapter,
             EvalRecipe.of({"protocol": "winobias", **values}),
             EvalRecipe.of({**unsafe, **values}),
-            Search(accuracy, pictures),
+            Search(accuracy, images),
             state,
             concepts=concept or [],
             pairs=pairs,

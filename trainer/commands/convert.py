@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..recipes.training_recipe import FileDType
-from .options import Force, Output
+from .options import Force, Output, switch
 from .report_errors import report_errors
 from .write_adapter import write_adapter
 
@@ -20,7 +20,7 @@ def convert(
     dtype: Annotated[FileDType, typer.Option(help="Data type of the tensors in the new file.")] = "float32",
     channel: Annotated[
         bool,
-        typer.Option(
+        switch(
             "--channel",
             help="Average constant modules over space to one value per channel: a small file, usually a weaker effect.",
         ),

@@ -13,9 +13,12 @@ from .report_errors import quieten_libraries, report_errors
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Output folder for adapters, image and report.")] = Path("out/demo"),
-    comfyui: Annotated[
-        str, typer.Option(help="ComfyUI version to download, unless COMFYUI_PATH names your own.")
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Output folder for adapters, image and report.")
+    ] = Path("out/demo"),
+    comfyui_version: Annotated[
+        str,
+        typer.Option(help="ComfyUI version to download, unless the environment variable COMFYUI_PATH names your own."),
     ] = "0.30.0",
 ) -> None:
     """Train two adapters on the built-in ToyWorld, show images before and after, and check them in a real ComfyUI."""
@@ -23,7 +26,7 @@ def demo(
         from ..toyworld.demonstration import run
 
         quieten_libraries()
-        found = run(out, comfyui)
+        found = run(output, comfyui_version)
         typer.echo(f"\n{found.table.in_terminal()}\n")
         typer.echo(f"Adapter: {found.adapter}   (trained in {found.numbers['training_seconds']:.0f} s)")
         typer.echo(f"Image:   {found.image}\nReport:  {found.report}")

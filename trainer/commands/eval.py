@@ -9,44 +9,55 @@ from typing import Annotated
 import typer
 
 from ..base.spec import BASES, locate
-from ..recipes.evaluation_recipe import DrawingRecipe, EvalRecipe, JudgingRecipe, Protocol, VariantRecipe
+from ..recipes.evaluation_recipe import EvalRecipe, Protocol, ScoringRecipe, VariantRecipe
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
+from .options import SAMPLING, switch
 from .report_errors import quieten_libraries, report_errors
 
-NOT_FLAGS = ("protocol", "base", "output", "prompts", "settings", "drawing", "judging")
+NOT_FLAGS = ("protocol", "base", "output", "prompts", "variants", "sampling", "scoring")
 
 
 @with_settings(
     Panel("variant", "Steering", VariantRecipe, without=("strength",)),
     Panel("evaluation", "Evaluation", EvalRecipe, without=NOT_FLAGS),
-    Panel("drawing", "Sampling", DrawingRecipe),
-    Panel("judging", "Scoring", JudgingRecipe),
+    *SAMPLING,
+    Panel("scoring", "Scoring", ScoringRecipe),
 )
 def eval_(
     settings: Settings,
-    protocol: Annotated[Protocol, typer.Argument(help="Protocol: which prompts are sampled and what is measured.")],
+    protocol: Annotated[
+        Protocol | None,
+        typer.Argument(
+            help="Protocol: winobias (fairness: 36 professions, 150 images each), i2p (safety: 4703 prompts, 5 images "
+            "each), coco (quality: 30,000 captions), or prompts (a file of your own). Required unless a recipe sets it."
+        ),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Argument(
             help="File of your own prompts (.txt, .csv, .json, .jsonl); for i2p and coco, a copy of the data set."
         ),
     ] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model: {BASES}.")] = None,
+    base: Annotated[str | None, typer.Option(help=f"Base model: {BASES}. Required unless a recipe sets it.")] = None,
     strength: Annotated[
         list[float] | None,
         typer.Option(
-            help=r"Strength relative to the recommended one; each is a variant. May be repeated. \[default: 1]"
+            metavar="<float>",
+            help=r"Strength relative to the recommended one; each is a variant. May be repeated. \[default: 1]",
         ),
     ] = None,
     unsteered: Annotated[
-        bool, typer.Option(help="Also evaluate the base model without adapters, as the baseline.")
-    ] = True,
+        bool | None,
+        switch(
+            help=r"Also evaluate the base model without adapters, as the baseline. \[default: on]", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output folder (out/eval/... if left out).")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); flags override it.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard existing results and start over.")] = False,
+    restart: Annotated[bool, switch("--restart", help="Discard existing results and start over.")] = False,
 ) -> None:
     """Measure how fair, safe and faithful a model is, with and without adapters, by established protocols.
 
@@ -56,7 +67,8 @@ def eval_(
 
     respodiff eval winobias --base toyworld --adapter shape.safetensors
 
-    Run the same command again to resume. For several GPUs: accelerate launch -m respodiff.trainer eval ...
+    Results so far are kept in the output folder: run the same command again to resume. For several GPUs: accelerate
+    launch -m respodiff.trainer eval ...
     """
     with report_errors():
         from ...respodiff_core.adapter.adapter import peek
@@ -65,10 +77,10 @@ def eval_(
         top = {"protocol": protocol, "prompts": prompts, "base": base, "output": output, **settings.pop("evaluation")}
         variant = settings.pop("variant")
         plan = assemble_evaluation(
-            recipe, top=top, variant=variant, strengths=strength or [], baseline=unsteered, sections=settings
+            recipe, top=top, variant=variant, strengths=strength or [], unsteered=unsteered, sections=settings
         )
         locate(plan.base)
-        for one in plan.settings:
+        for one in plan.variants:
             for path in one.adapters:
                 peek(path)
         quieten_libraries()

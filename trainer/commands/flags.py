@@ -14,6 +14,9 @@ from pydantic.fields import FieldInfo
 
 from ..recipes.strict import RecipeError, fields_of, given
 
+_SHORT = 16
+"""Characters of choices that fit beside the flag in a terminal of 80 columns."""
+
 Settings = dict[str, dict[str, Any]]
 """Values of the flags that were given, by section and setting."""
 
@@ -32,7 +35,7 @@ class Panel:
         for name, field in fields_of(self.model).items():
             if name not in self.without:
                 option = typer.Option(
-                    _flag(name, field), help=_help(field), metavar=_choices(field), rich_help_panel=self.title
+                    _flag(name, field), help=_help(field), metavar=_metavar(field), rich_help_panel=self.title
                 )
                 annotation = Annotated[_type_of(field) | None, option]  # type: ignore[valid-type]
                 yield (
@@ -86,11 +89,24 @@ def _type_of(field: FieldInfo) -> Any:
     return list[str] if get_origin(bare) is dict else bare
 
 
-def _choices(field: FieldInfo) -> str | None:
-    """The choices of a flag that may be repeated, in typer's notation."""
+def _item(field: FieldInfo) -> Any:
+    """The type of one value of a flag."""
     bare = _bare(field.annotation)
-    item = get_args(bare)[0] if get_origin(bare) in (list, tuple) else None
-    return f"<{'|'.join(get_args(item))}>" if get_origin(item) is Literal else None
+    if get_origin(bare) is dict:
+        return str
+    return get_args(bare)[0] if get_origin(bare) in (list, tuple) else bare
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    return get_args(item) if get_origin(item := _item(field)) is Literal else ()
+
+
+def _metavar(field: FieldInfo) -> str:
+    """The value of a flag in typer's notation: nothing for a switch, and choices only if they are short."""
+    item, choices = _item(field), "|".join(_choices(field))
+    if choices:
+        return f"<{choices if len(choices) <= _SHORT else 'choice'}>"
+    return "" if item is bool else f"<{item.__name__.lower()}>"
 
 
 def _flag(name: str, field: FieldInfo) -> str:
@@ -104,7 +120,10 @@ def _flag(name: str, field: FieldInfo) -> str:
 
 def _help(field: FieldInfo) -> str:
     kind = get_origin(_bare(field.annotation))
-    parts = [field.description or ""]
+    description, choices = field.description or "", _choices(field)
+    parts = [description]
+    is_told = len("|".join(choices)) <= _SHORT or all(one in description for one in choices)
+    parts += [] if is_told else [f"One of: {', '.join(choices)}."]
     parts += ["May be repeated."] if kind in (list, tuple, dict) else []
     if not field.is_required() and (default := _default_text(field.default)):
         parts.append(rf"\[default: {default}]")

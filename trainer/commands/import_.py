@@ -13,12 +13,14 @@ from .write_adapter import write_adapter
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="unet.pth of the RespoDiff or SDisc reference code.")],
+    file: Annotated[Path, typer.Argument(help="unet.pth, as the authors' code of RespoDiff or SDisc saves it.")],
     output: Output,
     concept: Annotated[str | None, typer.Option(help="Name of the concept, if the file does not contain it.")] = None,
     force: Force = False,
 ) -> None:
-    """Convert a pickle file of the reference code to an adapter, without executing code in it."""
+    """Convert an adapter of the authors' code (unet.pth, a pickle) to a file that the ComfyUI nodes load, without
+    executing code in it.
+    """
     from ...respodiff_core.adapter.importers import import_pickle
 
     with report_errors():

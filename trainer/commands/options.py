@@ -1,21 +1,32 @@
-"""Options and messages shared by several commands."""
+"""Options, panels and messages shared by several commands."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..base.spec import BASES
-from .flags import Settings
+from ..recipes.evaluation_recipe import SamplingRecipe
+from ..recipes.strict import fields_of
+from ..recipes.training_recipe import ModelRecipe
+from .flags import Panel, Settings
+
+switch = partial(typer.Option, metavar="")
+"""An option without a value."""
 
 Base = Annotated[str, typer.Option(help=f"Base model: {BASES}.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+Force = Annotated[bool, switch("--force", help="Replace the output if it exists.")]
 STOPPED = "Stopped. Results so far are kept in {}; run the same command to resume."
 
+_MODEL = tuple(fields_of(ModelRecipe))
+SAMPLING = (Panel("sampling", "Model", ModelRecipe), Panel("sampling", "Sampling", SamplingRecipe, without=_MODEL))
+"""The panels of a SamplingRecipe."""
 
-def training_device(settings: Settings) -> dict[str, Any]:
-    """Training settings that select the device used for sampling."""
-    return {name: value for name, value in settings["drawing"].items() if name == "device"}
+
+def model_settings(settings: Settings) -> dict[str, Any]:
+    """Those of the `sampling` settings that are settings of a training as well: how the base model runs."""
+    return {name: value for name, value in settings["sampling"].items() if name in _MODEL}

@@ -17,13 +17,21 @@ def pull(
     ],
     file: Annotated[
         list[str] | None,
-        typer.Option(help="Adapter file in the repository to download; all if left out. May be repeated."),
+        typer.Option(
+            metavar="<str>", help="Adapter file in the repository to download; all if left out. May be repeated."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder or file (.safetensors) to write.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder or file (.safetensors) to write; models/respodiff of the ComfyUI folder if left out, or the "
+            "current folder if there is none.",
+        ),
     ] = None,
     comfyui: Annotated[
-        Path | None, typer.Option(help="ComfyUI folder, for writing to its models/respodiff; COMFYUI_PATH if left out.")
+        Path | None, typer.Option(help="ComfyUI folder; the environment variable COMFYUI_PATH if left out.")
     ] = None,
     sha256: Annotated[
         str | None, typer.Option(help="Expected SHA-256 of the file; a file with another hash is refused.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import switch
 from .report_errors import report_errors
 
 
@@ -17,30 +18,31 @@ def push(
     ],
     evaluation: Annotated[
         list[Path] | None,
-        typer.Option(help="Output folder of a `respodiff eval` of this file, for the model card. May be repeated."),
-    ] = None,
-    pictures: Annotated[
-        bool,
         typer.Option(
-            "--pictures", help="Also publish some images of the evaluation, before and after (never those of i2p)."
+            metavar="<path>",
+            help="Output folder of a `respodiff eval` of this file, for the model card. May be repeated.",
         ),
+    ] = None,
+    images: Annotated[
+        bool,
+        switch("--images", help="Also publish some images of the evaluation, before and after (never those of i2p)."),
     ] = False,
     license_: Annotated[
         str | None,
         typer.Option("--license", help="License id of the Hub (mit, openrail, ...); the file's license if left out."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
+    private: Annotated[bool, switch("--private", help="Create a new repository as private.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Write the model card and files to a folder for inspection; upload nothing."),
+        switch("--dry-run", help="Write the model card and files to a folder for inspection; upload nothing."),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output folder of the dry run (out/push/NAME if left out).")
     ] = None,
     keep_readme: Annotated[
-        bool, typer.Option("--keep-readme", help="Upload only the adapter and keep the repository's README.")
+        bool, switch("--keep-readme", help="Upload only the adapter and keep the repository's README.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a README that was written by hand.")] = False,
+    force: Annotated[bool, switch("--force", help="Replace a README that this command did not write.")] = False,
 ) -> None:
     """Publish an adapter on the Hugging Face Hub, with a model card generated from the file and its evaluation.
 
@@ -59,9 +61,9 @@ def push(
 
         if output and not dry_run:
             raise RespoDiffError("--output is the folder of a dry run: add --dry-run, or leave --output out.")
-        if pictures and not evaluation:
-            raise RespoDiffError("--pictures needs an evaluation: name its output folder with --evaluation.")
-        ready = package(file, hub_id, license_, evaluation or [], pictures)
+        if images and not evaluation:
+            raise RespoDiffError("--images needs an evaluation: name its output folder with --evaluation.")
+        ready = package(file, hub_id, license_, evaluation or [], images)
         if dry_run:
             folder = output or Path("out/push") / hub_id.rpartition("/")[2]
             ready.write(folder, force=force)

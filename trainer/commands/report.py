@@ -25,7 +25,7 @@ def report(
         from ..evaluation.results import Results
 
         refuse_to_replace(output, force=force)
-        found = {path: (Results.read(path), ImageFolder(path / "pictures")) for path in runs}
+        found = {path: (Results.read(path), ImageFolder(path / "images")) for path in runs}
         write_report({name: found[path] for path, name in _names(list(found)).items()}, output)
         typer.echo(f"Wrote {output}: {', '.join(map(str, runs))}")
 

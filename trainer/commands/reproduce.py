@@ -12,17 +12,15 @@ import typer
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
 from ..base.spec import BASES, locate
-from ..recipes.evaluation_recipe import DrawingRecipe, JudgingRecipe, Subject
+from ..recipes.evaluation_recipe import ScoringRecipe, Subject
 from ..support.interrupts import stop_message
 from ..support.terminal import wrapped
 from .flags import Panel, Settings, with_settings
-from .options import training_device
+from .options import SAMPLING, model_settings, switch
 from .report_errors import quieten_libraries, report_errors
 
 
-@with_settings(
-    Panel("drawing", "Sampling", DrawingRecipe), Panel("judging", "Scoring", JudgingRecipe, without=("reference",))
-)
+@with_settings(*SAMPLING, Panel("scoring", "Scoring", ScoringRecipe, without=("reference",)))
 def reproduce(
     settings: Settings,
     what: Annotated[Subject, typer.Argument(help="Table of the paper to reproduce.")],
@@ -30,17 +28,18 @@ def reproduce(
         str | None, typer.Option(help=f"Base model: {BASES}. Stable Diffusion 1.4 from the Hub if left out.")
     ] = None,
     sdxl: Annotated[
-        bool, typer.Option("--sdxl", help="Use the paper's other base model, SDXL 1.0, instead of SD 1.4.")
+        bool, switch("--sdxl", help="Use the paper's other base model, SDXL 1.0, instead of SD 1.4.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output folder (out/reproduce/... if left out).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     images: Annotated[
-        int | None, typer.Option(help="Images per profession or I2P prompt; the protocol's default if left out.")
+        int | None, typer.Option(help="Images per profession (150 if left out) or per I2P prompt (5).")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Number of prompts to use from I2P and COCO; all if left out.")
+        int | None,
+        typer.Option(help="Number of prompts to use from I2P (of 4703) and COCO (of 30,000); all if left out."),
     ] = None,
     reference: Annotated[
         Path | None,
@@ -54,7 +53,8 @@ def reproduce(
 
     respodiff reproduce race --base toyworld
 
-    The full size needs a GPU and takes hours. Run the same command again to resume.
+    The full size needs a GPU and takes hours. Run the same command again to resume. The flags under Model apply to
+    training and to images.
     """
     with report_errors(), stop_message("Stopped. Results so far are kept; run the same command to resume."):
         if base and sdxl:
@@ -81,7 +81,7 @@ def reproduce(
             limit,
             reference,
             prompts=prompts,
-            training=training_device(settings),
+            training=model_settings(settings),
             **settings,
         )
         ours = reproduction.reproduce(plan)

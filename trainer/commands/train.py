@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...respodiff_core.learning.settings import TrainingSettings
 from ..base.spec import BASES, BUILT_IN, locate
 from ..recipes.strict import fields_of
 from ..recipes.training_recipe import (
@@ -21,16 +19,17 @@ from ..recipes.training_recipe import (
 )
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
-from .options import Force
+from .options import Force, switch
 from .report_errors import quieten_libraries, report_errors
 
-_MODEL_SETTINGS = (*fields_of(ModelRecipe), "checkpointing")
+_NOT_MEMORY = tuple(name for name in fields_of(TrainingRecipe) if name != "checkpointing")
 
 
 @with_settings(
     Panel("concepts", "Concept (each flag overrides the preset, for every concept of the run)", ConceptRecipe),
-    Panel("training", "Training", TrainingRecipe, without=_MODEL_SETTINGS),
-    Panel("training", "Model", TrainingRecipe, without=tuple(one.name for one in fields(TrainingSettings))),
+    Panel("training", "Training", TrainingRecipe, without=(*fields_of(ModelRecipe), "checkpointing")),
+    Panel("training", "Model", ModelRecipe),
+    Panel("training", "Memory", TrainingRecipe, without=_NOT_MEMORY),
     Panel("saving", "Saving", SavingRecipe),
     Panel("previews", "Preview images", PreviewRecipe),
     Panel("about", "About the adapter", AboutRecipe),
@@ -38,17 +37,28 @@ _MODEL_SETTINGS = (*fields_of(ModelRecipe), "checkpointing")
 def train(
     settings: Settings,
     recipe: Annotated[Path | None, typer.Argument(help="Recipe file (TOML); flags override it.")] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model to train on: {BASES}.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help=f"Base model to train on: {BASES}. Required unless the recipe sets it.")
+    ] = None,
     preset: Annotated[
         list[str] | None,
-        typer.Option(help="Built-in concept (gender/woman) or group of concepts (gender). May be repeated."),
+        typer.Option(
+            metavar="<str>",
+            help="Built-in concept (gender/woman) or group of concepts: gender, race, age, or safety; for ToyWorld "
+            "toyworld/round, /square, /amber, /teal, /violet, or /hazard. May be repeated.",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Adapter file to write (.safetensors). Required unless the recipe sets it."
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the complete recipe and its estimated cost, without training.")
+        bool, switch("--dry-run", help="Print the complete recipe and its estimated cost, without training.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an interrupted training and start over.")] = False,
+    resume: Annotated[bool, switch("--resume", help="Resume an interrupted training.")] = False,
+    restart: Annotated[bool, switch("--restart", help="Discard an interrupted training and start over.")] = False,
     force: Force = False,
 ) -> None:
     """Train an adapter for a base model and a concept: a file that the ComfyUI nodes load.
@@ -59,8 +69,8 @@ def train(
 
     respodiff train --base toyworld --preset toyworld/square -o square.safetensors
 
-    Ctrl-C stops and saves the state; --resume continues. For several GPUs: accelerate launch -m respodiff.trainer
-    train ...
+    Ctrl-C stops and saves the state to NAME.run, next to the adapter; the same command with --resume continues. For
+    several GPUs: accelerate launch -m respodiff.trainer train ...
     """
     with report_errors():
         from ..recipes.plan import assemble

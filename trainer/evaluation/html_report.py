@@ -130,7 +130,7 @@ def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
 def curves_over_strength(results: Results) -> Iterable[charts.Chart]:
     """Figures over strength, if a run has the same adapters at several strengths."""
     by_adapters: dict[str, list[tuple[float, str]]] = {}
-    for name, facts in results.manifest["settings"].items():
+    for name, facts in results.manifest["variants"].items():
         if facts["adapters"]:
             # Variants that differ only by one common factor of all strengths.
             ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}

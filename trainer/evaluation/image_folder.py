@@ -56,6 +56,6 @@ class ImageFolder:
 
 def _metadata(variant: str, spec: ImageSpec) -> PngInfo:
     text = PngInfo()
-    facts = {"setting": variant, "id": spec.id, "prompt": spec.prompt, "seed": spec.seed}
+    facts = {"variant": variant, "id": spec.id, "prompt": spec.prompt, "seed": spec.seed}
     text.add_text("respodiff", json.dumps(facts))
     return text

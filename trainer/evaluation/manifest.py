@@ -18,22 +18,22 @@ def manifest_of(
     recipe: EvalRecipe, base: BaseModel, variants: Sequence[Variant], specs: Sequence[ImageSpec]
 ) -> dict[str, Any]:
     """Base model, adapters, strengths, prompts and sampling: the same manifest means the same images."""
-    drawing = recipe.drawing
+    sampling = recipe.sampling
     return {
         "protocol": recipe.protocol,
         "extended": recipe.extended,
         "base": {"name": base.name, "family": base.family, "sha256": base.sha256},
-        "asked": {"pictures": len(specs), "sha256": _digest([astuple(one) for one in specs])},
+        "asked": {"images": len(specs), "sha256": _digest([astuple(one) for one in specs])},
         "seed": recipe.seed,
-        "drawing": {
-            "schedule_steps": drawing.schedule_steps,
-            "guidance": drawing.guidance,
-            "batch": drawing.batch,
+        "sampling": {
+            "schedule_steps": sampling.schedule_steps,
+            "guidance": sampling.guidance,
+            "batch": sampling.batch,
             "latent_size": list(base.latent_size),
             "prediction": base.prediction,
             "precision": str(base.dtype).removeprefix("torch."),
         },
-        "settings": {one.name: _variant(one, variant) for one, variant in zip(recipe.settings, variants, strict=True)},
+        "variants": {one.name: _variant(one, variant) for one, variant in zip(recipe.variants, variants, strict=True)},
     }
 
 

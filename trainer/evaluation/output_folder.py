@@ -23,15 +23,15 @@ _MANIFEST = "evaluation.json"
 
 
 class EvaluationFolder:
-    """`evaluation.json` (the manifest), `pictures/`, `scores/` and the results."""
+    """`evaluation.json` (the manifest), `images/`, `scores/` and the results."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.images = ImageFolder(path / "pictures")
+        self.images = ImageFolder(path / "images")
         self.images_csv, self.figures_csv = path / "images.csv", path / "figures.csv"
         self.figures_json, self.report = path / "figures.json", path / "report.html"
         self._manifest = path / _MANIFEST
-        self._dropped = path / "pictures.dropped"
+        self._deleted = path / "images.deleted"
 
     def open(self, manifest: Mapping[str, Any], *, restart: bool) -> bool:
         """Begin or resume the evaluation; returns whether it is resumed.
@@ -57,7 +57,7 @@ class EvaluationFolder:
             remove_partials(file)
         for variant in self.images.folder.glob("*"):
             remove_partials_in(variant)
-        shutil.rmtree(self._dropped, ignore_errors=True)
+        shutil.rmtree(self._deleted, ignore_errors=True)
 
     def _delete_results(self) -> None:
         """Delete the files of the evaluation; other files in the folder stay.
@@ -85,8 +85,8 @@ class EvaluationFolder:
 
     def drop_images(self) -> None:
         """Delete the images (completed by the next run if interrupted); the results stay."""
-        self.images.folder.rename(self._dropped)
-        shutil.rmtree(self._dropped)
+        self.images.folder.rename(self._deleted)
+        shutil.rmtree(self._deleted)
 
     def _check_same(self, manifest: Mapping[str, Any]) -> None:
         try:

@@ -44,7 +44,7 @@ class Results:
             "judges": self.judges,
             "axes": [asdict(axis) for axis in self.axes],
             "columns": [asdict(kind) for kind in sorted(kinds, key=lambda kind: (kind.rank, kind.name))],
-            "settings": {name: _written(one) for name, one in self.variants.items()},
+            "variants": {name: _written(one) for name, one in self.variants.items()},
             "damaged": self.damaged,
             "shown": self.shown,
             "confidence": self.confidence,
@@ -62,7 +62,7 @@ class Results:
                 data["manifest"],
                 data["judges"],
                 tuple(Axis(a["name"], tuple(a["classes"]), tuple(a["texts"])) for a in data["axes"]),
-                {name: _variant(values, columns) for name, values in data["settings"].items()},
+                {name: _variant(values, columns) for name, values in data["variants"].items()},
                 data["damaged"],
                 data["shown"],
                 data["confidence"],
@@ -79,7 +79,7 @@ def write_images_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) ->
     """One line per image: its spec, its steering, its scores; classes by name."""
     columns = list(dict.fromkeys(column for row in rows for column in row.scores or {}))
     names = {axis.column: axis.classes for axis in axes}
-    head = ["setting", "id", "group", "categories", "prompt", "seed", "steered"]
+    head = ["variant", "id", "group", "categories", "prompt", "seed", "steered"]
     head += [f"wanted:{axis.name}" for axis in axes] + columns + ["damaged"]
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -98,7 +98,7 @@ def write_figures_table(variants: Mapping[str, VariantFigures], path: Path) -> N
     """One line per figure of each variant, overall (empty group) and within groups."""
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["setting", "group", "figure", "value", "low", "high", "pictures", "unknown"])
+        writer.writerow(["variant", "group", "figure", "value", "low", "high", "images", "unknown"])
         for name, variant in variants.items():
             for group, figures in {"": variant.overall, **variant.groups}.items():
                 for figure, one in figures.items():
@@ -115,7 +115,7 @@ def _written(variant: VariantFigures) -> dict[str, Any]:
 
     groups = {group: figures(named) for group, named in variant.groups.items()}
     return {
-        "pictures": variant.images,
+        "images": variant.images,
         "damaged": variant.damaged,
         "overall": figures(variant.overall),
         "groups": groups,
@@ -130,7 +130,7 @@ def _variant(values: Mapping[str, Any], columns: Mapping[str, Column]) -> Varian
         return FigureName(columns[kind], tuple(axes), group), Figure(**numbers)
 
     groups = {group: figures(named) for group, named in values["groups"].items()}
-    return VariantFigures(values["pictures"], values["damaged"], figures(values["overall"]), groups)
+    return VariantFigures(values["images"], values["damaged"], figures(values["overall"]), groups)
 
 
 def _column(values: Mapping[str, Any]) -> Column:

@@ -44,7 +44,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
     """
     # The others wait while the first process computes the report, and devices are not equally fast.
     patient = InitProcessGroupKwargs(timeout=timedelta(days=7))
-    accelerator = accelerator_on(recipe.drawing.device, kwargs_handlers=[patient])
+    accelerator = accelerator_on(recipe.sampling.device, kwargs_handlers=[patient])
     sole = sole_writer(recipe.output, "evaluating") if accelerator.is_main_process else nullcontext()
     with stop_message(f"Stopped. Results so far are kept in {recipe.output}; run the same command to resume."), sole:
         return _evaluate(recipe, accelerator, restart=restart, shown=shown)
@@ -53,10 +53,10 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
 def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, shown: bool) -> Results | None:
     main = accelerator.is_main_process
     world = world_of(recipe.base)
-    variants = [resolve(variant) for variant in recipe.settings]
-    base = load_as(recipe.base, recipe.drawing, accelerator.device)
+    variants = [resolve(variant) for variant in recipe.variants]
+    base = load_as(recipe.base, recipe.sampling, accelerator.device)
     check_models(base, variants)
-    axes = axes_of(variants, recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+    axes = axes_of(variants, recipe.scoring.axes, recipe.scoring.classes, world, recipe.protocol)
     specs = world.image_specs(recipe)
     folder = EvaluationFolder(recipe.output)
     # Only one process reads the whole checkpoint to compute its hash.
@@ -73,19 +73,19 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     if not all_generated(jobs, folder.images):
         check_judges(recipe, axes)
     with stop_requests(announce=main) as stop, fitting_threads(base.weight_bytes):
-        image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
-        todo = batches(jobs, recipe.drawing.batch)[share]
-        with _with_recovery_hints(folder, _SMALLER_DRAWING):
+        image_generator = ImageGenerator(base, recipe.sampling.schedule_steps, recipe.sampling.guidance)
+        todo = batches(jobs, recipe.sampling.batch)[share]
+        with _with_recovery_hints(folder, _SMALLER_SAMPLING):
             _work(generate_missing(image_generator, todo, folder.images), todo, "generating", stop, main and shown)
         del image_generator, base  # free their memory for the scorers
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
         accelerator.wait_for_everyone()
-        with _with_recovery_hints(folder, _SMALLER_JUDGING):
+        with _with_recovery_hints(folder, _SMALLER_SCORING):
             scorers = make_scorers(recipe, metrics, axes, accelerator.device)
             files = {scorer: folder.scores(scorer, accelerator.process_index) for scorer in scorers}
             # All variants of an image spec in one batch: if one is generated again, comparisons are scored again.
-            whole = max(recipe.judging.batch // len(variants), 1) * len(variants)
+            whole = max(recipe.scoring.batch // len(variants), 1) * len(variants)
             todo = batches(jobs, whole)[share]
             _work(score_missing(files, todo, folder.images), todo, "scoring", stop, main and shown)
         accelerator.wait_for_everyone()
@@ -95,14 +95,14 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         rows = [Row(job, wanted_of(job, axes), one) for job, one in zip(jobs, scores, strict=True)]
         figures = _figures(recipe, rows, axes, [column for scorer in scorers for column in scorer.columns])
         judges = {scorer.name: scorer.fingerprint for scorer in scorers}
-        results = Results(manifest, judges, axes, figures, damaged, samples_of(specs), recipe.judging.confidence)
+        results = Results(manifest, judges, axes, figures, damaged, samples_of(specs), recipe.scoring.confidence)
         _write(folder, results, rows)
         if any(needs_of(metric).whole_set for metric in metrics):
-            with _with_recovery_hints(folder, _SMALLER_JUDGING):
+            with _with_recovery_hints(folder, _SMALLER_SCORING):
                 for set_scorer in make_set_scorers(recipe, metrics, accelerator.device):
                     results = _with_set_figures(results, rows, set_scorer, folder)
             _write(folder, results, rows)
-        if not recipe.keep_pictures:
+        if not recipe.keep_images:
             folder.drop_images()
     accelerator.wait_for_everyone()
     return results
@@ -122,7 +122,7 @@ def rehearse(recipe: EvalRecipe, axes: Sequence[str], groups: int) -> None:
     """
     world = world_of(recipe.base)
     check_shares(world.image_specs(recipe), groups, f"{groups} groups")
-    check_judges(recipe, axes_of([], axes, recipe.judging.classes, world, recipe.protocol))
+    check_judges(recipe, axes_of([], axes, recipe.scoring.classes, world, recipe.protocol))
 
 
 def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) -> list[Job]:
@@ -164,8 +164,8 @@ def _work(
 def _figures(
     recipe: EvalRecipe, rows: Sequence[Row], axes: Sequence[Axis], columns: Sequence[Column]
 ) -> dict[str, VariantFigures]:
-    resampling = Resampling(recipe.judging.confidence, recipe.judging.resamples)
-    own = {variant.name: [row for row in rows if row.job.variant == variant.name] for variant in recipe.settings}
+    resampling = Resampling(recipe.scoring.confidence, recipe.scoring.resamples)
+    own = {variant.name: [row for row in rows if row.job.variant == variant.name] for variant in recipe.variants}
     return {name: variant_figures(each, axes, columns, resampling) for name, each in own.items()}
 
 
@@ -188,8 +188,10 @@ def _with_set_figures(results: Results, rows: Sequence[Row], scorer: SetScorer, 
     return replace(results, variants=variants, judges={**results.judges, scorer.name: scorer.fingerprint})
 
 
-_SMALLER_DRAWING = "a smaller --batch, with --restart or in another folder, since images depend slightly on their batch"
-_SMALLER_JUDGING = "a smaller --judging-batch; the images are kept"
+_SMALLER_SAMPLING = (
+    "a smaller --batch, with --restart or in another folder, since images depend slightly on their batch"
+)
+_SMALLER_SCORING = "a smaller --scoring-batch; the images are kept"
 
 
 @contextmanager

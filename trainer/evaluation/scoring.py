@@ -25,7 +25,7 @@ def metrics_of(recipe: EvalRecipe) -> tuple[Metric, ...]:
     missing; in the order in which they are measured.
     """
     usual = world_of(recipe.base).default_metrics[recipe.protocol]
-    chosen = recipe.judging.metrics or [metric for metric in usual if not recipe.lacks(metric)]
+    chosen = recipe.scoring.metrics or [metric for metric in usual if not recipe.lacks(metric)]
     return tuple(metric for metric in get_args(Metric) if metric in chosen)
 
 
@@ -50,10 +50,10 @@ def make_set_scorers(recipe: EvalRecipe, metrics: Sequence[Metric], device: torc
 
 
 def _loading(recipe: EvalRecipe, axes: tuple[Axis, ...], device: torch.device) -> Loading:
-    classifier = recipe.judging.classifier
+    classifier = recipe.scoring.classifier
     if classifier == "auto":
         classifier = world_of(recipe.base).classifier
-    return Loading(recipe.judging, axes, classifier, device)
+    return Loading(recipe.scoring, axes, classifier, device)
 
 
 def _module(metric: Metric) -> ModuleType:

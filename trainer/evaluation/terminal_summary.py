@@ -21,7 +21,7 @@ def summary(results: Results) -> str:
     figures = Table(["figure", *results.variants], rows).in_terminal()
     notes = []
     for name, variant in results.variants.items():
-        groups = results.manifest["settings"][name]["groups"]
+        groups = results.manifest["variants"][name]["groups"]
         if len(groups) == 1 and any(figure.kind == DEVIATION for figure in variant.overall):
             note = "look at its steering accuracy; its deviation ratio does not measure balance"
             notes.append(f"{name} steers all images to {groups[0]}: {note}.")

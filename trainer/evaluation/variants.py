@@ -42,7 +42,7 @@ class Variant:
         # One object for all images of a group: rows with the same object are steered together.
         groups = [FairGroup(group.name, group.terms + self.always) for group in self.groups or (FairGroup("", ()),)]
         names = ", ".join(group.name for group in groups)
-        check_shares(specs, len(groups), f"the {len(groups)} groups of setting {self.name!r} ({names})")
+        check_shares(specs, len(groups), f"the {len(groups)} groups of variant {self.name!r} ({names})")
         if all(one.turns and one.turns % len(groups) == 0 for one in specs):
             numbers = [one.turn * len(groups) // one.turns for one in specs]
         else:
@@ -86,7 +86,7 @@ def resolve(recipe: VariantRecipe) -> Variant:
     files = _hashed(recipe.adapters)
     adapter = _read(recipe.adapters)
     if _hashed(recipe.adapters) != files:
-        raise RespoDiffError(f"An adapter of setting {recipe.name!r} changed while it was read: run the command again.")
+        raise RespoDiffError(f"An adapter of variant {recipe.name!r} changed while it was read: run the command again.")
     chosen = [adapter.concept(name) for name in recipe.concepts or adapter.concepts]
     held = {concept.name for concept in chosen}
     if unknown := sorted(recipe.strengths.keys() - held):
@@ -132,14 +132,14 @@ def axes_of(
     if unknown := [name for name in wanted if name not in known]:
         raise RespoDiffError(
             f"Unknown axis: {', '.join(map(repr, unknown))}. Known axes: {', '.join(known)}. Define its "
-            'classes in the recipe: [judging.classes.NAME] with lines  class = "words for the classifier".'
+            'classes in the recipe: [scoring.classes.NAME] with lines  class = "words for the classifier".'
         )
     axes = tuple(known[name] for name in dict.fromkeys(wanted))
     for axis in axes:
         if len(axis) < 2:
             raise RespoDiffError(
                 f"The axis {axis.name!r} has only one class ({', '.join(axis.texts)}), and a classifier needs at "
-                "least two. Define its classes in the recipe, under [judging.classes]."
+                "least two. Define its classes in the recipe, under [scoring.classes]."
             )
     return axes
 

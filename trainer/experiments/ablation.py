@@ -53,8 +53,8 @@ class Ablation:
     images: int | None = None
     steps: int | None = None
     training: Mapping[str, Any] | None = None
-    drawing: Mapping[str, Any] | None = None
-    judging: Mapping[str, Any] | None = None
+    sampling: Mapping[str, Any] | None = None
+    scoring: Mapping[str, Any] | None = None
 
     def recipe(self, name: str, seed: int) -> Recipe:
         """The recipe for training a variant with this seed."""
@@ -77,18 +77,18 @@ class Ablation:
     def evaluation(self, seed: int, adapters: Mapping[str, Path]) -> EvalRecipe:
         """The evaluation of all variants of a seed, and unsteered, in one run with the same prompts and seeds."""
         each = world_of(self.base).ablation_images
-        settings: list[dict[str, Any]] = [{"name": UNSTEERED}]
-        settings += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
+        variants: list[dict[str, Any]] = [{"name": UNSTEERED}]
+        variants += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
         return EvalRecipe.of(
             {
                 "protocol": "winobias",
                 "base": self.base,
                 "output": str(self.output / f"seed {seed}"),
-                "settings": settings,
+                "variants": variants,
                 "images": self.images or (each and each * len(self.presets)),
                 "seed": seed * 1_000_003,  # far apart, so that no two seeds share an image seed
-                "drawing": dict(self.drawing or {}),
-                "judging": dict(self.judging or {}),
+                "sampling": dict(self.sampling or {}),
+                "scoring": dict(self.scoring or {}),
             }
         )
 

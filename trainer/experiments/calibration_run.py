@@ -81,7 +81,7 @@ class Calibrated:
     def figures(self) -> dict[str, dict[str, float]]:
         """The results as plain numbers by concept and pair, for JSON."""
         figures = {
-            name: {"strength": found.strength, "accuracy": round(found.accuracy, 4), "pictures": found.spent}
+            name: {"strength": found.strength, "accuracy": round(found.accuracy, 4), "images": found.spent}
             for name, found in self.strengths.items()
         }
         for (one, other), pair in self.scales.items():
@@ -139,12 +139,12 @@ def calibrate(
     `recipe` is the evaluation for fairness concepts, `unsafe` the one for safety concepts; `cache` is the file that
     stores results. Raises RespoDiffError.
     """
-    accelerator = accelerator_on(recipe.drawing.device)
+    accelerator = accelerator_on(recipe.sampling.device)
     if accelerator.num_processes > 1:
         raise RespoDiffError("A calibration runs in one process only: start it without a launcher.")
     world = world_of(recipe.base)
     unsafe = unsafe.model_copy(update={"images": unsafe.images or world.calibration_images})
-    base = load_as(recipe.base, recipe.drawing, accelerator.device)
+    base = load_as(recipe.base, recipe.sampling, accelerator.device)
     variant = Variant("calibrated", adapter)
     check_models(base, [variant])
     chosen = [adapter.concept(name) for name in concepts] if concepts else list(adapter.concepts.values())
@@ -158,30 +158,30 @@ def calibrate(
         )
     if not fair and not safe:
         raise RespoDiffError(f"{adapter.source} has nothing to calibrate: no group of an axis, and no safety concept.")
-    image_generator = ImageGenerator(base, recipe.drawing.schedule_steps, recipe.drawing.guidance)
+    image_generator = ImageGenerator(base, recipe.sampling.schedule_steps, recipe.sampling.guidance)
 
     content = hashlib.sha256(to_bytes(adapter)).hexdigest()
 
     def hits_of(generated: GeneratedHits) -> CachedHits:
         fingerprints = [scorer.fingerprint for scorer in generated.scorers]
-        parts = [base.sha256, content, asdict(recipe.drawing), fingerprints, generated.specs]
+        parts = [base.sha256, content, asdict(recipe.sampling), fingerprints, generated.specs]
         return CachedHits(cache, hashlib.sha256(repr(parts).encode()).hexdigest()[:16], generated)
 
     strengths: dict[str, Found] = {}
     scales: dict[tuple[str, str], FoundScales] = {}
     if fair:
-        axes = axes_of([variant], recipe.judging.axes, recipe.judging.classes, world, recipe.protocol)
+        axes = axes_of([variant], recipe.scoring.axes, recipe.scoring.classes, world, recipe.protocol)
         scorers = make_scorers(recipe, ("labels",), axes, accelerator.device)
         hits = hits_of(
-            GeneratedHits(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.drawing.batch)
+            GeneratedHits(image_generator, scorers, axes, _shuffled(world.image_specs(recipe)), recipe.sampling.batch)
         )
         for concept in fair:
             strengths[concept.name] = _found(smallest_strength(concept, hits, search), concept.name)
     for concept in safe:
-        metrics = world.safety_metrics(concept.info, with_q16=unsafe.judging.q16_prompts is not None)
+        metrics = world.safety_metrics(concept.info, with_q16=unsafe.scoring.q16_prompts is not None)
         scorers = make_scorers(unsafe, metrics, (), accelerator.device)
         specs = _of_category(_shuffled(world.image_specs(unsafe)), concept)
-        everything = GeneratedHits(image_generator, scorers, (), specs, recipe.drawing.batch)
+        everything = GeneratedHits(image_generator, scorers, (), specs, recipe.sampling.batch)
         # On prompts whose unsteered images are safe, any strength would be enough.
         unsafe_specs = _unsafe_unsteered(hits_of(everything), specs, search, concept)
         hits_unsafe = hits_of(replace(everything, specs=unsafe_specs, new_seeds=False))

@@ -35,7 +35,7 @@ Row = dict[Column, Figure]
 @dataclass(frozen=True)
 class Reproduction:
     """One table on one base model. Without COCO's real images (`reference`) its columns are left out: FID needs them,
-    and the CLIP score takes 30,000 images per row. `judging` and `drawing` are settings of an evaluation.
+    and the CLIP score takes 30,000 images per row. `scoring` and `sampling` are settings of an evaluation.
     """
 
     what: Subject
@@ -46,8 +46,8 @@ class Reproduction:
     limit: int | None = None
     reference: Path | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
-    drawing: Mapping[str, Any] = field(default_factory=dict)
-    judging: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    scoring: Mapping[str, Any] = field(default_factory=dict)
     prompts: Path | None = None
 
     def recipe(self) -> Recipe:
@@ -67,8 +67,8 @@ class Reproduction:
         """The evaluations by name, each in an output folder of that name."""
         common = {
             "base": self.base,
-            "settings": [{"name": UNSTEERED}, {"name": self.what, "adapters": [str(adapter)]}],
-            "drawing": dict(self.drawing),
+            "variants": [{"name": UNSTEERED}, {"name": self.what, "adapters": [str(adapter)]}],
+            "sampling": dict(self.sampling),
         }
         plans: dict[str, dict[str, Any]] = {}
         if self.what == "safety":
@@ -79,13 +79,13 @@ class Reproduction:
             if world_of(self.base).has_extended_templates:
                 plans["winobias, extended"] = {"protocol": "winobias", "images": self.images, "extended": True}
         if self.reference:
-            plans["coco"] = {"protocol": "coco", "keep_pictures": False, "limit": self.limit}
+            plans["coco"] = {"protocol": "coco", "keep_images": False, "limit": self.limit}
         recipes = {}
         for name, plan in plans.items():
-            judging = dict(self.judging)
+            scoring = dict(self.scoring)
             if name == "coco":
-                judging |= {"reference": str(self.reference), "metrics": ["alignment", "fid"]}
-            values = {**common, **plan, "output": str(self.output / name), "judging": judging}
+                scoring |= {"reference": str(self.reference), "metrics": ["alignment", "fid"]}
+            values = {**common, **plan, "output": str(self.output / name), "scoring": scoring}
             recipes[name] = EvalRecipe.of({key: value for key, value in values.items() if value is not None})
         return recipes
 
@@ -176,8 +176,8 @@ def note_on(reproduction: Reproduction) -> str:
         differences.append(f"the base model ({reproduction.base}, {family})")
     if reproduction.images is not None or reproduction.limit is not None:
         differences.append("the number of images")
-    differences += [f"{name} = {value}" for name, value in {**reproduction.drawing, **reproduction.judging}.items()]
-    if safety and "q16_prompts" not in reproduction.judging:
+    differences += [f"{name} = {value}" for name, value in {**reproduction.sampling, **reproduction.scoring}.items()]
+    if safety and "q16_prompts" not in reproduction.scoring:
         differences.append("flagged by NudeNet alone; the published figures are by NudeNet or Q16 (--q16-prompts)")
     if not reproduction.reference:
         differences.append("no FID and CLIP score on COCO-30K (--reference)")

@@ -20,7 +20,7 @@ Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "
 
 
 class Needs(NamedTuple):
-    """What a metric needs: a `setting` of `[judging]`, with a `message` if it is missing; `unsteered` images to compare
+    """What a metric needs: a `setting` of `[scoring]`, with a `message` if it is missing; `unsteered` images to compare
     with; or the `whole_set` of a variant's images, since it has no value per image.
     """
 
@@ -63,7 +63,9 @@ class VariantRecipe:
     concepts: Texts = setting((), "Concept of the adapters to use; all of them if left out.")
     strength: float = setting(1.0, "Strength of all concepts.", ge=-100, le=100)
     strengths: dict[str, float] = setting(
-        {}, "Strength of one concept, as NAME=NUMBER.", notes={"flag": "--concept-strength"}
+        {},
+        "Strength of one concept, as NAME=NUMBER, in place of --strength; also relative to the recommended one.",
+        notes={"flag": "--concept-strength"},
     )
     scales: dict[str, float] = setting(
         {}, "Factor for the strengths of one axis, as AXIS=NUMBER, if axes are crossed (gender x race)."
@@ -83,20 +85,23 @@ class VariantRecipe:
 
 
 @dataclass(frozen=True, config=STRICT)
-class DrawingRecipe(ModelRecipe):
+class SamplingRecipe(ModelRecipe):
     """How images are sampled: by DDIM, with the paper's steps and guidance scale."""
 
-    schedule_steps: int = setting(50, "DDIM steps of each image.", ge=2, le=500, notes={"flag": "--steps"})
+    schedule_steps: int = setting(50, "DDIM steps of each image.", ge=2, le=500, notes={"flag": "--sampling-steps"})
     guidance: float = setting(7.5, "Guidance scale (CFG) of the images.")
     batch: int = setting(8, "Batch size for sampling.", ge=1)
 
 
 @dataclass(frozen=True, config=STRICT)
-class JudgingRecipe:
+class ScoringRecipe:
     """How images are scored."""
 
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(as_list)] = setting(
-        (), "Metric; those of the protocol if left out."
+        (),
+        "Metric: alignment (of image and prompt, CLIP), labels (the group in each image), distance (to the unsteered "
+        "image, DINO), change (of its pixels), nudity, q16 (unsafe content), fid (distance to real images); those of "
+        "the protocol if left out.",
     )
     axes: Texts = setting(
         (),
@@ -110,11 +115,13 @@ class JudgingRecipe:
     classifier: str = setting("auto", "Classifier of the groups: auto, clip, toyworld, or your own as module:function.")
     clip: str = setting("openai/clip-vit-base-patch32", "CLIP model: a folder or Hub id.")
     dino: str = setting("facebook/dinov2-base", "DINO model: a folder or Hub id.")
-    q16_prompts: Path | None = setting(None, "File of Q16's prompt embeddings (prompts.p or .npy).")
+    q16_prompts: Path | None = setting(
+        None, "File of Q16's two prompt embeddings: prompts.p of Q16's repository, or .npy."
+    )
     q16_clip: str = setting("openai/clip-vit-large-patch14", "CLIP model of Q16: a folder or Hub id.")
     reference: Path | None = setting(None, "Folder of real images, or their statistics (.npz), for FID.")
     inception: Path | None = setting(None, "File of FID's Inception network, if it cannot be downloaded.")
-    batch: int = setting(64, "Batch size for scoring.", ge=1, notes={"flag": "--judging-batch"})
+    batch: int = setting(64, "Batch size for scoring.", ge=1, notes={"flag": "--scoring-batch"})
     confidence: float = setting(0.95, "Confidence level of the intervals.", gt=0, lt=1)
     resamples: int = setting(1000, "Bootstrap samples per interval.", ge=100)
 
@@ -125,7 +132,7 @@ class JudgingRecipe:
 
 
 class EvalRecipe(Strict):
-    """An evaluation: a protocol on a base model in several variants (`settings`), with one output folder.
+    """An evaluation: a protocol on a base model in several `variants`, with one output folder.
 
     `prompts` is a file: required for the protocol `prompts`, and a local copy of the data set for i2p and coco.
     """
@@ -134,24 +141,25 @@ class EvalRecipe(Strict):
     base: str = Field(min_length=1)
     output: Path
     prompts: Path | None = None
-    settings: list[VariantRecipe] = Field(default=[VariantRecipe(name=UNSTEERED)], min_length=1)
+    variants: list[VariantRecipe] = Field(default=[VariantRecipe(name=UNSTEERED)], min_length=1)
     images: int | None = Field(
         default=None,
         ge=1,
-        description="Images per profession (winobias) or prompt; the protocol's default if left out.",
+        description="Images per profession (winobias: a multiple of 5 templates x the groups) or per prompt; those of "
+        "the protocol if left out.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Number of prompts to use from a data set; all if left out."
     )
     extended: bool = Field(default=False, description="Use prompts with 'a successful <profession>' (winobias).")
     seed: int = Field(default=0, ge=0, lt=2**62, description="Seed of the first image; image i uses seed + i.")
-    keep_pictures: bool = Field(
+    keep_images: bool = Field(
         default=True,
-        description="Keep or delete images after scoring.",
-        json_schema_extra={"flag": "--keep-pictures/--drop-pictures"},
+        description="Keep images after scoring, or delete them.",
+        json_schema_extra={"flag": "--keep-images/--delete-images"},
     )
-    drawing: DrawingRecipe = DrawingRecipe()
-    judging: JudgingRecipe = JudgingRecipe()
+    sampling: SamplingRecipe = SamplingRecipe()
+    scoring: ScoringRecipe = ScoringRecipe()
 
     @field_validator("output", "prompts")
     @classmethod
@@ -160,20 +168,22 @@ class EvalRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvalRecipe:
-        names = [variant.name.casefold() for variant in self.settings]  # some file systems ignore case
+        names = [variant.name.casefold() for variant in self.variants]  # some file systems ignore case
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"settings: {', '.join(twice)} occurs twice; each variant needs a different name")
-        if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.settings):
-            raise ValueError(f"settings: {UNSTEERED} is the baseline, so it takes no adapters")
+            raise ValueError(f"variants: {', '.join(twice)} occurs twice; each variant needs a different name")
+        if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.variants):
+            raise ValueError(f"variants: {UNSTEERED} is the baseline, so it takes no adapters")
         if self.protocol == "winobias" and (self.prompts or self.limit):
             raise ValueError(
                 "winobias has its own prompts and uses all of them: for your own file, use the protocol prompts"
             )
         if self.protocol == "prompts" and self.prompts is None:
             raise ValueError("prompts: name a file with prompts (.txt, .csv, .json or .jsonl)")
+        if self.protocol == "coco" and self.images:
+            raise ValueError("images: coco has one image per caption; limit takes fewer captions")
         if self.extended and self.protocol != "winobias":
             raise ValueError("extended: only winobias has extended templates")
-        for metric in self.judging.metrics:
+        for metric in self.scoring.metrics:
             if lacking := self.lacks(metric):
                 raise ValueError(lacking)
         return self
@@ -181,11 +191,11 @@ class EvalRecipe(Strict):
     def lacks(self, metric: Metric) -> str:
         """Why this recipe cannot measure a metric, with the setting to change; empty if it can."""
         needs = needs_of(metric)
-        if needs.setting and getattr(self.judging, needs.setting) is None:
-            return f"judging.{needs.setting}: {needs.message}"
-        names = [variant.name for variant in self.settings]
+        if needs.setting and getattr(self.scoring, needs.setting) is None:
+            return f"scoring.{needs.setting}: {needs.message}"
+        names = [variant.name for variant in self.variants]
         if needs.unsteered and (UNSTEERED not in names or len(names) == 1):
-            return f"judging.metrics: {metric} compares with {UNSTEERED} images: evaluate both variants"
+            return f"scoring.metrics: {metric} compares with {UNSTEERED} images: evaluate both variants"
         return ""
 
     @classmethod
@@ -194,7 +204,7 @@ class EvalRecipe(Strict):
         return checked(cls, values, _SECTIONS)
 
 
-_SECTIONS: dict[str, type] = {"settings": VariantRecipe, "drawing": DrawingRecipe, "judging": JudgingRecipe}
+_SECTIONS: dict[str, type] = {"variants": VariantRecipe, "sampling": SamplingRecipe, "scoring": ScoringRecipe}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -209,13 +219,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
             values[key] = resolve(values[key])
     if isinstance(values.get("base"), str) and (found := path.parent / values["base"]).exists():
         values["base"] = str(found)
-    for variant in values.get("settings", ()):
+    for variant in values.get("variants", ()):
         if isinstance(variant, dict) and isinstance(variant.get("adapters"), list):
             variant["adapters"] = [resolve(one) for one in variant["adapters"]]
-    judging = values.get("judging")
-    if isinstance(judging, dict):
-        values["judging"] = {
+    scoring = values.get("scoring")
+    if isinstance(scoring, dict):
+        values["scoring"] = {
             key: resolve(value) if key in ("q16_prompts", "reference", "inception") else value
-            for key, value in judging.items()
+            for key, value in scoring.items()
         }
     return values

@@ -57,32 +57,41 @@ def assemble_evaluation(
     top: Flags,
     variant: Flags,
     strengths: Sequence[float],
-    baseline: bool,
+    unsteered: bool | None,
     sections: Mapping[str, Flags],
 ) -> EvalRecipe:
-    """The validated recipe. The flags `variant` are evaluated at each of the `strengths`, and with `baseline` the
-    unsteered model as well. Raises RecipeError.
+    """The validated recipe. The flags `variant` are evaluated at each of the `strengths`, and the unsteered model
+    as well unless `unsteered` is False. Raises RecipeError.
     """
     values = read_evaluation_toml(file) if file else {}
-    own = _variants(given(variant), strengths, baseline)
-    if own and "settings" in values:
-        raise RecipeError("The recipe defines settings: use those, or --adapter and --strength, not both.")
-    values |= given(top) | ({"settings": own} if own else {})
-    check_tables(values, tuple(sections), ("settings",))
+    own = _variants(given(variant), strengths, unsteered)
+    if own and "variants" in values:
+        raise RecipeError("The recipe defines variants: use those, or --adapter and --strength, not both.")
+    if unsteered is not None and not own:
+        raise RecipeError(
+            "--unsteered and --no-unsteered go with --adapter: a recipe lists its variants, and without either the "
+            "base model alone is evaluated."
+        )
+    if "protocol" not in {**values, **given(top)}:
+        raise RecipeError(
+            "There is nothing to measure: name a protocol (winobias, i2p, coco or prompts), or a --recipe."
+        )
+    values |= given(top) | ({"variants": own} if own else {})
+    check_tables(values, tuple(sections), ("variants",))
     for name, flags in sections.items():
         values[name] = {**values.get(name, {}), **given(flags)}
     values.setdefault("output", f"out/eval/{_run_name(values)}")
     return EvalRecipe.of(values)
 
 
-def _variants(variant: dict[str, Any], strengths: Sequence[float], baseline: bool) -> list[dict[str, Any]]:
+def _variants(variant: dict[str, Any], strengths: Sequence[float], unsteered: bool | None) -> list[dict[str, Any]]:
     adapters: list[Path] = variant.get("adapters", [])
     if not adapters:
         if strengths or variant:
             raise RecipeError("--strength and other steering flags need an adapter: name one with --adapter.")
         return []
     name = variant.get("name") or " + ".join(path.stem for path in adapters)[:40].strip(" .")
-    variants: list[dict[str, Any]] = [{"name": UNSTEERED}] if baseline else []
+    variants: list[dict[str, Any]] = [{"name": UNSTEERED}] if unsteered is not False else []
     for strength in strengths or [1.0]:
         label = name if len(strengths) < 2 else f"{name} at {strength:g}"
         variants.append({**variant, "name": label, "strength": strength})
@@ -91,6 +100,6 @@ def _variants(variant: dict[str, Any], strengths: Sequence[float], baseline: boo
 
 def _run_name(values: Mapping[str, Any]) -> str:
     """The default name of a run: the protocol, the base model and the first steered variant."""
-    variants = [str(one.get("name", "")) for one in values.get("settings", []) if one.get("adapters")]
+    variants = [str(one.get("name", "")) for one in values.get("variants", []) if one.get("adapters")]
     parts = [str(values["protocol"]), Path(str(values.get("base", "model"))).stem, *variants[:1]]
     return re.sub(r"[/ ]", "-", "-".join(parts))

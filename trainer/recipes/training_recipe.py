@@ -40,7 +40,11 @@ class ConceptRecipe(ConceptSettings):
 class ModelRecipe:
     """How a base model runs: precision, device, prediction type and image size."""
 
-    precision: Precision = setting("auto", "Precision of the frozen model; auto is bfloat16 on GPUs that support it.")
+    precision: Precision = setting(
+        "auto",
+        "Precision of the frozen model: float32, bfloat16 or float16; auto is bfloat16 on GPUs that support it, "
+        "float16 on other CUDA GPUs, and float32 elsewhere.",
+    )
     device: str = setting(
         "auto",
         "Device by PyTorch's name: cpu, cuda:1, mps ...; auto is a GPU if there is one.",

@@ -54,17 +54,17 @@ def evaluation_of(folder: Path, sha256: str, number: int, with_images: bool) -> 
     Raises RespoDiffError if there is no evaluation, if it measured only other files, or if its images cannot be read.
     """
     results = _about(Results.read(folder), sha256, folder)
-    entries = entries_of({"": (results, ImageFolder(folder / "pictures"))})
+    entries = entries_of({"": (results, ImageFolder(folder / "images"))})
     charts = [*curves_over_strength(results), *deviation_bars(entries)]
     images = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
     if with_images and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
-        images.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-pictures.png"))
+        images.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-images.png"))
     return Evaluation(_title(results), tuple(_facts(results)), _figures(results), tuple(images))
 
 
 def _about(results: Results, sha256: str, folder: Path) -> Results:
     """The results of the variants that use this file and of the unsteered one."""
-    of = results.manifest["settings"]
+    of = results.manifest["variants"]
     steered = [name for name in results.variants if sha256 in of[name]["adapters"].values()]
     if not steered:
         raise SharingError(
@@ -72,7 +72,7 @@ def _about(results: Results, sha256: str, folder: Path) -> Results:
             "Run the evaluation on the file that you publish."
         )
     names = [name for name in results.variants if name in steered or not of[name]["adapters"]]
-    manifest = {**results.manifest, "settings": {name: of[name] for name in names}}
+    manifest = {**results.manifest, "variants": {name: of[name] for name in names}}
     return replace(results, manifest=manifest, variants={name: results.variants[name] for name in names})
 
 
@@ -82,13 +82,13 @@ def _title(results: Results) -> str:
 
 
 def _facts(results: Results) -> Iterable[str]:
-    manifest, drawing = results.manifest, results.manifest["drawing"]
+    manifest, sampling = results.manifest, results.manifest["sampling"]
     yield (
-        f"{manifest['asked']['pictures']} images per variant, DDIM with {drawing['schedule_steps']} steps, "
-        f"guidance scale {drawing['guidance']:g}, first seed {manifest['seed']}, {drawing['precision']}; base model "
+        f"{manifest['asked']['images']} images per variant, DDIM with {sampling['schedule_steps']} steps, "
+        f"guidance scale {sampling['guidance']:g}, first seed {manifest['seed']}, {sampling['precision']}; base model "
         f"sha256 {manifest['base']['sha256']}."
     )
-    steered = {name: facts for name, facts in manifest["settings"].items() if facts["adapters"]}
+    steered = {name: facts for name, facts in manifest["variants"].items() if facts["adapters"]}
     yield f"Strengths: {'; '.join(_strength(name, facts) for name, facts in steered.items())}."
     yield f"Scored by: {'; '.join(f'{name} ({judge})' for name, judge in results.judges.items())}."
     for name, variant in results.variants.items():
@@ -127,10 +127,10 @@ def _of_chart(chart: Chart, name: str) -> CardImage:
 
 def _sheet(results: Results, folder: Path, name: str) -> CardImage:
     """The same prompts and seeds without and with the adapter, at the strength closest to the recommended one."""
-    of = results.manifest["settings"]
+    of = results.manifest["variants"]
     steered = min((one for one in results.variants if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
     variants = [*([UNSTEERED] if UNSTEERED in results.variants else []), steered]
-    images = ImageFolder(folder / "pictures")
+    images = ImageFolder(folder / "images")
     shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
     try:
         rows = [(group, [np.asarray(images.read(one, id_)) for one in variants for id_ in ids]) for group, ids in shown]

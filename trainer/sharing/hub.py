@@ -109,6 +109,8 @@ def _explain(error: BaseException, hub: str, hub_id: HubId, writing: bool) -> st
         return f"{hub} refuses access to {repo} ({_reason(error)}): {_LOG_IN} again."
     if status in (409, 412):
         return f"{repo} was changed by someone else during the push: look at the change, then push again."
+    if status is not None and 400 <= status < 500 and status not in (408, 429):
+        return f"{hub} refuses the request for {repo} ({_reason(error)})."
     if status is not None:
         return f"{hub} could not complete the request ({_reason(error)}): try again later."
     if isinstance(error, _HTTP_ERRORS) and not isinstance(error, HfHubHTTPError):

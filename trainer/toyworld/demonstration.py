@@ -77,7 +77,7 @@ def run(out: Path, version: str) -> Demo:
     assert results is not None, "one process"
     folder = EvaluationFolder(recipe.output)
     image = out / "before-after.png"
-    specs, variant = ToyWorld().image_specs(recipe), resolve(recipe.settings[1])
+    specs, variant = ToyWorld().image_specs(recipe), resolve(recipe.variants[1])
     save_image(before_after(specs, variant.assign_groups(specs, recipe.seed), folder.images), image)
 
     log.info("3/3  Sampling with the same adapters in ComfyUI %s.", source.version)
@@ -111,8 +111,8 @@ def demo_evaluation(output: Path, adapter: Path) -> EvalRecipe:
             "base": TOYWORLD,
             "output": str(output),
             "images": PER_PROFESSION,
-            "settings": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
-            "drawing": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _BATCH},
+            "variants": [{"name": UNSTEERED}, {"name": STEERED, "adapters": [str(adapter)]}],
+            "sampling": {"schedule_steps": STEPS, "guidance": GUIDANCE, "device": "cpu", "batch": _BATCH},
         }
     )
 

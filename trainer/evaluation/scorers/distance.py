@@ -62,7 +62,7 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def load(loading: Loading) -> DinoDistance:
     """Load the recipe's DINO model. Raises RespoDiffError."""
-    return load_dino(loading.judging.dino, loading.device)
+    return load_dino(loading.scoring.dino, loading.device)
 
 
 def load_dino(spec: str, device: torch.device | str, option: str = "--dino") -> DinoDistance:

@@ -45,7 +45,7 @@ class FrechetDistance(SetScorer):
         self._reference, self._device = reference, torch.device(device)
         self._network = _extractor(extractor, self._device)
         self._real = _read(reference) if reference.suffix == ".npz" else None
-        self._pictures = [] if self._real else _images_in(reference)
+        self._images = [] if self._real else _images_in(reference)
         self.fingerprint = f"clean-fid, {extractor.name if extractor else 'Inception'}, to {reference.name}"
 
     def of(self, files: Sequence[Path]) -> float:
@@ -54,7 +54,7 @@ class FrechetDistance(SetScorer):
             raise RespoDiffError(f"FID needs at least two images, and there are {len(files)}.")
         generated = _statistics(files, self._network, self._device)
         if self._real is None:
-            self._real = _statistics(self._pictures, self._network, self._device)
+            self._real = _statistics(self._images, self._network, self._device)
         if self._real.mu.shape != generated.mu.shape:
             raise RespoDiffError(
                 f"The statistics in {self._reference} have {len(self._real.mu)} features, those of the images have "
@@ -65,11 +65,11 @@ class FrechetDistance(SetScorer):
 
 def load(loading: Loading) -> FrechetDistance:
     """FID to the recipe's reference. Raises RespoDiffError if the reference or the network cannot be loaded."""
-    reference = loading.judging.reference
+    reference = loading.scoring.reference
     assert reference is not None, "checked by the recipe"
     if not reference.exists():
         raise RespoDiffError(f"{reference} does not exist: FID needs real images, or their statistics (.npz).")
-    return FrechetDistance(reference, loading.device, loading.judging.inception)
+    return FrechetDistance(reference, loading.device, loading.scoring.inception)
 
 
 def _extractor(file: Path | None, device: torch.device) -> Extractor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...recipes.evaluation_recipe import JudgingRecipe
+from ...recipes.evaluation_recipe import ScoringRecipe
 from ...worlds.scorer import Axis
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Loading:
     `classifier` is `clip`, the name of a world's own classifier, or `module:function`.
     """
 
-    judging: JudgingRecipe
+    scoring: ScoringRecipe
     axes: tuple[Axis, ...]
     classifier: str
     device: torch.device

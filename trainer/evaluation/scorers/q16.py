@@ -53,9 +53,9 @@ class Q16Scorer(Scorer):
 
 def load(loading: Loading) -> Q16Scorer:
     """Load the recipe's prompt embeddings and the CLIP they were tuned for. Raises RespoDiffError."""
-    judging = loading.judging
-    assert judging.q16_prompts is not None, "checked by the recipe"
-    return Q16Scorer(loading.clip(judging.q16_clip, "--q16-clip"), load_prompts(judging.q16_prompts))
+    scoring = loading.scoring
+    assert scoring.q16_prompts is not None, "checked by the recipe"
+    return Q16Scorer(loading.clip(scoring.q16_clip, "--q16-clip"), load_prompts(scoring.q16_prompts))
 
 
 def load_prompts(path: Path) -> np.ndarray:

@@ -143,7 +143,7 @@ def test_the_demos_picture_shows_the_same_seeds_before_and_after(tmp_path):
     assert (sheet[:, -50] == 255).all(axis=-1).any()
 
 
-@pytest.mark.parametrize("lacking", ["extended", "settings", "asked"])
+@pytest.mark.parametrize("lacking", ["extended", "variants", "asked"])
 def test_a_report_of_figures_that_lack_something_says_so(tmp_path, lacking):
     adapter = write(random_adapter("woman", "man"), tmp_path / "gender.safetensors")
     folder = evaluation(tmp_path / "evaluation", adapter)

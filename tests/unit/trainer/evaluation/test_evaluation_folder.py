@@ -51,16 +51,16 @@ def test_killed_as_it_was_given_up_it_is_given_up_again(folder, monkeypatch):
 
 def test_going_on_removes_what_killed_processes_were_writing_and_deleting(folder):
     folder.open(MANIFEST, restart=False)
-    (folder.path / "pictures/a").mkdir(parents=True)
-    (folder.path / "pictures.dropped/a").mkdir(parents=True)
-    for name in (f".figures.json.{CUT}", f"pictures/a/.1.png.{CUT}", "pictures/a/0.png", ".mine.tmp"):
+    (folder.path / "images/a").mkdir(parents=True)
+    (folder.path / "images.deleted/a").mkdir(parents=True)
+    for name in (f".figures.json.{CUT}", f"images/a/.1.png.{CUT}", "images/a/0.png", ".mine.tmp"):
         (folder.path / name).touch()
     assert folder.open(MANIFEST, restart=False)
-    assert inside(folder) == [".mine.tmp", "evaluation.json", "pictures", "pictures/a", "pictures/a/0.png"]
+    assert inside(folder) == [".mine.tmp", "evaluation.json", "images", "images/a", "images/a/0.png"]
 
 
 def test_a_folder_of_something_else_is_left_alone(folder):
-    for name in ("pictures", "pictures.dropped"):
+    for name in ("images", "images.deleted"):
         (folder.path / name).mkdir()
         (folder.path / name / "letter.txt").write_text("dear")
     before = inside(folder)

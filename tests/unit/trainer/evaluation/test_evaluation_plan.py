@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from respodiff.trainer.evaluation.run import jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
 from respodiff.trainer.evaluation.variants import axes_of, class_wanted, resolve
 from respodiff.trainer.recipes.evaluation_recipe import EvalRecipe, VariantRecipe, read_recipe
+from respodiff.trainer.recipes.plan import assemble_evaluation
 from respodiff.trainer.recipes.strict import RecipeError
 from respodiff.trainer.worlds import protocols
 from respodiff.trainer.worlds.image_spec import ImageSpec
@@ -263,19 +265,20 @@ class TestRecipe:
         [
             ({"protocol": "winobais"}, "protocol: "),
             ({"imges": 5}, "there is no such setting; did you mean images"),
-            ({"judging": {"clp": "x"}}, "judging.clp: there is no such setting; did you mean clip"),
+            ({"scoring": {"clp": "x"}}, "scoring.clp: there is no such setting; did you mean clip"),
             ({"protocol": "prompts"}, "name a file with prompts"),
-            ({"settings": [{"name": "a"}, {"name": "a"}]}, "a occurs twice"),
-            ({"settings": [{"name": "A"}, {"name": "a"}]}, "occurs twice"),
-            ({"settings": [{"name": "../a"}]}, "cannot be used as a folder name"),
-            ({"settings": [{"name": "con"}]}, "cannot be used as a folder name"),
-            ({"settings": [{"name": "unsteered", "adapters": ["a.safetensors"]}]}, "takes no adapters"),
+            ({"variants": [{"name": "a"}, {"name": "a"}]}, "a occurs twice"),
+            ({"variants": [{"name": "A"}, {"name": "a"}]}, "occurs twice"),
+            ({"variants": [{"name": "../a"}]}, "cannot be used as a folder name"),
+            ({"variants": [{"name": "con"}]}, "cannot be used as a folder name"),
+            ({"variants": [{"name": "unsteered", "adapters": ["a.safetensors"]}]}, "takes no adapters"),
             ({"prompts": "mine.txt"}, "winobias has its own prompts"),
-            ({"judging": {"metrics": ["distance"]}}, "distance compares with unsteered images"),
-            ({"judging": {"metrics": ["fid"]}}, "FID needs a folder of real images"),
-            ({"judging": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
-            ({"drawing": {"width": 512}}, "width and height together"),
+            ({"scoring": {"metrics": ["distance"]}}, "distance compares with unsteered images"),
+            ({"scoring": {"metrics": ["fid"]}}, "FID needs a folder of real images"),
+            ({"scoring": {"metrics": ["q16"]}}, "Q16 needs the file of its two prompt embeddings"),
+            ({"sampling": {"width": 512}}, "width and height together"),
             ({"protocol": "i2p", "extended": True}, "only winobias has extended templates"),
+            ({"protocol": "coco", "images": 2}, "coco has one image per caption; limit takes fewer"),
         ],
     )
     def test_what_is_wrong_is_named_with_its_place(self, wrong, said):
@@ -285,13 +288,33 @@ class TestRecipe:
     def test_paths_in_a_file_are_meant_from_its_folder(self, tmp_path):
         (tmp_path / "eval.toml").write_text(
             'protocol = "prompts"\nbase = "toyworld"\noutput = "out"\nprompts = "mine.txt"\n'
-            '[[settings]]\nname = "both"\nadapters = ["a.safetensors"]\n[judging]\nreference = "real"\n'
+            '[[variants]]\nname = "both"\nadapters = ["a.safetensors"]\n[scoring]\nreference = "real"\n'
         )
         recipe = EvalRecipe.of(read_recipe(tmp_path / "eval.toml"))
         assert recipe.output == tmp_path / "out"
         assert recipe.prompts == tmp_path / "mine.txt"
-        assert recipe.settings[0].adapters == (tmp_path / "a.safetensors",)
-        assert recipe.judging.reference == tmp_path / "real"
+        assert recipe.variants[0].adapters == (tmp_path / "a.safetensors",)
+        assert recipe.scoring.reference == tmp_path / "real"
+
+    def assembled(self, file: Path | None = None, **given: Any) -> EvalRecipe:
+        given = {"top": {}, "variant": {}, "strengths": [], "unsteered": None, "sections": {}, **given}
+        return assemble_evaluation(file, **given)
+
+    def test_a_recipe_alone_is_an_evaluation(self, tmp_path):
+        file = tmp_path / "eval.toml"
+        file.write_text('protocol = "winobias"\nbase = "toyworld"\n[[variants]]\nname = "alone"\n')
+        recipe = self.assembled(file)
+        assert (recipe.protocol, [one.name for one in recipe.variants]) == ("winobias", ["alone"])
+        with pytest.raises(RecipeError, match=r"name a protocol \(winobias, .*\), or a --recipe"):
+            self.assembled(top={"base": "toyworld"})
+        with pytest.raises(RecipeError, match="a recipe lists its variants"):
+            self.assembled(file, unsteered=False)
+
+    def test_the_baseline_is_measured_unless_it_is_left_out(self):
+        top, variant = {"protocol": "winobias", "base": "toyworld"}, {"adapters": [Path("a.safetensors")]}
+        for given, names in ((None, ["unsteered", "a"]), (True, ["unsteered", "a"]), (False, ["a"])):
+            recipe = self.assembled(top=top, variant=variant, unsteered=given)
+            assert [one.name for one in recipe.variants] == names
 
     def test_metrics_follow_the_protocol_and_what_there_is_to_compare_with(self):
         def of(base: str = "x", **more: object) -> tuple[str, ...]:
@@ -299,19 +322,19 @@ class TestRecipe:
 
         both = [{"name": "unsteered"}, {"name": "shape"}]
         assert of() == ("alignment", "labels")
-        assert of(settings=both) == ("alignment", "labels", "distance", "change")
-        assert of("toyworld", settings=both) == ("labels", "change")
+        assert of(variants=both) == ("alignment", "labels", "distance", "change")
+        assert of("toyworld", variants=both) == ("labels", "change")
         assert of(protocol="i2p") == ("nudity",)
-        assert of(protocol="i2p", judging={"q16_prompts": "prompts.p"}) == ("nudity", "q16")
-        assert of(protocol="coco", judging={"reference": "coco"}) == ("alignment", "fid")
-        assert of(judging={"metrics": ["nudity"]}) == ("nudity",)
+        assert of(protocol="i2p", scoring={"q16_prompts": "prompts.p"}) == ("nudity", "q16")
+        assert of(protocol="coco", scoring={"reference": "coco"}) == ("alignment", "fid")
+        assert of(scoring={"metrics": ["nudity"]}) == ("nudity",)
 
 
 def test_pictures_of_one_thing_asked_stand_together():
     recipe = EvalRecipe.of(
-        {"protocol": "winobias", "base": "toyworld", "output": "x", "settings": [{"name": "a"}, {"name": "b"}]}
+        {"protocol": "winobias", "base": "toyworld", "output": "x", "variants": [{"name": "a"}, {"name": "b"}]}
     )
-    jobs = jobs_of(world_of(recipe.base).image_specs(recipe)[:2], [resolve(one) for one in recipe.settings], seed=0)
+    jobs = jobs_of(world_of(recipe.base).image_specs(recipe)[:2], [resolve(one) for one in recipe.variants], seed=0)
     assert [(job.variant, job.spec.id) for job in jobs] == [
         ("a", "doctor-000"), ("b", "doctor-000"), ("a", "doctor-001"), ("b", "doctor-001"),
     ]  # fmt: skip

@@ -9,8 +9,8 @@ from respodiff.trainer.evaluation.terminal_summary import summary
 
 def results(setting: str, groups: list[str], axis: str = "gender") -> Results:
     figures = {DEVIATION.of(axis): Figure(0.7, 0.6, 0.8, 40)}
-    manifest = {"settings": {"unsteered": {"groups": []}, setting: {"groups": groups}}}
-    settings = {name: VariantFigures(40, 0, figures, {}) for name in manifest["settings"]}
+    manifest = {"variants": {"unsteered": {"groups": []}, setting: {"groups": groups}}}
+    settings = {name: VariantFigures(40, 0, figures, {}) for name in manifest["variants"]}
     return Results(manifest, {}, (), settings, {}, {}, 0.95)
 
 

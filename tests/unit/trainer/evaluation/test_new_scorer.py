@@ -63,11 +63,11 @@ def results(tmp_path) -> Results:
         "protocol": "prompts",
         "extended": False,
         "base": {"name": "base", "family": "sd15", "sha256": "1"},
-        "asked": {"pictures": 8, "sha256": "2"},
+        "asked": {"images": 8, "sha256": "2"},
         "seed": 0,
-        "drawing": {"schedule_steps": 50, "guidance": 7.5, "batch": 8, "latent_size": [64, 64],
+        "sampling": {"schedule_steps": 50, "guidance": 7.5, "batch": 8, "latent_size": [64, 64],
                     "prediction": "epsilon", "precision": "float32"},
-        "settings": about,
+        "variants": about,
     }  # fmt: skip
     Results(manifest, {"brightness": Brightness.fingerprint}, (), settings, {}, {}, 0.95).write(tmp_path / FIGURES_FILE)
     return Results.read(tmp_path)
@@ -91,7 +91,7 @@ def test_the_terminal_shows_its_titles_and_formats(results):
 
 
 def test_a_report_shows_titles_meanings_formats_and_the_curve(results, tmp_path):
-    write_report({"run": (results, ImageFolder(tmp_path / "pictures"))}, tmp_path / "report.html")
+    write_report({"run": (results, ImageFolder(tmp_path / "images"))}, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     for name, figure in results.variants["at 1"].overall.items():
         assert f"<th>{title_of(name)}<small>{name.kind.meaning}</small></th>" in page

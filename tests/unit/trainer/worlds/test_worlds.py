@@ -59,7 +59,8 @@ def test_toyworld_has_counterparts_of_the_protocols(protocol, count):
 def test_a_prompt_file_is_read_alike_in_both(world, protocol, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("prompt,caption,categories\na nurse,a nurse,in a mine\na cook,a cook,\n")
-    (spec,) = world.image_specs(recipe(protocol, prompts=str(path), images=1, limit=1))
+    images = {} if protocol == "coco" else {"images": 1}
+    (spec,) = world.image_specs(recipe(protocol, prompts=str(path), limit=1, **images))
     assert isinstance(spec, ImageSpec)
     assert spec.prompt == "a nurse"
 
