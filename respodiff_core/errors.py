@@ -43,6 +43,10 @@ class ShareError(RespoDiffError):
     """Target shares or groups that cannot be assigned to images."""
 
 
+class ContrastError(RespoDiffError):
+    """Contrast concepts that cannot be computed on this model with these words."""
+
+
 class ClassifierError(RespoDiffError):
     """Classes, images or a CLIP model that cannot be used for classification."""
 

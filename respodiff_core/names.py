@@ -13,6 +13,13 @@ Category = Literal["fairness", "safety", "other"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
 Kind = Literal["constant", "channel", "mlp", "conv"]
 """What RAM and SAM are: see `adapter.transforms`."""
+Site = Literal["middle", "cross-attention"]
+"""Where a concept acts: h, the output of the middle block, or what cross-attention layers add."""
+SITES: tuple[Site, ...] = get_args(Site)
+MIDDLE: Site = "middle"
+Operation = Literal["add", "move"]
+"""What a concept does there: add a tensor, or exchange the share along a direction for a level."""
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Update = Literal["sequential", "joint", "shared"]
 """The order of RAM's and SAM's updates: see `learning.learner`."""
 Rollout = Literal["pool", "reference"]

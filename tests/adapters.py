@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
+from respodiff.respodiff_core.adapter.contrast import MAPS, ContrastConcept
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
+from respodiff.respodiff_core.names import Operation
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,8 +23,8 @@ def random_transform(kind: str, seed: int = 0) -> Transform:
     return Transform.of({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()})
 
 
-def random_concept(name: str = "woman", kind: str = "constant", seed: int = 0, **info: object) -> Concept:
-    return Concept(ConceptInfo(name, **info), random_transform(kind, seed), random_transform(kind, seed + 1))
+def random_concept(name: str = "woman", kind: str = "constant", seed: int = 0, **info: object) -> ModuleConcept:
+    return ModuleConcept(ConceptInfo(name, **info), random_transform(kind, seed), random_transform(kind, seed + 1))
 
 
 def random_adapter(*names: str, kind: str = "constant", family: str | None = "sd15") -> Adapter:
@@ -30,6 +33,31 @@ def random_adapter(*names: str, kind: str = "constant", family: str | None = "sd
         for index, name in enumerate(names or ("woman",))
     }
     return Adapter(family, concepts, prediction="epsilon", metadata={"modelspec.author": "someone"})
+
+
+def random_contrast(
+    name: str = "woman",
+    operation: Operation = "move",
+    *,
+    sites: Mapping[str, int] = {"input.1.0": 6, "middle.0.0": 8, "output.2.1": 6},
+    places: int = 1,
+    parts: int = 1,
+    reading: bool = True,
+    seed: int = 0,
+    **info: object,
+) -> ContrastConcept:
+    """A contrast concept whose vectors differ over `places` x `places` and `parts` of the schedule."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for site, channels in sites.items():
+        for part in MAPS[operation]:
+            of, ranks = f"{site}.{part}", 2 if part == "clear" else 1
+            tensors[f"{of}.direction"] = torch.randn(parts, ranks, channels, places, places, generator=generator)
+            tensors[f"{of}.level"] = torch.randn(parts, ranks, generator=generator)
+            if reading:
+                tensors[f"{of}.reading"] = torch.randn(parts, ranks, channels, 1, 1, generator=generator)
+    sigmas = [10.0 / (n + 1) for n in range(parts - 1)]
+    return ContrastConcept.of(ConceptInfo(name, **info), tensors, operation, sigmas)
 
 
 def rewrite_metadata(path: Path, **changes: str | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform, initial
 from respodiff.respodiff_core.names import Kind
 
@@ -21,7 +21,7 @@ def concept(name: str, axis: str, seed: int = 0, kind: Kind = "constant", **fact
         return Transform.of({key: 0.3 * torch.randn(one.shape, generator=generator) for key, one in shapes.items()})
 
     words = {"category": "fairness", "target": f"a {name} person", "neutral": "a person", "axis": axis, **facts}
-    return Concept(ConceptInfo(name, **words), module(), module())
+    return ModuleConcept(ConceptInfo(name, **words), module(), module())
 
 
 def shape_adapter(path: Path, **facts: object) -> Path:

@@ -1,8 +1,9 @@
 """The adapter file: a safetensors file with one or more concepts (docs/adapter-file.md).
 
-Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`. The metadata (all strings)
-contains format, family, prediction and the list of concepts, and ModelSpec keys for model managers.
-`peek` reads only the header, `read` only the bytes of the requested concepts.
+Tensors are named `<concept>.ram[.<parameter>]` and `<concept>.sam[.<parameter>]`, or for contrast concepts
+`<concept>.<site>.<map>.<parameter>`. The metadata (all strings) contains format, family, prediction and the list of
+concepts, and ModelSpec keys for model managers. `peek` reads only the header, `read` only the bytes of the requested
+concepts.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import save as to_safetensors
 
 from ..atomic import replacing
 from ..errors import AdapterFileError, UnknownConceptError
-from ..names import check_name
+from ..names import MIDDLE, Operation, Site, check_name
 from ..plain_text import listed, quoted
-from .concept import Concept, ConceptInfo, joint_kind
+from .concept import ROLES, Concept, ConceptInfo, ModuleConcept, joint_kind
+from .contrast import CONTRAST, ContrastConcept, check_placement, check_shapes, is_layer_tensor, sites_of
 from .families import FAMILIES, family_title
 from .tensor_file import DTYPES, HEADER_LIMIT, TensorFile, TensorFileError, parse_json
 from .transforms import Transform, channels_of, is_finite, kind_of
@@ -43,7 +46,9 @@ class ConceptHeader:
 
     info: ConceptInfo
     kind: str
-    channels: int
+    sites: Mapping[str, int]
+    operation: Operation = "add"
+    sigmas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
         for name in names:
             if name not in header.concepts:
                 raise _unknown(name, opened.name, header.concepts)
-        loaded = {name: opened.concept(header.concepts[name].info).check_finite() for name in names}
+        loaded = {name: opened.concept(header.concepts[name]).check_finite() for name in names}
         opened.check_unchanged()
         return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
 
@@ -121,14 +126,13 @@ def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:
     tensors = {}
     for concept in adapter.concepts.values():
         concept.check_finite()
-        for role, module in (("ram", concept.ram), ("sam", concept.sam)):
-            for parameter, tensor in module.tensors.items():
-                key = ".".join(filter(None, (concept.name, role, parameter)))
-                tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-                if not is_finite(tensors[key]):
-                    raise AdapterFileError(
-                        f"Concept {concept.name!r} has values too large for {dtype}: save it as float32 or bfloat16."
-                    )
+        for name, tensor in concept.tensors().items():
+            key = f"{concept.name}.{name}"
+            tensors[key] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+            if not is_finite(tensors[key]):
+                raise AdapterFileError(
+                    f"Concept {concept.name!r} has values too large for {dtype}: save it as float32 or bfloat16."
+                )
     return _with_sorted_metadata(to_safetensors(tensors, _metadata_of(adapter)))
 
 
@@ -171,24 +175,27 @@ def merge(adapters: Iterable[Adapter]) -> Adapter:
 
 
 def check_same_model(adapters: Sequence[Adapter]) -> None:
-    """Raise AdapterFileError unless all adapters have the same family, prediction type and number of channels."""
+    """Raise AdapterFileError unless all adapters have the same family, prediction type and numbers of channels."""
     first = adapters[0]
     for adapter in adapters[1:]:
-        for what, value in _traits(adapter).items():
-            if value != _traits(first)[what]:
+        for what, value, expected in _differences(adapter, first):
+            if value != expected:
                 raise AdapterFileError(
                     f"{adapter.source} and {first.source} cannot be combined into one adapter: their {what} differ "
-                    f"({value} and {_traits(first)[what]})."
+                    f"({value} and {expected})."
                 )
 
 
-def _traits(adapter: Adapter) -> dict[str, object]:
-    channels = sorted({concept.channels for concept in adapter.concepts.values()})
-    return {
-        "families": family_title(adapter.family),
-        "prediction types": adapter.prediction,
-        "channel counts": channels,
-    }
+def _differences(adapter: Adapter, first: Adapter) -> Iterator[tuple[str, object, object]]:
+    yield "families", family_title(adapter.family), family_title(first.family)
+    yield "prediction types", adapter.prediction, first.prediction
+    sites, expected = _sites_of(adapter), _sites_of(first)
+    for site in sites.keys() & expected.keys():
+        yield "channel counts", sites[site], expected[site]
+
+
+def _sites_of(adapter: Adapter) -> dict[str, int]:
+    return {site: channels for concept in adapter.concepts.values() for site, channels in concept.sites.items()}
 
 
 def _check_count(concepts: int, source: str) -> None:
@@ -240,21 +247,22 @@ class _Opened:
 
     def header(self) -> AdapterHeader:
         metadata = dict(self._file.metadata)
-        self._modules = self._tensor_names()
-        _check_count(len(self._modules), self.name)
+        self._placements: dict[str, tuple[Site, Operation, tuple[float, ...]]] = {}
+        self._tensors = self._tensor_names()
+        _check_count(len(self._tensors), self.name)
         notes: tuple[str, ...] = ()
         if "respodiff.format" in metadata:
             infos = self._infos(metadata)
         else:
-            infos = [ConceptInfo(check_name(name)) for name in self._modules]
+            infos = [ConceptInfo(check_name(name)) for name in self._tensors]
             notes = (_NO_METADATA,)
         if not infos:
             raise AdapterFileError(f"{self.name} contains no concepts.")
         described = {info.name for info in infos}
-        if described != self._modules.keys():
+        if described != self._tensors.keys():
             raise AdapterFileError(
                 f"{self.name} describes the concepts {quoted(sorted(described))} but contains tensors of "
-                f"{quoted(sorted(self._modules))}: the file is damaged."
+                f"{quoted(sorted(self._tensors))}: the file is damaged."
             )
         return AdapterHeader(
             concepts={info.name: self._concept_header(info) for info in infos},
@@ -264,21 +272,20 @@ class _Opened:
             notes=notes,
         )
 
-    def _tensor_names(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Names of the tensors in the file, by concept, role ("ram" or "sam") and parameter."""
-        modules: dict[str, dict[str, dict[str, str]]] = {}
+    def _tensor_names(self) -> dict[str, dict[str, str]]:
+        """Names of the tensors in the file, by concept and name in the concept."""
+        concepts: dict[str, dict[str, str]] = {}
         for key, entry in self._file.entries.items():
-            name, _, rest = key.partition(".")
-            role, _, parameter = rest.partition(".")
-            if role not in ("ram", "sam") or key.endswith("."):
+            concept, _, name = key.partition(".")
+            if not (name.partition(".")[0] in ROLES or is_layer_tensor(name)) or key.endswith("."):
                 raise AdapterFileError(
                     f"{self.name} contains the tensor {quoted(key)}, which does not belong in a RespoDiff adapter "
-                    "(<concept>.ram, <concept>.sam). Is it a LoRA or a checkpoint?"
+                    "(<concept>.ram, <concept>.sam, <concept>.<layer>). Is it a LoRA or a checkpoint?"
                 )
             if entry.dtype not in DTYPES:
                 raise AdapterFileError(f"{self.name}: {quoted(key)} is {entry.dtype}; expected {', '.join(DTYPES)}.")
-            modules.setdefault(name, {}).setdefault(role, {})[parameter] = key
-        return modules
+            concepts.setdefault(concept, {})[name] = key
+        return concepts
 
     def _infos(self, metadata: Mapping[str, str]) -> list[ConceptInfo]:
         if metadata["respodiff.format"] != FORMAT:
@@ -293,6 +300,9 @@ class _Opened:
         if not isinstance(entries, list):
             raise AdapterFileError(f"{self.name}: respodiff.concepts is not a list of concepts.")
         infos = [ConceptInfo.from_metadata(entry) for entry in entries]
+        self._placements = {
+            info.name: check_placement(entry, info.name) for info, entry in zip(infos, entries, strict=True)
+        }
         if len({info.name for info in infos}) < len(infos):
             raise AdapterFileError(f"{self.name} lists a concept twice.")
         return infos
@@ -303,30 +313,37 @@ class _Opened:
         return label
 
     def _concept_header(self, info: ConceptInfo) -> ConceptHeader:
-        missing = {"ram", "sam"} - self._modules[info.name].keys()
-        if missing:
+        shapes = {name: self._file.entries[key].shape for name, key in self._tensors[info.name].items()}
+        site, operation, sigmas = self._placements.get(info.name, (MIDDLE, "add", ()))
+        if any(map(is_layer_tensor, shapes)):
+            owner = f"{self.name}: concept {info.name!r}"
+            check_shapes(shapes, operation, sigmas, owner)
+            sites = sites_of(shapes)
+            if (MIDDLE in sites) != (site == MIDDLE) or (site == MIDDLE and len(sites) > 1):
+                raise AdapterFileError(f"{owner} is described as acting at {site}, but has tensors of {listed(sites)}.")
+            return ConceptHeader(info, CONTRAST, sites, operation, sigmas)
+        if (site, operation, sigmas) != (MIDDLE, "add", ()):
             raise AdapterFileError(
-                f"{self.name}: concept {info.name!r} has no {' and no '.join(sorted(missing)).upper()}."
+                f"{self.name}: concept {info.name!r} has RAM and SAM, which are added at the middle block, but is "
+                f"described as {operation} at {site}."
             )
-        ram, sam = (self._shapes(info.name, role) for role in ("ram", "sam"))
-        kind = kind_of(ram, self._owner(info, "ram"))
-        joint = kind if sam == ram else joint_kind(kind, kind_of(sam, self._owner(info, "sam")))
-        return ConceptHeader(info, joint, channels_of(kind, ram))
-
-    def _shapes(self, concept: str, role: str) -> dict[str, tuple[int, ...]]:
-        return {parameter: self._file.entries[key].shape for parameter, key in self._modules[concept][role].items()}
+        modules = {role: _of_role(shapes, role) for role in ROLES}
+        missing = [role.upper() for role in ROLES if not modules[role]]
+        if missing:
+            raise AdapterFileError(f"{self.name}: concept {info.name!r} has no {' and no '.join(missing)}.")
+        kinds = [kind_of(modules[role], self._owner(info, role)) for role in ROLES]
+        return ConceptHeader(info, joint_kind(*kinds), {MIDDLE: channels_of(kinds[0], modules["ram"])})
 
     def _owner(self, info: ConceptInfo, role: str) -> str:
         return f"{self.name}: {info.name}.{role}"
 
-    def concept(self, info: ConceptInfo) -> Concept:
-        modules = self._modules[info.name]
+    def concept(self, header: ConceptHeader) -> Concept:
+        info = header.info
         with self._explaining():
-            tensors = {
-                role: {parameter: self._file.tensor(key).float() for parameter, key in modules[role].items()}
-                for role in ("ram", "sam")
-            }
-        return Concept(info, *(Transform.of(tensors[role], self._owner(info, role)) for role in ("ram", "sam")))
+            tensors = {name: self._file.tensor(key).float() for name, key in self._tensors[info.name].items()}
+        if header.kind == CONTRAST:
+            return ContrastConcept.of(info, tensors, header.operation, header.sigmas)
+        return ModuleConcept(info, *(Transform.of(_of_role(tensors, role), self._owner(info, role)) for role in ROLES))
 
     def check_unchanged(self) -> None:
         with self._explaining():
@@ -337,12 +354,12 @@ def _metadata_of(adapter: Adapter) -> dict[str, str]:
     names = ", ".join(adapter.concepts)
     # Refuse to write anything that `read` would refuse.
     try:
-        concepts = json.dumps([one.info.to_metadata(one.kind) for one in adapter.concepts.values()], allow_nan=False)
+        concepts = json.dumps([_described(one) for one in adapter.concepts.values()], allow_nan=False)
         entries = parse_json(concepts)
     except ValueError as error:
         raise AdapterFileError(f"The metadata of {names} cannot be written as JSON ({error}).") from error
     for entry in entries:
-        ConceptInfo.from_metadata(entry)
+        check_placement(entry, ConceptInfo.from_metadata(entry).name)
     for key, label in (("family", adapter.family), ("prediction", adapter.prediction)):
         _check_label(adapter.source, key, label)
     architecture = FAMILIES[adapter.family].modelspec_architecture if adapter.family in FAMILIES else adapter.family
@@ -357,6 +374,21 @@ def _metadata_of(adapter: Adapter) -> dict[str, str]:
         **({"respodiff.prediction": adapter.prediction} if adapter.prediction else {}),
         "respodiff.concepts": concepts,
     }
+
+
+def _described(concept: Concept) -> dict[str, object]:
+    entry = concept.info.to_metadata(concept.kind)
+    if isinstance(concept, ContrastConcept):
+        entry |= {"site": concept.site, "operation": concept.operation, "sigmas": list(concept.sigmas)}
+    return entry
+
+
+_Value = TypeVar("_Value")
+
+
+def _of_role(named: Mapping[str, _Value], role: str) -> dict[str, _Value]:
+    """Those of RAM or SAM, by parameter."""
+    return {name.partition(".")[2]: value for name, value in named.items() if name.partition(".")[0] == role}
 
 
 def _with_sorted_metadata(data: bytes) -> bytes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import AdapterFileError, StrengthError
 from .adapter import Adapter, check_same_model
-from .concept import Concept, ConceptInfo, check_numbers, is_plain
+from .concept import Concept, ConceptInfo, ModuleConcept, check_numbers, is_plain
 from .transforms import Transform
+
+_AnyConcept = TypeVar("_AnyConcept", bound=Concept)
 
 
 def scaled(adapter: Adapter, strength: float) -> Adapter:
@@ -29,7 +32,7 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
     for adapters of different families, prediction types or numbers of channels.
     """
     check_same_model(adapters)
-    concepts = [concept for adapter in adapters for concept in adapter.concepts.values()]
+    concepts = [_with_modules(concept) for adapter in adapters for concept in adapter.concepts.values()]
     sources = ", ".join(adapter.source for adapter in adapters)
     dependent = [concept.name for concept in concepts if concept.ram.depends_on_h or concept.sam.depends_on_h]
     if dependent:
@@ -53,17 +56,26 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
     recommended = [_scaled(one, one.info.strength) for one in concepts]
     ram, sam = _sum([one.ram for one in recommended]), _sum([one.sam for one in recommended])
     first = adapters[0]
-    return Adapter(first.family, {name: Concept(info, ram, sam)}, first.prediction, source=name)
+    return Adapter(first.family, {name: ModuleConcept(info, ram, sam)}, first.prediction, source=name)
 
 
-def _scaled(concept: Concept, strength: float) -> Concept:
+def _with_modules(concept: Concept) -> ModuleConcept:
+    if not isinstance(concept, ModuleConcept):
+        raise AdapterFileError(
+            f"{concept.name!r} is a contrast concept, and only RAM and SAM can be summed into one concept. Keep the "
+            "concepts separate instead (leave as_one empty)."
+        )
+    return concept
+
+
+def _scaled(concept: _AnyConcept, strength: float) -> _AnyConcept:
     check_numbers(concept, strength)
     if concept.info.category == "safety" and strength < 0:
         raise StrengthError(
             f"{concept.name!r} is a safety concept: with a negative strength the file would steer towards what the "
             "concept was trained to avoid. Use a strength of 0 or more."
         )
-    return replace(concept, ram=concept.ram.scaled(strength), sam=concept.sam.scaled(strength))
+    return concept.scaled(strength)
 
 
 def _sum(modules: Sequence[Transform]) -> Transform:

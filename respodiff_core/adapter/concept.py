@@ -1,17 +1,24 @@
-"""A concept: its description, and the RAM and SAM modules that steer towards it."""
+"""A concept: its description, where it acts and what it does there; RAM and SAM, the modules of RespoDiff."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ..errors import AdapterFileError, StrengthError
-from ..names import CATEGORIES, Category, Kind, check_axis, check_name
+from ..names import CATEGORIES, MIDDLE, Category, Kind, Operation, Site, check_axis, check_name
 from ..plain_text import quoted
 from .transforms import Transform, is_finite
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ROLES = ("ram", "sam")
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
 _EXPECTED: dict[str, tuple[type, ...]] = {
@@ -121,14 +128,64 @@ def is_plain(value: object, depth: int = 5) -> bool:
 
 
 @dataclass(frozen=True)
-class Concept:
-    """A concept that can be added to h (arXiv 2509.15257, section 4).
+class Concept(ABC):
+    """A concept: its description, where in the UNet it acts, and what it does there (see the subclasses)."""
+
+    info: ConceptInfo
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    @abstractmethod
+    def sites(self) -> Mapping[str, int]:
+        """The number of channels of each site where the concept acts (respodiff_core.sites)."""
+
+    @property
+    @abstractmethod
+    def site(self) -> Site:
+        """The kind of its sites, as the file names it."""
+
+    @property
+    @abstractmethod
+    def operation(self) -> Operation:
+        """What it does there, as the file names it."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The kind of its tensors, as the file names it."""
+
+    @abstractmethod
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """All tensors, by their names in the file after `<concept>.`."""
+
+    @abstractmethod
+    def scaled(self, strength: float) -> Self:
+        """The concept of which strength 1 acts as `strength` times that of this one."""
+
+    def check_finite(self) -> Self:
+        """The concept itself. Raises AdapterFileError if a tensor contains NaN or infinity."""
+        for name, tensor in self.tensors().items():
+            if not is_finite(tensor):
+                role = name.partition(".")[0]
+                what = role.upper() if role in ROLES else quoted(name)
+                raise AdapterFileError(
+                    f"{what} of concept {self.name!r} contains NaN or infinite values: the file is damaged or the "
+                    "training diverged. Download or train it again."
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class ModuleConcept(Concept):
+    """A concept of RespoDiff: two modules whose outputs are added to h (arXiv 2509.15257, section 4).
 
     `ram` aligns the image with the target, `sam` preserves the meaning of the neutral prompt. Raises AdapterFileError
     if their numbers of channels differ.
     """
 
-    info: ConceptInfo
     ram: Transform
     sam: Transform
 
@@ -139,28 +196,31 @@ class Concept:
             )
 
     @property
-    def name(self) -> str:
-        return self.info.name
+    def sites(self) -> Mapping[str, int]:
+        return {MIDDLE: self.ram.channels}
 
     @property
-    def channels(self) -> int:
-        """C, the number of channels of the h-space."""
-        return self.ram.channels
+    def site(self) -> Site:
+        return MIDDLE
+
+    @property
+    def operation(self) -> Operation:
+        return "add"
 
     @property
     def kind(self) -> str:
         """The kind of the modules, or both kinds as `ram+sam` if they differ."""
         return joint_kind(self.ram.kind, self.sam.kind)
 
-    def check_finite(self) -> Concept:
-        """The concept itself. Raises AdapterFileError if a tensor contains NaN or infinity."""
-        for role, module in (("RAM", self.ram), ("SAM", self.sam)):
-            if not all(is_finite(tensor) for tensor in module.tensors.values()):
-                raise AdapterFileError(
-                    f"The {role} of concept {self.name!r} contains NaN or infinite values: the file is damaged or the "
-                    "training diverged. Download or train it again."
-                )
-        return self
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {
+            f"{role}.{parameter}".rstrip("."): tensor
+            for role, module in (("ram", self.ram), ("sam", self.sam))
+            for parameter, tensor in module.tensors.items()
+        }
+
+    def scaled(self, strength: float) -> Self:
+        return replace(self, ram=self.ram.scaled(strength), sam=self.sam.scaled(strength))
 
 
 def joint_kind(ram: Kind, sam: Kind) -> str:

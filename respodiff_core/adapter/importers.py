@@ -17,7 +17,7 @@ import torch
 from ..errors import AdapterFileError, UnknownConceptError
 from ..plain_text import listed, quoted
 from .adapter import Adapter
-from .concept import Concept, ConceptInfo
+from .concept import Concept, ConceptInfo, ModuleConcept
 from .tensor_file import TensorFileError, parse_json
 from .torch_file import TorchFile, TorchFileError
 from .transforms import Transform
@@ -121,7 +121,7 @@ def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: st
         )
     column = _named(_RESPODIFF_COLUMNS, concept, path) if concept else None
     column = column or _column_of_path(path) or _trained(path, ram)
-    return [Concept(column.info, _module(ram, column.index), _module(sam, column.index))]
+    return [ModuleConcept(column.info, _module(ram, column.index), _module(sam, column.index))]
 
 
 def _named(columns: tuple[_Column, ...], concept: str, path: Path) -> _Column:
@@ -182,7 +182,7 @@ def _from_sdisc(path: Path, ram: torch.Tensor, concept: str | None) -> list[Conc
     if concept:
         columns = (_named(columns, concept, path),)
     zero = Transform.of({"": torch.zeros(_H_SHAPE)})
-    return [Concept(column.info, _module(ram, column.index), zero) for column in columns]
+    return [ModuleConcept(column.info, _module(ram, column.index), zero) for column in columns]
 
 
 def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..names import MIDDLE
 from ..plain_text import plain
 from .adapter import Adapter
-from .concept import Concept
+from .concept import Concept, ModuleConcept
+from .contrast import ContrastConcept, LowRankMap
 from .families import family_title, pixels_per_latent
 from .transforms import Transform
 
@@ -49,8 +51,11 @@ def _count(number: int) -> str:
 
 def _concept_lines(concept: Concept, pixels: int) -> list[str]:
     info = concept.info
-    lines = [f"{info.name} ({info.category}, {concept.kind}, {concept.channels} channels)"]
-    lines += [f"  {what}: {_strength(module)}" for what, module in (("RAM", concept.ram), ("SAM", concept.sam))]
+    lines = [f"{info.name} ({info.category}, {concept.kind}, {_where(concept)})"]
+    if isinstance(concept, ModuleConcept):
+        lines += [f"  {what}: {_strength(module)}" for what, module in (("RAM", concept.ram), ("SAM", concept.sam))]
+    else:
+        lines += [f"  {site}: {size:.4g}" for site, size in site_sizes(concept).items()]
     prompts = {"target": info.target, "neutral": info.neutral, "negative": info.negative}
     lines += [f"  {what} prompt: {text}" for what, text in prompts.items() if text]
     lines.append(f"  recommended strength: {info.strength:g}")
@@ -58,6 +63,30 @@ def _concept_lines(concept: Concept, pixels: int) -> list[str]:
         lines.append(f"  trained at: {info.latent_width * pixels} x {info.latent_height * pixels} pixels")
     lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in info.training.items()]
     return lines
+
+
+def site_sizes(concept: Concept) -> dict[str, float]:
+    """How strongly a contrast concept acts at each site: the Frobenius norm of the affine map that sets the group, root
+    mean square over the parts of the schedule. Empty for other concepts.
+    """
+    if not isinstance(concept, ContrastConcept):
+        return {}
+    return {site: _size(maps["set"]) for site, maps in concept.layers.items()}
+
+
+def _size(one: LowRankMap) -> float:
+    squares = one.level.square()
+    if one.reading is not None:
+        squares = squares + one.reading.square().sum(2).mean((2, 3))
+    return (one.direction.square().sum(2).mean((2, 3)) * squares).sum(1).mean().sqrt().item()
+
+
+def _where(concept: Concept) -> str:
+    sites = concept.sites
+    if concept.site == MIDDLE:
+        return f"{sites[MIDDLE]} channels"
+    operation = {"add": "added to", "move": "moves"}[concept.operation]
+    return f"{operation} {len(sites)} cross-attention layers"
 
 
 def _strength(module: Transform) -> str:

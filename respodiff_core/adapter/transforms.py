@@ -117,7 +117,7 @@ class Transform:
         value = self.tensors[""]
         if self.kind == "channel" or value.shape[1:] == (height, width):
             return value
-        return F.interpolate(value[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[0]
+        return resampled(value[None], height, width)[0]
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         """The tensor that is added to h (N, C, height, width) at strength 1; it broadcasts against h."""
@@ -130,6 +130,11 @@ class Transform:
             hidden = F.silu(F.conv2d(hidden, t["conv2.weight"], t["conv2.bias"], padding=1))
             return F.conv2d(hidden, t["conv3.weight"], t["conv3.bias"], padding=1)
         return self.field(h.shape[-2], h.shape[-1])
+
+
+def resampled(field: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """A field (N, C, H, W) at another size, bilinearly; antialiasing preserves its mean where it becomes smaller."""
+    return F.interpolate(field, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
 
 
 def initial(

@@ -5,7 +5,8 @@ It allows the same objective to train on diffusers' UNet, and on a model loaded 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,3 +73,42 @@ class Denoiser(Protocol):
     def take(self, carry: Any, rows: slice | torch.Tensor) -> Any:
         """The carry of the selected rows: a slice, or indices (long) in their order."""
         ...
+
+
+Attend = Callable[[str, torch.Tensor], torch.Tensor | None]
+"""Called with a site and what that cross-attention layer adds, (rows, tokens, C); its result, if any, is added instead.
+"""
+
+
+class Conditions(Protocol):
+    """Conditions of any kind, one row per latent; `Condition` is one."""
+
+    def __len__(self) -> int: ...
+    def rows(self, index: torch.Tensor) -> Any:
+        """The rows with these indices (long), in their order; indices may repeat."""
+        ...
+
+
+class AttentionDenoiser(Protocol):
+    """A frozen UNet whose cross-attention layers can be observed and changed."""
+
+    def predict(self, z: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
+        """The predicted noise (rows, 4, height, width) of latents z like it, in fp32; t (rows,) are timesteps, long."""
+        ...
+
+    @property
+    def attention_sites(self) -> Sequence[str]:
+        """The cross-attention layers, in the order in which they run."""
+        ...
+
+    def attending(self, attend: Attend) -> AbstractContextManager[None]:
+        """Within the context, `attend` is called at every cross-attention layer of every evaluation."""
+        ...
+
+
+def attending(denoiser: Denoiser, attend: Attend) -> AbstractContextManager[None]:
+    """The denoiser's `attending`. Raises TypeError if its cross-attention layers cannot be reached."""
+    if not hasattr(denoiser, "attending"):
+        raise TypeError(f"{type(denoiser).__name__} is not an AttentionDenoiser: contrast concepts need its layers")
+    context: AbstractContextManager[None] = denoiser.attending(attend)
+    return context

@@ -36,6 +36,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.timesteps)
 
+    @property
+    def sigmas(self) -> torch.Tensor:
+        """The noise level of each state (steps + 1,), as samplers and ComfyUI count it: noise over signal."""
+        return ((1 - self.alphas) / self.alphas).sqrt()
+
     def to(self, device: torch.device | str) -> Schedule:
         """The same schedule on the given device."""
         return Schedule(self.timesteps.to(device), self.alphas.to(device))

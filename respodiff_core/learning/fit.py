@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..adapter.concept import Concept, ConceptInfo
+from ..adapter.concept import ConceptInfo, ModuleConcept
 from .denoiser import Condition, Denoiser
 from .diffusion import Schedule
 from .learner import Learner, StepResult, train_step
@@ -126,13 +126,13 @@ class Fit:
         """How the concept was trained so far, for its metadata, without the seed."""
         return training_facts(self.concept, self.training, self.number, self.shard.count)
 
-    def finished(self, **facts: Any) -> Concept:
+    def finished(self, **facts: Any) -> ModuleConcept:
         """A copy of the concept in its current state, on the CPU; `facts` are added to its training metadata."""
         return self.described({**facts, **self.facts, "seed": self.training.seed})
 
-    def described(self, training: Mapping[str, Any]) -> Concept:
+    def described(self, training: Mapping[str, Any]) -> ModuleConcept:
         """A copy of the concept in its current state, on the CPU, with the given training metadata."""
-        return Concept(concept_info(self.concept, self.latent, training), *self.learner.finished())
+        return ModuleConcept(concept_info(self.concept, self.latent, training), *self.learner.finished())
 
 
 def concept_prompts(concept: ConceptSettings, encode: Callable[[list[str]], Condition]) -> Prompts:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from typing import Protocol
 
 import torch
 
-from .denoiser import Condition, Denoiser
+from ..names import MIDDLE
+from ..sites import size_at
+from .denoiser import Condition, Denoiser, attending
 from .diffusion import Schedule, guided
 
-Steer = Callable[[torch.Tensor], torch.Tensor]
-"""Returns the steered h for the h of the conditional rows, (rows, C, H, W)."""
+
+class RowSteering(Protocol):
+    """Changes the conditional rows at its sites (see steering.fair_groups.RowSteering)."""
+
+    @property
+    def sites(self) -> Collection[str]: ...
+    def middle(self, h: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor: ...
+    def layer(self, site: str, x: torch.Tensor, size: tuple[int, int], sigmas: torch.Tensor) -> torch.Tensor: ...
 
 
 @torch.inference_mode()
@@ -22,7 +32,7 @@ def sample(
     empty: Condition,
     *,
     guidance: float,
-    steer: Steer | None = None,
+    steer: RowSteering | None = None,
 ) -> torch.Tensor:
     """Sample latents (rows, 4, h, w) from noise of the same shape, with one UNet call on 2 * rows per step.
 
@@ -31,14 +41,23 @@ def sample(
     rows = len(noise)
     schedule = schedule.to(noise.device)
     conditions = Condition.cat([empty.rows(torch.zeros(rows, dtype=torch.long, device=noise.device)), condition])
-    z = noise
-    for stage in range(len(schedule)):
-        stages = torch.full((rows,), stage, device=z.device)
-        h, carry = denoiser.encode(z.repeat(2, 1, 1, 1), schedule.timesteps[stages].repeat(2), conditions)
-        if steer is not None:
-            h = torch.cat([h[:rows], steer(h[rows:])])
-        negative, positive = denoiser.decode(h, carry, conditions).split(rows)
-        z = schedule.advance(z, guided(negative, positive, guidance), stages)
+    z, sigmas = noise, schedule.sigmas.expand(rows, -1).T
+    stage, height, width = 0, *noise.shape[-2:]
+
+    def attend(site: str, x: torch.Tensor) -> torch.Tensor | None:
+        if steer is None or site not in steer.sites:
+            return None
+        size = size_at(x.shape[1], height, width)
+        return torch.cat([x[:rows], steer.layer(site, x[rows:], size, sigmas[stage])])
+
+    with attending(denoiser, attend) if steer is not None and set(steer.sites) - {MIDDLE} else nullcontext():
+        for stage in range(len(schedule)):
+            stages = torch.full((rows,), stage, device=z.device)
+            h, carry = denoiser.encode(z.repeat(2, 1, 1, 1), schedule.timesteps[stages].repeat(2), conditions)
+            if steer is not None and MIDDLE in steer.sites:
+                h = torch.cat([h[:rows], steer.middle(h[rows:], sigmas[stage])])
+            negative, positive = denoiser.decode(h, carry, conditions).split(rows)
+            z = schedule.advance(z, guided(negative, positive, guidance), stages)
     return z
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 
 from ..errors import ShareError
+from ..names import MIDDLE
 from .allocation import balanced, drawn
 from .prompt_guard import axis_of
-from .steering import Steering, Term
+from .steering import Group, Steering, Term
 
 Allocation = Literal["balanced", "random"]
 """Quotas that are exact over runs, or an independent draw for every image as in the paper."""
@@ -74,18 +75,32 @@ def plan(given: Sequence[FairGroup]) -> Steering:
     return Steering(tuple(replace(term, images=images[id(group)]) for group in distinct for term in group.terms))
 
 
-def steer_rows(given: Sequence[FairGroup]) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """A function that adds the terms of `given[i]` to row i of h (rows, C, H, W); None if nothing is added."""
-    groups = plan(given).groups()
-    if not groups:
-        return None
+class RowSteering:
+    """Steers row i of a batch by the terms of its group, at every step, whatever their windows and prompts."""
 
-    def steer(h: torch.Tensor) -> torch.Tensor:
-        for group in groups:
-            h = h + group.delta(h)
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self.sites = frozenset(site for group in groups for site in group.sites)
+
+    def middle(self, h: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        """h (rows, C, H, W) steered; `sigmas` (rows,) is the noise level."""
+        for group in self._groups:
+            if MIDDLE in group.sites:
+                h = h + group.delta(h, sigmas=sigmas)
         return h
 
-    return steer
+    def layer(self, site: str, x: torch.Tensor, size: tuple[int, int], sigmas: torch.Tensor) -> torch.Tensor:
+        """The output x (rows, tokens, C) of a cross-attention layer of that size steered."""
+        for group in self._groups:
+            if site in group.sites:
+                x = x + group.layer_delta(site, x, size, sigmas)
+        return x
+
+
+def steer_rows(given: Sequence[FairGroup]) -> RowSteering | None:
+    """The steering of a batch in which row i belongs to `given[i]`; None if it has no effect."""
+    groups = plan(given).groups()
+    return RowSteering(groups) if groups else None
 
 
 def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> tuple[Term, ...]:
@@ -94,5 +109,5 @@ def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> 
     scaled = []
     for term in terms:
         factor = scale * prod(value for axis, value in term.concept.info.scales.items() if axis.casefold() in axes)
-        scaled.append(replace(term, ram_strength=term.ram_strength * factor, sam_strength=term.sam_strength * factor))
+        scaled.append(replace(term, strength=term.strength * factor))
     return tuple(scaled)

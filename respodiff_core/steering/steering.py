@@ -1,4 +1,4 @@
-"""Steering plans: the concepts added to h, with their strengths, prompts, masks and sampling windows.
+"""Steering plans: the concepts that act in a UNet, with their strengths, prompts, masks and sampling windows.
 
 Plans are immutable and can be added. All concepts that do not depend on h are summed once into a single tensor per
 device, dtype and size, so that a sampling step costs one addition for any number of concepts. If the images of a batch
@@ -7,16 +7,19 @@ differ, this tensor has one row per image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 
-from ..adapter.concept import Concept, check_numbers
+from ..adapter.concept import Concept, ModuleConcept, check_numbers
+from ..adapter.contrast import ContrastConcept
 from ..adapter.transforms import Transform
 from ..errors import BatchSizeError, StrengthError
+from ..names import MIDDLE
+from .layer_maps import LayerMaps, WeightedMap
 from .mask import WHOLE, Area, Mask
 
 Prompt = Literal["positive", "negative", "both"]
@@ -51,15 +54,18 @@ class Window:
 
 @dataclass(frozen=True)
 class Term:
-    """One concept in a plan: h + ram_strength * RAM + sam_strength * SAM (arXiv 2509.15257, section 4).
+    """One concept in a plan, at a strength: h + strength * (ram * RAM + sam * SAM) (arXiv 2509.15257, section 4), or
+    for a contrast concept the change of cross-attention outputs that adapter.contrast describes.
 
     `images` are factors for the images of the batch (None: 1 for all), `mask` is the region of the image. Raises
-    StrengthError for NaN and infinity, and for a negative strength of a safety concept.
+    StrengthError for NaN and infinity, for a negative strength of a safety concept, and for factors of RAM and SAM
+    where the concept has none.
     """
 
     concept: Concept
-    ram_strength: float
-    sam_strength: float
+    strength: float
+    ram: float = 1.0
+    sam: float = 1.0
     window: Window = Window()
     prompt: Prompt = "positive"
     mask: Mask | None = None
@@ -68,6 +74,10 @@ class Term:
     def __post_init__(self) -> None:
         factors = self.images or (1.0,)
         check_numbers(self.concept, self.ram_strength, self.sam_strength, *factors)
+        if not isinstance(self.concept, ModuleConcept) and (self.ram, self.sam) != (1.0, 1.0):
+            raise StrengthError(
+                f"{self.concept.name!r} is a contrast concept and has no RAM and SAM: leave their strengths at 1."
+            )
         lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
         if self.concept.info.category == "safety" and lowest < 0:
             raise StrengthError(
@@ -78,8 +88,15 @@ class Term:
     @classmethod
     def of(cls, concept: Concept, strength: float, ram: float = 1.0, sam: float = 1.0, **rest: Any) -> Term:
         """A concept at `strength` times its recommended strength; `ram` and `sam` are factors for the two modules."""
-        strength *= concept.info.strength
-        return cls(concept, strength * ram, strength * sam, **rest)
+        return cls(concept, strength * concept.info.strength, ram, sam, **rest)
+
+    @property
+    def ram_strength(self) -> float:
+        return self.strength * self.ram
+
+    @property
+    def sam_strength(self) -> float:
+        return self.strength * self.sam
 
     @property
     def is_noop(self) -> bool:
@@ -130,12 +147,19 @@ class Group:
         self.window = window
         self.prompt = prompt
         self.batch_size = batch_size
+        terms = tuple(terms)
         addends = [
             _Addend(module, strength, term.images, term.mask)
             for term in terms
+            if isinstance(term.concept, ModuleConcept)
             for strength, module in ((term.ram_strength, term.concept.ram), (term.sam_strength, term.concept.sam))
             if strength
         ]
+        maps: dict[str, list[WeightedMap]] = {}
+        for term in terms:
+            for site, weighted in _weighted_maps(term):
+                maps.setdefault(site, []).append(weighted)
+        self._layers = {site: LayerMaps(held) for site, held in maps.items()}
         fixed = tuple(addend for addend in addends if not addend.module.depends_on_h)
         dependent = tuple(addend for addend in addends if addend.module.depends_on_h)
         # Closures over plain values instead of bound methods, so that the caches do not keep the group alive.
@@ -152,19 +176,49 @@ class Group:
         self._has_fixed = bool(fixed)
         self._has_dependent = bool(dependent)
 
-    def delta(self, h: torch.Tensor, area: Area = WHOLE) -> torch.Tensor:
+    @property
+    def sites(self) -> frozenset[str]:
+        """Where the group acts."""
+        return frozenset(self._layers) | ({MIDDLE} if self._has_fixed or self._has_dependent else frozenset())
+
+    def layer_delta(
+        self,
+        site: str,
+        x: torch.Tensor,
+        size: tuple[int, int],
+        sigmas: torch.Tensor | None = None,
+        area: Area = WHOLE,
+    ) -> torch.Tensor:
+        """The tensor to add to what the cross-attention layer `site` adds, x (images, tokens, C); see LayerMaps.delta.
+
+        Raises BatchSizeError like `delta`.
+        """
+        self._check_batch(len(x))
+        return self._layers[site].delta(x, size, sigmas, area)
+
+    def delta(self, h: torch.Tensor, area: Area = WHOLE, sigmas: torch.Tensor | None = None) -> torch.Tensor:
         """The tensor to add to h (images, C, height, width), in the dtype and on the device of h; broadcasts against h.
 
-        `area` is the part of the image that h covers. The sum of the modules that do not depend on h is computed in
-        fp32 and cached per (device, dtype, height, width, area). Raises BatchSizeError if h has a different number of
-        images than the plan requires.
+        `area` is the part of the image that h covers, `sigmas` (images,) the noise level. The sum of the modules that
+        do not depend on h is computed in fp32 and cached per (device, dtype, height, width, area). Raises
+        BatchSizeError if h has a different number of images than the plan requires.
         """
-        if self.batch_size not in (None, h.shape[0]):
+        self._check_batch(len(h))
+        if MIDDLE not in self._layers:
+            return self._module_delta(h, area)
+        tokens = self._layers[MIDDLE].delta(h.flatten(2).mT, (h.shape[-2], h.shape[-1]), sigmas, area)
+        moved = tokens.mT.reshape(*tokens.shape[:-2], h.shape[1], *(h.shape[-2:] if tokens.shape[-2] > 1 else (1, 1)))
+        return moved + self._module_delta(h, area) if self._has_fixed or self._has_dependent else moved
+
+    def _check_batch(self, images: int) -> None:
+        if self.batch_size not in (None, images):
             raise BatchSizeError(
-                f"The steering was made for a batch of {self.batch_size} images, but {h.shape[0]} are sampled. Set the "
+                f"The steering was made for a batch of {self.batch_size} images, but {images} are sampled. Set the "
                 "batch size of the node that made it (Fair Batch, Strength Sweep, or Steer with a batch of masks) to "
                 "that of the sampled latent, or connect that latent to it."
             )
+
+    def _module_delta(self, h: torch.Tensor, area: Area) -> torch.Tensor:
         size = (h.shape[-2], h.shape[-1], area if self._has_mask else WHOLE)
         fixed = self._sum_of_fixed(h.device, h.dtype, *size) if self._has_fixed else None
         if not self._has_dependent:
@@ -178,6 +232,17 @@ class Group:
             else:
                 total = total.expand_as(h).index_add(0, rows, module(h.index_select(0, rows)) * scale)
         return total
+
+
+def _weighted_maps(term: Term) -> Iterator[tuple[str, WeightedMap]]:
+    """The maps of a contrast concept by site, at the term's strength for each image."""
+    if not isinstance(term.concept, ContrastConcept):
+        return
+    strengths = [term.strength * factor for factor in term.images or (1.0,)]
+    factors = {"clear": tuple(min(abs(s), 1.0) for s in strengths), "set": tuple(strengths)}
+    for site, maps in term.concept.layers.items():
+        for part, one in maps.items():
+            yield site, WeightedMap(one, factors[part], term.concept.sigmas, term.mask)
 
 
 def _index(rows: tuple[int, ...] | None, device: torch.device) -> torch.Tensor | None:

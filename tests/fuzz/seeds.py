@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from adapters import random_adapter
-from respodiff.respodiff_core.adapter.adapter import to_bytes
+from adapters import random_adapter, random_contrast
+from respodiff.respodiff_core.adapter.adapter import Adapter, to_bytes
 from respodiff.respodiff_core.adapter.importers import RAM_NAME, SAM_NAME
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS
 from safetensors.torch import save
@@ -27,6 +27,8 @@ def _adapters() -> Iterator[bytes]:
         adapter = random_adapter("woman", "man", kind=kind)
         yield to_bytes(adapter)
         yield to_bytes(adapter, torch.float16)
+    for operation, parts in (("add", 1), ("move", 3)):
+        yield to_bytes(Adapter("sd15", {"woman": random_contrast("woman", operation, parts=parts)}))
     adapter = random_adapter("woman")
     info = replace(
         adapter.concepts["woman"].info,

@@ -21,8 +21,10 @@ from respodiff.respodiff_core.adapter.adapter import peek, read, to_bytes
 from respodiff.respodiff_core.adapter.importers import import_pickle
 from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.respodiff_core.names import MIDDLE
 from respodiff.respodiff_core.plain_text import plain
 from respodiff.respodiff_core.steering.prompt_guard import axis_of
+from respodiff.respodiff_core.steering.steering import Steering, Term
 from respodiff.trainer.evaluation.scorers.q16 import load_prompts
 from safetensors.torch import load
 
@@ -45,15 +47,20 @@ def adapter(data: bytes) -> None:
         return
     assert list(header.concepts) == list(found.concepts)
     tensors = load(data)
-    assert len(tensors) == sum(len(m.tensors) for c in found.concepts.values() for m in (c.ram, c.sam))
+    assert len(tensors) == sum(len(concept.tensors()) for concept in found.concepts.values())
     for concept in found.concepts.values():
         axes = axis_of(concept.info), *concept.info.scales
         assert "".join(axes).isprintable()
-        h = torch.zeros(1, concept.channels, 8, 8)
-        for role, module in (("ram", concept.ram), ("sam", concept.sam)):
-            assert (h + module(h)).shape == h.shape
-            for parameter, tensor in module.tensors.items():
-                assert torch.equal(tensor, tensors[".".join(filter(None, (concept.name, role, parameter)))].float())
+        for name, tensor in concept.tensors().items():
+            assert torch.equal(tensor, tensors[f"{concept.name}.{name}"].float())
+        (group,) = Steering((Term(concept, 0.5),)).groups()
+        for site, channels in concept.sites.items():
+            h = torch.zeros(1, channels, 8, 8)
+            if site == MIDDLE:
+                assert (h + group.delta(h)).shape == h.shape
+            else:
+                x = h.flatten(2).mT
+                assert (x + group.layer_delta(site, x, (8, 8))).shape == x.shape
     summarise(found).encode()
     assert summarise(read(_written(to_bytes(found), "again.safetensors"))).splitlines()[1:]
 

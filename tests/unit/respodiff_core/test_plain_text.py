@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from adapters import random_adapter, random_concept
 from respodiff.respodiff_core.adapter.adapter import Adapter
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.families import family_title
 from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.errors import AdapterFileError, RespoDiffError
@@ -58,7 +58,7 @@ class TestSummary:
         harmless = ConceptInfo("woman", "other", "a", "b", "c", training={"d": "e"})
 
         def lines(info: ConceptInfo, value: str) -> list[str]:
-            concepts = {"woman": Concept(info, concept.ram, concept.sam)}
+            concepts = {"woman": ModuleConcept(info, concept.ram, concept.sam)}
             metadata = {"modelspec.title": value, "modelspec.author": value}
             return summarise(Adapter(value, concepts, value, metadata, (value,), value)).split("\n")
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from respodiff.respodiff_core.adapter import adapter as adapter_file
 from respodiff.respodiff_core.adapter.adapter import Adapter, merge, peek, read, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 from respodiff.respodiff_core.errors import AdapterFileError, UnknownConceptError
 from respodiff.respodiff_core.names import check_name
@@ -48,7 +48,7 @@ class TestRoundTrip:
     def test_a_concept_may_mix_kinds(self, tmp_path):
         ram = Transform.of({"": torch.ones(6, 4, 4)})
         sam = Transform.of({"": torch.ones(6, 1, 1)})
-        adapter = Adapter("sd15", {"woman": Concept(ConceptInfo("woman"), ram, sam)})
+        adapter = Adapter("sd15", {"woman": ModuleConcept(ConceptInfo("woman"), ram, sam)})
         assert read(write(adapter, tmp_path / "a.safetensors")).concepts["woman"].kind == "constant+channel"
 
     def test_tensors_and_metadata_are_named_as_the_format_says(self, tmp_path):
@@ -88,7 +88,7 @@ class TestRoundTrip:
             return
         ram = Transform.of({"": torch.ones(2, 1, 1)})
         write(
-            Adapter("sd15", {name: Concept(ConceptInfo(name, target=target), ram, ram)}),
+            Adapter("sd15", {name: ModuleConcept(ConceptInfo(name, target=target), ram, ram)}),
             tmp_path / "a.safetensors",
         )
         assert read(tmp_path / "a.safetensors").concepts[name].info.target == target
@@ -128,7 +128,7 @@ class TestReading:
         path = write(random_adapter("woman", kind="conv"), tmp_path / "a.safetensors")
         header = peek(path)
         assert header.family == "sd15"
-        assert (header.concepts["woman"].kind, header.concepts["woman"].channels) == ("conv", 6)
+        assert (header.concepts["woman"].kind, header.concepts["woman"].sites) == ("conv", {"middle": 6})
         assert header.concepts["woman"].info.neutral == "a person"
 
     def test_without_metadata_shapes_are_used_and_it_is_said(self, tmp_path):
@@ -173,7 +173,7 @@ class TestRefusals:
             read(path)
         module = Transform.of({"": torch.full((2, 1, 1), bad)})
         with pytest.raises(AdapterFileError, match="NaN or infinite"):
-            write(Adapter("sd15", {"w": Concept(ConceptInfo("w"), module, module)}), tmp_path / "b.safetensors")
+            write(Adapter("sd15", {"w": ModuleConcept(ConceptInfo("w"), module, module)}), tmp_path / "b.safetensors")
         assert not (tmp_path / "b.safetensors").exists()
 
     @pytest.mark.parametrize(

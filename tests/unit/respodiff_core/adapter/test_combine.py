@@ -9,7 +9,7 @@ import torch
 from adapters import SIZES, random_adapter, random_concept
 from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.respodiff_core.adapter.combine import as_one, scaled
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.errors import AdapterFileError, StrengthError
 
@@ -51,7 +51,7 @@ def test_concepts_summed_into_one_add_what_all_added(kinds, tmp_path):
 
 def test_a_sum_has_the_recommended_strengths_in_it():
     concept = random_concept("a")
-    half = Concept(replace(concept.info, strength=0.5), concept.ram, concept.sam)
+    half = ModuleConcept(replace(concept.info, strength=0.5), concept.ram, concept.sam)
     other = random_concept("b", seed=5)
     one = as_one([Adapter("sd15", {"a": half}), Adapter("sd15", {"b": other})], "both").concept("both")
     torch.testing.assert_close(added(one), 0.5 * added(concept) + added(other))
@@ -63,7 +63,7 @@ def test_constants_of_other_sizes_are_resampled_to_the_largest():
         Transform.of({"": torch.randn(SIZES["C"], size, size, generator=torch.Generator().manual_seed(size))})
         for size in (4, 8)
     )
-    parts = [Adapter("sd15", {n: Concept(ConceptInfo(n), m, m)}) for n, m in (("a", small), ("b", large))]
+    parts = [Adapter("sd15", {n: ModuleConcept(ConceptInfo(n), m, m)}) for n, m in (("a", small), ("b", large))]
     assert as_one(parts, "both").concept("both").ram.native_size == (8, 8)
 
 

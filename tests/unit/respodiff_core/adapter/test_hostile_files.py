@@ -18,7 +18,7 @@ import torch
 from adapters import random_adapter, rewrite_metadata
 from respodiff.respodiff_core.adapter import tensor_file
 from respodiff.respodiff_core.adapter.adapter import MOST_CONCEPTS, Adapter, peek, read, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.importers import RAM_NAME, SAM_NAME, import_pickle
 from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.adapter.tensor_file import HEADER_LIMIT
@@ -136,7 +136,7 @@ class TestHeaders:
 
     def test_what_would_be_too_long_to_read_is_not_written(self, file):
         module = Transform.of({"": torch.ones(1, 1, 1)})
-        concept = Concept(ConceptInfo("w", target="x" * HEADER_LIMIT), module, module)
+        concept = ModuleConcept(ConceptInfo("w", target="x" * HEADER_LIMIT), module, module)
         with pytest.raises(AdapterFileError, match="write fewer concepts into one file"):
             write(Adapter("sd15", {"w": concept}), file)
         assert not file.exists()
@@ -151,7 +151,9 @@ class TestHeaders:
         with pytest.raises(AdapterFileError, match="1001 concepts; at most 1000"):
             peek(file)
         module = Transform.of({"": torch.ones(1, 1, 1)})
-        many = {str(number): Concept(ConceptInfo(str(number)), module, module) for number in range(MOST_CONCEPTS + 1)}
+        many = {
+            str(number): ModuleConcept(ConceptInfo(str(number)), module, module) for number in range(MOST_CONCEPTS + 1)
+        }
         with pytest.raises(AdapterFileError, match="at most 1000"):
             write(Adapter("sd15", many), file)
         del many["1"]
@@ -198,12 +200,12 @@ class TestHeaders:
         module = Transform.of({"": torch.ones(1, 1, 1)})
         for wrong in ({"latent_width": 0}, {"axis": "\x1b"}, {"training": {"a": [[[[[[1]]]]]]}}, {"strength": 1e9}):
             with pytest.raises(AdapterFileError):
-                write(Adapter("sd15", {"w": Concept(ConceptInfo("w", **wrong), module, module)}), file)
+                write(Adapter("sd15", {"w": ModuleConcept(ConceptInfo("w", **wrong), module, module)}), file)
         for wrong in ({"training": {"a": 1e999}}, {"target": "\udcff"}, {"training": {1: 2, "1": 3}}):
             with pytest.raises(AdapterFileError, match="cannot be written as JSON"):
-                write(Adapter("sd15", {"w": Concept(ConceptInfo("w", **wrong), module, module)}), file)
+                write(Adapter("sd15", {"w": ModuleConcept(ConceptInfo("w", **wrong), module, module)}), file)
         with pytest.raises(AdapterFileError, match="which is not a valid name"):
-            write(Adapter("x" * 65, {"w": Concept(ConceptInfo("w"), module, module)}), file)
+            write(Adapter("x" * 65, {"w": ModuleConcept(ConceptInfo("w"), module, module)}), file)
         assert not file.exists()
 
 
@@ -211,7 +213,7 @@ class TestReading:
     def test_a_file_cut_short_while_it_is_read_is_refused(self, file, monkeypatch):
         """A file mapped into memory would end the process here."""
         module = Transform.of({"": torch.ones(1280, 32, 32)})
-        write(Adapter("sdxl", {"w": Concept(ConceptInfo("w"), module, module)}), file)
+        write(Adapter("sdxl", {"w": ModuleConcept(ConceptInfo("w"), module, module)}), file)
         tensor = tensor_file.TensorFile.tensor
 
         def cut(self: tensor_file.TensorFile, name: str) -> torch.Tensor:
@@ -254,7 +256,7 @@ class TestReading:
         clear = "\x1b[2J\x00\u202eevil\nwoman (safety"
         module = Transform.of({"": torch.ones(1, 1, 1)})
         info = ConceptInfo("w", target=clear, training={clear: clear})
-        write(Adapter("sd15", {"w": Concept(info, module, module)}, metadata={"modelspec.title": clear}), file)
+        write(Adapter("sd15", {"w": ModuleConcept(info, module, module)}, metadata={"modelspec.title": clear}), file)
         shown = summarise(read(file))
         assert all(line.isprintable() for line in shown.splitlines())
         assert "\nwoman (safety" not in shown
@@ -289,7 +291,7 @@ class TestMemory:
 
     def test_reading_takes_what_the_tensors_take(self, file):
         module = Transform.of({"": torch.ones(1280, 64, 64)})
-        size = write(Adapter("sdxl", {"w": Concept(ConceptInfo("w"), module, module)}), file).stat().st_size
+        size = write(Adapter("sdxl", {"w": ModuleConcept(ConceptInfo("w"), module, module)}), file).stat().st_size
         assert memory_taken("kept = read(sys.argv[1])", file) < size + self.CONSTANT
 
     def test_headers_cannot_swell(self, tmp_path):

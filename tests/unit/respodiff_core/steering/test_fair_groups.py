@@ -18,7 +18,7 @@ h = torch.randn(6, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
 
 
 def group(name: str, share: float = 1.0, strength: float = 1.0, seed: int = 0) -> FairGroup:
-    return FairGroup(name, (Term(random_concept(name, seed=seed), strength, strength),), share)
+    return FairGroup(name, (Term(random_concept(name, seed=seed), strength),), share)
 
 
 def added(given: tuple[FairGroup, ...]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 from adapters import random_transform
 from respodiff.respodiff_core.adapter.adapter import Adapter
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.steering.prompt_guard import Prompt, guard
 from respodiff.trainer.toyworld.scenes import HUES, PROFESSIONS, SHAPES, TEMPLATES, phrase
 
@@ -16,7 +16,7 @@ MODULE = random_transform("channel")
 
 
 def adapter(*infos: ConceptInfo, source: str = "test.safetensors") -> Adapter:
-    return Adapter("sd15", {info.name: Concept(info, MODULE, MODULE) for info in infos}, source=source)
+    return Adapter("sd15", {info.name: ModuleConcept(info, MODULE, MODULE) for info in infos}, source=source)
 
 
 def fairness(targets: dict[str, str], neutral: str = "a person") -> tuple[ConceptInfo, ...]:

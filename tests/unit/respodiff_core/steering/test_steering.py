@@ -27,19 +27,19 @@ def by_hand(concept, ram, sam, h=h):
 @pytest.mark.parametrize("strengths", [(1, 1), (0.5, 0.5), (-2, 1), (0, 1), (1, 0)])
 def test_one_concept_adds_strength_times_ram_plus_sam(kind, strengths):
     concept = random_concept(kind=kind)
-    torch.testing.assert_close(delta(Steering((Term(concept, *strengths),))), by_hand(concept, *strengths))
+    torch.testing.assert_close(delta(Steering((Term(concept, 1, *strengths),))), by_hand(concept, *strengths))
 
 
 def test_chained_plans_add_up_in_either_order():
     a, b = random_concept("a", seed=1), random_concept("b", "mlp", seed=5)
-    one, other = Steering((Term(a, 1, 1),)), Steering((Term(b, 0.3, 0.7),))
+    one, other = Steering((Term(a, 1, 1, 1),)), Steering((Term(b, 1, 0.3, 0.7),))
     expected = by_hand(a, 1, 1) + by_hand(b, 0.3, 0.7)
     torch.testing.assert_close(delta(one + other), expected)
     torch.testing.assert_close(delta(other + one), expected)
 
 
 def test_many_concepts_are_one_add_made_once():
-    terms = [Term(random_concept(str(i), seed=i), 0.5, 1) for i in range(8)]
+    terms = [Term(random_concept(str(i), seed=i), 1, 0.5, 1) for i in range(8)]
     (group,) = Steering(tuple(terms)).groups()
     assert group.delta(h).shape == (SIZES["C"], 4, 4)
     assert group.delta(h) is group.delta(h)
@@ -49,21 +49,21 @@ def test_many_concepts_are_one_add_made_once():
 def test_windows_and_prompts_are_separate_adds():
     concept = random_concept()
     terms = (
-        Term(concept, 1, 1),
-        Term(concept, 1, 1, Window(0.3, 0.6)),
-        Term(concept, 1, 1, Window(0.3, 0.6)),
-        Term(concept, 1, 1, prompt="negative"),
+        Term(concept, 1, 1, 1),
+        Term(concept, 1, 1, 1, Window(0.3, 0.6)),
+        Term(concept, 1, 1, 1, Window(0.3, 0.6)),
+        Term(concept, 1, 1, 1, prompt="negative"),
     )
     assert len(Steering(terms).groups()) == 3
 
 
 def test_strength_zero_adds_nothing_at_all():
-    assert Steering((Term(random_concept(), 0.0, 0.0),)).groups() == ()
+    assert Steering((Term(random_concept(), 1, 0.0, 0.0),)).groups() == ()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_the_sum_is_made_in_fp32_and_comes_in_hs_dtype(dtype):
-    terms = tuple(Term(random_concept(str(i), seed=i), 1, 1) for i in range(3))
+    terms = tuple(Term(random_concept(str(i), seed=i), 1, 1, 1) for i in range(3))
     result = delta(Steering(terms), h.to(dtype))
     assert result.dtype == dtype
     torch.testing.assert_close(result, sum(by_hand(t.concept, 1, 1) for t in terms).to(dtype))
@@ -72,7 +72,7 @@ def test_the_sum_is_made_in_fp32_and_comes_in_hs_dtype(dtype):
 @pytest.mark.parametrize("strengths", [(-0.01, 1), (1, -1)])
 def test_a_safety_concept_refuses_to_be_turned_around(strengths):
     with pytest.raises(StrengthError, match="already points away"):
-        Term(random_concept("violence", category="safety"), *strengths)
+        Term(random_concept("violence", category="safety"), 1, *strengths)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -89,7 +89,7 @@ def test_impossible_windows_are_refused(window):
 
 
 def test_a_plan_goes_with_its_last_user_without_waiting_for_the_garbage_collector():
-    (group,) = Steering((Term(random_concept(), 1, 1),)).groups()
+    (group,) = Steering((Term(random_concept(), 1, 1, 1),)).groups()
     group.delta(h)
     watched = weakref.ref(group)
     gc.disable()
@@ -101,7 +101,7 @@ def test_a_plan_goes_with_its_last_user_without_waiting_for_the_garbage_collecto
 
 
 def test_the_vector_comes_on_hs_device():
-    steering = Steering((Term(random_concept(), 1, 1), Term(random_concept("b", "mlp"), 1, 1)))
+    steering = Steering((Term(random_concept(), 1, 1, 1), Term(random_concept("b", "mlp"), 1, 1, 1)))
     (group,) = steering.groups()
     assert group.delta(h.to("meta")).device.type == "meta"
     assert group.delta(h).device.type == "cpu"
@@ -113,40 +113,40 @@ class TestImagesOfABatch:
     @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
     def test_each_image_gets_its_own_strength(self, kind):
         concept = random_concept(kind=kind)
-        result = delta(Steering((Term(concept, 1, 0.5, images=(1.0, 0.0, -0.25)),)))
+        result = delta(Steering((Term(concept, 1, 1, 0.5, images=(1.0, 0.0, -0.25)),)))
         expected = by_hand(concept, 1, 0.5).expand_as(h) * torch.tensor([1.0, 0.0, -0.25])[:, None, None, None]
         torch.testing.assert_close(result.expand_as(h), expected)
         assert not result[1].any()
 
     def test_it_adds_up_with_what_all_images_get(self):
         a, b, c = random_concept("a", seed=1), random_concept("b", "conv", seed=5), random_concept("c", "mlp", seed=8)
-        plan = Steering((Term(a, 1, 1), Term(b, 1, 1, images=(0.0, 1.0, 0.0)), Term(c, 1, 1)))
+        plan = Steering((Term(a, 1, 1, 1), Term(b, 1, 1, 1, images=(0.0, 1.0, 0.0)), Term(c, 1, 1, 1)))
         expected = by_hand(a, 1, 1) + by_hand(c, 1, 1)
         expected[1] += by_hand(b, 1, 1)[1]
         torch.testing.assert_close(delta(plan), expected, rtol=1e-4, atol=1e-4)
 
     def test_it_is_made_once(self):
         concepts = [random_concept(str(i), seed=i) for i in range(3)]
-        terms = [Term(one, 1, 1, images=tuple(float(i == j) for j in range(3))) for i, one in enumerate(concepts)]
+        terms = [Term(one, 1, 1, 1, images=tuple(float(i == j) for j in range(3))) for i, one in enumerate(concepts)]
         (group,) = Steering(tuple(terms)).groups()
         assert group.delta(h) is group.delta(h)
 
     def test_another_batch_size_is_refused(self):
-        (group,) = Steering((Term(random_concept(), 1, 1, images=(1.0, 1.0)),)).groups()
+        (group,) = Steering((Term(random_concept(), 1, 1, 1, images=(1.0, 1.0)),)).groups()
         with pytest.raises(BatchSizeError, match="made for a batch of 2 images, but 3 are sampled"):
             group.delta(h)
 
     def test_plans_for_different_batch_sizes_are_refused(self):
-        one, other = (Steering((Term(random_concept(), 1, 1, images=images),)) for images in ((1.0,), (1.0, 1.0)))
+        one, other = (Steering((Term(random_concept(), 1, 1, 1, images=images),)) for images in ((1.0,), (1.0, 1.0)))
         with pytest.raises(BatchSizeError, match="different batch sizes at the same time: 1 and 2 images"):
             one + other
 
     def test_a_safety_concept_is_turned_around_in_no_image(self):
         with pytest.raises(StrengthError, match="already points away"):
-            Term(random_concept("violence", category="safety"), 1, 1, images=(1.0, -0.5))
+            Term(random_concept("violence", category="safety"), 1, 1, 1, images=(1.0, -0.5))
 
     def test_all_zero_adds_nothing_at_all(self):
-        assert Steering((Term(random_concept(), 1, 1, images=(0.0, 0.0)),)).groups() == ()
+        assert Steering((Term(random_concept(), 1, 1, 1, images=(0.0, 0.0)),)).groups() == ()
 
 
 class TestMask:
@@ -156,13 +156,13 @@ class TestMask:
     @pytest.mark.parametrize("kind", ["constant", "channel", "mlp", "conv"])
     def test_outside_a_hard_mask_the_change_of_h_is_zero(self, kind):
         concept = random_concept(kind=kind)
-        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(self.half)),))).expand_as(h)
+        result = delta(Steering((Term(concept, 1, 1, 1, mask=Mask.of(self.half)),))).expand_as(h)
         assert not result[..., :2].any()
         torch.testing.assert_close(result[..., 2:], by_hand(concept, 1, 1).expand_as(h)[..., 2:])
 
     def test_a_soft_mask_scales(self):
         concept = random_concept()
-        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(0.25 * torch.ones(8, 8))),)))
+        result = delta(Steering((Term(concept, 1, 1, 1, mask=Mask.of(0.25 * torch.ones(8, 8))),)))
         torch.testing.assert_close(result[0], 0.25 * by_hand(concept, 1, 1))
 
     def test_a_place_covered_in_part_gets_that_part(self):
@@ -177,7 +177,7 @@ class TestMask:
     def test_one_mask_for_each_image(self):
         masks = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), 0.5 * torch.ones(8, 8)])
         concept = random_concept()
-        result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(masks)),)))
+        result = delta(Steering((Term(concept, 1, 1, 1, mask=Mask.of(masks)),)))
         for image, factor in enumerate((0, 1, 0.5)):
             torch.testing.assert_close(result[image], factor * by_hand(concept, 1, 1))
 
@@ -185,7 +185,7 @@ class TestMask:
         masks = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), 0.5 * torch.ones(8, 8)])
         for kind in ("constant", "mlp"):
             concept = random_concept(kind=kind)
-            result = delta(Steering((Term(concept, 1, 1, mask=Mask.of(masks), images=(1.0, 0.0, -2.0)),)))
+            result = delta(Steering((Term(concept, 1, 1, 1, mask=Mask.of(masks), images=(1.0, 0.0, -2.0)),)))
             expected = by_hand(concept, 1, 1).expand_as(h) * torch.tensor([0.0, 0.0, -1.0])[:, None, None, None]
             torch.testing.assert_close(result.expand_as(h), expected)
 
@@ -203,11 +203,11 @@ class TestMask:
             Mask.of(torch.tensor([[1.0, float("nan")]]))
 
     def test_masks_for_another_batch_are_refused(self):
-        (group,) = Steering((Term(random_concept(), 1, 1, mask=Mask.of(torch.ones(2, 8, 8))),)).groups()
+        (group,) = Steering((Term(random_concept(), 1, 1, 1, mask=Mask.of(torch.ones(2, 8, 8))),)).groups()
         with pytest.raises(BatchSizeError, match="batch of masks"):
             group.delta(h)
 
 
 def test_areas_share_one_tensor_where_there_is_no_mask():
-    (group,) = Steering((Term(random_concept(), 1, 1),)).groups()
+    (group,) = Steering((Term(random_concept(), 1, 1, 1),)).groups()
     assert group.delta(h, Area(0.0, 0.0, 0.5, 0.5)) is group.delta(h)

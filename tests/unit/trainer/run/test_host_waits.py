@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.learning.diffusion import Schedule
 from respodiff.respodiff_core.learning.fit import FitStep
 from respodiff.respodiff_core.learning.learner import Learner, train_step
@@ -19,7 +19,7 @@ from respodiff.respodiff_core.learning.objective import Prompts, ScoreMatching
 from respodiff.respodiff_core.learning.sampling import sample
 from respodiff.respodiff_core.learning.trajectories import Pool, RolloutConfig
 from respodiff.respodiff_core.names import Kind, Update
-from respodiff.respodiff_core.steering.fair_groups import FairGroup, steer_rows
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, RowSteering, steer_rows
 from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 from respodiff.trainer.base.unet_denoiser import UNetDenoiser
 from respodiff.trainer.run.progress import REPORT_EVERY, Progress
@@ -145,27 +145,20 @@ def uploads_of(steps: int, steer: Any) -> int:
 
 
 def a_concept() -> Concept:
-    return Concept(ConceptInfo("woman"), *Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3).finished())
+    return ModuleConcept(ConceptInfo("woman"), *Learner("constant", H_SHAPE, ram_rate=1e-2, sam_rate=1e-3).finished())
 
 
 def groups_of(*terms: Term) -> Any:
-    groups = Steering(terms).groups()
-
-    def steer(h: torch.Tensor) -> torch.Tensor:
-        for group in groups:
-            h = h + group.delta(h)
-        return h
-
-    return steer
+    return RowSteering(Steering(terms).groups())
 
 
 @pytest.mark.parametrize(
     "steer",
     [
         lambda: None,
-        lambda: steer_rows([FairGroup("", (Term(a_concept(), s, s),)) for s in (0.5, 1.0)]),  # a preview
-        lambda: groups_of(Term(a_concept(), 1.0, 1.0), Term(a_concept(), 1.0, 1.0, Window(0.1, 0.9))),
-        lambda: groups_of(Term(a_concept(), 1.0, 1.0, images=(1.0, 0.0))),  # an evaluation, Fair Batch
+        lambda: steer_rows([FairGroup("", (Term(a_concept(), s),)) for s in (0.5, 1.0)]),  # a preview
+        lambda: groups_of(Term(a_concept(), 1.0), Term(a_concept(), 1.0, window=Window(0.1, 0.9))),
+        lambda: groups_of(Term(a_concept(), 1.0, images=(1.0, 0.0))),  # an evaluation, Fair Batch
     ],
     ids=["unsteered", "at strengths", "a plan", "a plan by image"],
 )
