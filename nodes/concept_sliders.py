@@ -12,10 +12,11 @@ from ..respodiff_core.errors import AdapterFileError
 from ..respodiff_core.plain_text import plain
 from ..respodiff_core.steering.steering import Steering, Term
 from .host import adapter_folder as folder
-from .host import attach
+from .host import attach, unet
 from .inputs import strength_slider
 
 FILE = "adapter"
+NONE = "(none)"
 # A concept may have any name without a dot, so the slider ids get a prefix to keep them distinct from other inputs.
 _SLIDER = "strength of "
 _CONCEPTS = "concepts"
@@ -24,13 +25,17 @@ Wanted = Callable[[ConceptHeader], bool]
 """Which concepts of a file get a slider."""
 
 
-def file_input(wanted: Wanted, default: float) -> io.Input:
-    """A list of the files with at least one wanted concept. Choosing one shows its sliders, set to `default`."""
+def file_input(wanted: Wanted, default: float, *, is_optional: bool = False) -> io.Input:
+    """A list of the files with at least one wanted concept, and NONE if no file is needed. Choosing a file shows its
+    sliders, set to `default`.
+    """
     options = [
         io.DynamicCombo.Option(name, _sliders(header, wanted, default))
         for name, header in folder.headers().items()
         if any(map(wanted, header.concepts.values()))
     ]
+    if is_optional:
+        options.append(io.DynamicCombo.Option(NONE, []))
     return io.DynamicCombo.Input(
         FILE,
         options=options or [io.DynamicCombo.Option(folder.NO_FILE, [])],
@@ -51,10 +56,10 @@ class SliderNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, adapter: dict[str, Any] | None = None) -> io.NodeOutput:
-        return io.NodeOutput(_steered(model, adapter, cls.wanted))
+        return io.NodeOutput(steered(model, adapter, cls.wanted))
 
 
-def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
+def steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
     """The model, steered at the strengths set by the sliders."""
     if not adapter:
         raise AdapterFileError(
@@ -66,7 +71,7 @@ def _steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
     _check_concepts(adapter[FILE], adapter.get(_CONCEPTS, ""), _listed(peek(path), wanted))
     named = [name for name, strength in strengths.items() if strength]
     loaded = read(path, named)
-    attach.check(loaded, model)
+    unet.check(loaded, model)
     terms = (Term.of(loaded.concept(name), strengths[name]) for name in named)
     return attach.attach(model, Steering(tuple(terms)))
 

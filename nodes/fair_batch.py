@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..respodiff_core.steering.fair_groups import Allocation, FairGroup, allocate, plan
-from .host import attach
+from .host import attach, unet
 from .inputs import CATEGORY, Groups, GroupsType, model_input, model_output
 
 MOST_GROUPS = 64
@@ -108,7 +108,7 @@ class FairBatch(io.ComfyNode):
     ) -> io.NodeOutput:
         connected: list[Groups] = [one for one in groups.values() if one is not None]
         for adapter in (adapter for one in connected for adapter in one.adapters):
-            attach.check(adapter, model)
+            unet.check(adapter, model)
         choices = [group for one in connected for group in one.groups]
         if choices and none_share:
             choices.append(FairGroup.unsteered(none_share))

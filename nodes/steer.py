@@ -11,7 +11,7 @@ from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.steering.mask import Mask
 from ..respodiff_core.steering.steering import Curve, Prompt, Steering, Term, Window
 from .concept_choice import chosen, concept_input
-from .host import attach
+from .host import attach, unet
 from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
 
 
@@ -106,7 +106,7 @@ class Steer(io.ComfyNode):
         curve: Curve = "constant",
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        attach.check(adapter, model)
+        unet.check(adapter, model)
         steered = chosen(adapter, concept)
         if steered.name in adapter.muted:
             return io.NodeOutput(model)

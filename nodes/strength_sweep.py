@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.steering.sweep import Axis, Sweep, parse_strengths
 from .concept_choice import chosen, concept_input
-from .host import attach
+from .host import attach, unet
 from .inputs import CATEGORY, SweepType, adapter_input, model_input, model_output
 
 _FORMAT = "A list ('-1, 0, 1') or a range ('0 to 2 in 5': five values, both ends included)."
@@ -68,10 +68,10 @@ class StrengthSweep(io.ComfyNode):
         strengths_y: str,
         adapter_y: Adapter | None = None,
     ) -> io.NodeOutput:
-        attach.check(adapter, model)
+        unet.check(adapter, model)
         y = None
         if adapter_y is not None:
-            attach.check(adapter_y, model)
+            unet.check(adapter_y, model)
             y = Axis(chosen(adapter_y, concept_y), parse_strengths(strengths_y))
         sweep = Sweep(Axis(chosen(adapter, concept), parse_strengths(strengths)), y)
         repeated = _repeated(latent, sweep.images, same_noise)

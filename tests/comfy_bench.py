@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from adapters import random_contrast
 from comfy_graph import Graph, Link
-from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.adapter import Adapter, merge, write
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
+from respodiff.respodiff_core.adapter.contrast import ContrastConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.comfyui.outputs import NodeError, Result
 from respodiff.trainer.comfyui.server import ComfyServer
@@ -97,8 +99,44 @@ def make_adapter(family: str, *names: str, scale: float = 1.0, seed: int = 0, **
         ram, sam = (
             Transform.of({"": scale * s * torch.randn(H_SHAPE[family], generator=generator)}) for s in (1.0, 0.5)
         )
-        concepts[name] = Concept(ConceptInfo(name, **info), ram, sam)
+        concepts[name] = ModuleConcept(ConceptInfo(name, **info), ram, sam)
     return Adapter(family.partition("_")[0], concepts, "epsilon")
+
+
+# The cross-attention layers of the small UNets, the first of them first.
+LAYERS = {
+    "sd15_wide": ["input.1.0"],
+    "sd15": [f"{block}.0" for block in ("input.1", "input.3", "middle.0", *(f"output.{n}" for n in range(4)))],
+    "sdxl": [
+        *(f"input.{block}.{depth}" for block, depths in ((4, 2), (5, 2), (7, 10), (8, 10)) for depth in range(depths)),
+        *(f"middle.0.{depth}" for depth in range(10)),
+        *(f"output.{block}.{depth}" for block in range(6) for depth in range(10 if block < 3 else 2)),
+    ],
+}
+
+
+def make_contrast(family: str, name: str = "old", seed: int = 50, **how: Any) -> Adapter:
+    """Random vectors at every cross-attention layer of the small UNet."""
+    concept = random_contrast(name, sites=dict.fromkeys(LAYERS[family], 320), seed=seed, **how)
+    vectors = ("direction", "reading")
+    tensors = {key: 0.05 * one if key.endswith(vectors) else one for key, one in concept.tensors().items()}
+    small = ContrastConcept.of(concept.info, tensors, concept.operation, concept.sigmas)
+    return Adapter(family.partition("_")[0], {name: small}, "epsilon")
+
+
+def make_both(family: str) -> Adapter:
+    """A concept of either kind: `woman` acts at h, `old` at the cross-attention layers."""
+    return merge([make_adapter(family), make_contrast(family)])
+
+
+def moved(concept: ContrastConcept, site: str, x: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+    """What a contrast concept without places adds to what the layer adds, by hand."""
+    total = torch.zeros_like(x)
+    for part, one in concept.layers[site].items():
+        weight = strength if part == "set" else min(abs(strength), 1.0)
+        for level, reading, direction in zip(one.level[0], one.reading[0], one.direction[0], strict=True):
+            total += weight * (level + x @ reading[:, 0, 0])[..., None] * direction[:, 0, 0]
+    return total
 
 
 def vector_of(adapter: Adapter, name: str = "woman", ram: float = 1.0, sam: float = 1.0) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""Draws where in the image, and how strongly, RAM and SAM act: one card per concept, in 1 to 4 columns."""
+"""Draws where, and how strongly, concepts act: one card per concept, in 1 to 4 columns. RAM and SAM are maps of the
+image, contrast concepts are bars over the cross-attention layers.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from ...respodiff_core.adapter.adapter import Adapter
-from ...respodiff_core.adapter.concept import Concept
-from ...respodiff_core.adapter.summary import rms_map
+from ...respodiff_core.adapter.concept import Concept, ModuleConcept
+from ...respodiff_core.adapter.summary import rms_map, site_sizes
 from ...respodiff_core.adapter.transforms import Transform
 from .drawing import BACKGROUND, FAINT, as_image, length, write
+from .site_bars import draw_sites
 
 _MAP = 232
 _GAP = 20
@@ -43,8 +46,8 @@ def draw(adapter: Adapter) -> torch.Tensor:
     """The drawing as a ComfyUI IMAGE (1, height, width, 3), values in 0..1, with one colour scale for all maps."""
     concepts = list(adapter.concepts.values())
     shown = concepts[:_MOST_CONCEPTS]
-    maps = [(rms_map(concept.ram), rms_map(concept.sam)) for concept in shown]
-    peak = max((float(m.max()) for pair in maps for m in pair if m is not None), default=0.0)
+    maps = [map_of for concept in shown for _, _, map_of in _modules(concept) if map_of is not None]
+    peak = max((float(one.max()) for one in maps), default=0.0)
     columns = next(columns for most, columns in _COLUMNS if len(shown) <= most)
     rows = -(-len(shown) // columns)
     width = 2 * _MARGIN + columns * (_CARD[0] + _BETWEEN) - _BETWEEN
@@ -55,11 +58,15 @@ def draw(adapter: Adapter) -> torch.Tensor:
     if len(concepts) > len(shown):
         title += f" (the first {len(shown)} of {len(concepts)} concepts)"
     write(pen, (_MARGIN, 20), title, 24, room=width - 2 * _MARGIN)
-    for index, (concept, pair) in enumerate(zip(shown, maps, strict=True)):
+    for index, concept in enumerate(shown):
         row, column = divmod(index, columns)
         at = (_MARGIN + column * (_CARD[0] + _BETWEEN), _HEADER + row * (_CARD[1] + _BETWEEN))
-        _card(canvas, pen, at, concept, pair, peak)
-    _scale(canvas, pen, _MARGIN, height - _FOOTER + 24, width - 2 * _MARGIN, peak)
+        _card(canvas, pen, at, concept, peak)
+    if maps or any(_modules(concept) for concept in shown):
+        _scale(canvas, pen, _MARGIN, height - _FOOTER + 24, width - 2 * _MARGIN, peak)
+    else:
+        text = "how strongly each cross-attention layer is changed, at strength 1"
+        write(pen, (width // 2, height - _FOOTER + 24), text, 17, FAINT, anchor="ma")
     return as_image(canvas)
 
 
@@ -68,7 +75,6 @@ def _card(
     pen: ImageDraw.ImageDraw,
     at: tuple[int, int],
     concept: Concept,
-    maps: tuple[torch.Tensor | None, torch.Tensor | None],
     peak: float,
 ) -> None:
     x, y = at
@@ -78,13 +84,22 @@ def _card(
     write(pen, (x, y), info.name, 22, room=_CARD[0] - length(pen, kind, 17) - _GAP)
     prompts = " from ".join(f"“{text}”" for text in (info.target, info.neutral) if text)
     write(pen, (x, y + 32), prompts, 17, FAINT, room=_CARD[0])
-    for column, (name, module, values) in enumerate(zip(("RAM", "SAM"), (concept.ram, concept.sam), maps, strict=True)):
+    if sizes := site_sizes(concept):
+        draw_sites(pen, (x, y + 62), (_CARD[0], _CARD[1] - 62), sizes)
+    for column, (name, module, values) in enumerate(_modules(concept)):
         left = x + column * (_MAP + _GAP)
         write(pen, (left, y + 62), name, 18)
         if values is not None:
             rms = f"rms {values.square().mean().sqrt():.3g}"
             write(pen, (left + _MAP, y + 63), rms, 17, FAINT, anchor="ra")
         _map(canvas, pen, (left, y + _TEXTS), module, values, peak)
+
+
+def _modules(concept: Concept) -> tuple[tuple[str, Transform, torch.Tensor | None], ...]:
+    """Name, module and map (None if it depends on h) of RAM and SAM, if the concept has them."""
+    if not isinstance(concept, ModuleConcept):
+        return ()
+    return tuple((name, one, rms_map(one)) for name, one in (("RAM", concept.ram), ("SAM", concept.sam)))
 
 
 def _map(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from comfy_bench import make_adapter
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 
 # Without quotes and slashes, so that it can name a file too; what it would do is seen in the page.
 RUNS = "<img src=x onerror=window.ran=1>"
@@ -18,7 +18,7 @@ def evil(adapters) -> str:
     concept = make_adapter("sd15").concepts["woman"]
     info = ConceptInfo("woman", "fairness", RUNS, RUNS, RUNS, training={RUNS: RUNS}, axis=RUNS, synonyms=(RUNS,))
     metadata = {"modelspec.title": RUNS, "modelspec.author": f"<script>window.ran=1</script>{RUNS}"}
-    write(Adapter(RUNS, {"woman": Concept(info, concept.ram, concept.sam)}, RUNS, metadata), adapters / FILE)
+    write(Adapter(RUNS, {"woman": ModuleConcept(info, concept.ram, concept.sam)}, RUNS, metadata), adapters / FILE)
     return FILE
 
 

@@ -1,4 +1,4 @@
-"""An independent check: diffusers' own UNet, same weights, a forward hook on its mid_block."""
+"""An independent check: diffusers' own UNet, same weights, forward hooks on its mid_block or cross-attention layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfy_bench import TOKENS, load_unet, make_adapter, sample, steer, vector_of
+from comfy_bench import (
+    LAYERS,
+    TOKENS,
+    load_unet,
+    make_adapter,
+    make_contrast,
+    moved,
+    relative,
+    sample,
+    steer,
+    vector_of,
+)
 from comfy_graph import Graph
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from respodiff.trainer.base.attention_layers import attention_layers
 from safetensors.torch import load_file
 
 CONFIGS = {
@@ -92,3 +104,38 @@ def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, diffus
     denoised = call["latent"][:1] - sigma * noise
     error = (call["prediction0"] - denoised).norm() / denoised.norm()
     assert error <= 1e-4
+
+
+@pytest.mark.parametrize("operation", ["add", "move"])
+def test_the_prediction_is_that_of_diffusers_with_every_layer_moved_by_hand(bench, diffusers_unet, family, operation):
+    adapter = make_contrast(family, operation=operation)
+    bench.save_adapter(adapter)
+    graph = Graph()
+    model = load_unet(graph, family)
+    model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"), "old", strength=1.5)
+    sample(graph, graph.add("ProbeRecord", model=model, name="record"), family, steps=1, size=(96, 64))
+    bench.run(graph)
+    call = bench.record()[0]
+
+    unet, concept = diffusers_unet(family), adapter.concepts["old"]
+    layers = attention_layers(unet)
+    assert list(layers) == LAYERS[family]
+    hooks = [
+        layer.register_forward_hook(lambda _module, _args, x, site=site: x + moved(concept, site, x, 1.5))
+        for site, layer in layers.items()
+    ]
+    context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
+    sigma = call["sigma"][0]
+    added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0]])}
+    with torch.inference_mode():
+        noise = unet(
+            call["latent"][:1] / (sigma**2 + 1) ** 0.5,
+            call["timestep"][0],
+            encoder_hidden_states=context,
+            added_cond_kwargs=added if family == "sdxl" else None,
+        ).sample
+    for hook in hooks:
+        hook.remove()
+    denoised = call["latent"][:1] - sigma * noise
+    assert relative(call["prediction0"], denoised) <= 1e-4
+    assert relative(call["prediction1"], denoised) > 1e-3, "the test's vectors must matter"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
+from comfy_bench import LAYERS, Bench, load_unet, make_both, moved, sample, steer, vector_of
 from comfy_graph import Graph, Link
 
 
@@ -39,14 +39,19 @@ def patch(graph: Graph, name: str, model: Link) -> Link:
     raise AssertionError(name)
 
 
+def steer_both(graph: Graph, model: Link, strength: float = 1.0) -> Link:
+    """At h and at the cross-attention layers."""
+    adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+    for concept in ("woman", "old"):
+        model = steer(graph, model, adapter, concept, strength)
+    return model
+
+
 def latent_with(bench: Bench, order: list[str], family: str = "sd15", **sampling: Any) -> torch.Tensor:
     graph = Graph()
     model = load_unet(graph, family)
     for name in order:
-        if name == "steer":
-            model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
-        else:
-            model = patch(graph, name, model)
+        model = steer_both(graph, model) if name == "steer" else patch(graph, name, model)
     sample(graph, model, family, **sampling)
     return bench.latent(graph)
 
@@ -57,7 +62,7 @@ COMPANY = ["FreeU", "FreeU_V2", "LoRA", "middle-block patch", "PAG", "rescale", 
 @pytest.mark.parametrize("name", COMPANY)
 def test_the_order_of_the_nodes_does_not_matter(bench, name):
     family = "sd15_wide" if name.startswith("FreeU") else "sd15"  # FreeU acts on 1280 channels
-    bench.save_adapter(make_adapter(family))
+    bench.save_adapter(make_both(family))
     how = {"family": family, "size": (128, 128)}
     before, after = latent_with(bench, ["steer", name], **how), latent_with(bench, [name, "steer"], **how)
     assert torch.equal(before, after)
@@ -66,7 +71,7 @@ def test_the_order_of_the_nodes_does_not_matter(bench, name):
 
 
 def test_all_at_once_in_any_order(bench):
-    bench.save_adapter(make_adapter("sd15_wide"))
+    bench.save_adapter(make_both("sd15_wide"))
     how = {"family": "sd15_wide", "size": (128, 128)}
     first = latent_with(bench, ["steer", "FreeU", "rescale", "steer", "PAG"], **how)
     assert torch.equal(first, latent_with(bench, ["PAG", "steer", "steer", "FreeU", "rescale"], **how))
@@ -96,7 +101,7 @@ def controlled(bench: Bench, strength: float, control_strength: float) -> list[d
 
 
 def test_a_controlnets_residual_is_in_h_already_and_stays(bench):
-    bench.save_adapter(make_adapter("sd15"))
+    bench.save_adapter(make_both("sd15"))
     with_control, without = controlled(bench, 1.0, 1.0)[0], controlled(bench, 1.0, 0.0)[0]
     assert not torch.allclose(with_control["before"], without["before"]), "the ControlNet must act on h"
     added = with_control["after"] - with_control["before"]
@@ -105,33 +110,35 @@ def test_a_controlnets_residual_is_in_h_already_and_stays(bench):
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_half_precision_unets_stay_in_their_dtype(bench, dtype):
-    adapter = make_adapter("sd15")
+    adapter = make_both("sd15")
     bench.save_adapter(adapter)
     graph = Graph()
     model = graph.add("ModelComputeDtype", model=load_unet(graph, "sd15"), dtype=dtype)
-    model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
-    sample(graph, graph.add("ProbeRecord", model=model, name="record"), "sd15", seed=21)
+    sample(graph, graph.add("ProbeRecord", model=steer_both(graph, model), name="record"), "sd15", seed=21)
     bench.run(graph)
     to = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
     for call in bench.record():
         positive = call["condition"] == 1
         before, after = call["before"][positive].to(to), call["after"][positive]
         assert torch.equal(after, (before + vector_of(adapter).to(to)).float())
+        layer = call["layer_before"][positive]
+        expected = layer + moved(adapter.concepts["old"], LAYERS["sd15"][0], layer)
+        torch.testing.assert_close(call["layer_after"][positive], expected, rtol=2e-2, atol=2e-2)
+        assert torch.equal(call["layer_after"][~positive], call["layer_before"][~positive])
         assert torch.isfinite(call["prediction0"]).all()
 
 
 @pytest.mark.parametrize("first", ["steer", "compile"])
 def test_a_compiled_model_is_steered_whatever_was_compiled_before(bench, first):
     """ComfyUI's compiled code does not notice that patches came or went: neither may steering."""
-    bench.save_adapter(make_adapter("sd15"))
+    bench.save_adapter(make_both("sd15"))
 
     def latent(strength: float, compiled: bool) -> torch.Tensor:
         graph = Graph()
         model = load_unet(graph, "sd15")
-        adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
         if compiled and first == "compile":
             model = graph.add("TorchCompileModel", model=model, backend="inductor")
-        model = steer(graph, model, adapter, strength=strength)
+        model = steer_both(graph, model, strength)
         if compiled and first == "steer":
             model = graph.add("TorchCompileModel", model=model, backend="inductor")
         sample(graph, model, "sd15", steps=1, seed=51)
@@ -146,7 +153,7 @@ def test_a_compiled_model_is_steered_whatever_was_compiled_before(bench, first):
 
 
 def test_a_reloaded_and_unloaded_model_is_steered_the_same(bench):
-    bench.save_adapter(make_adapter("sd15"))
+    bench.save_adapter(make_both("sd15"))
     first = latent_with(bench, ["steer"], seed=31)
     bench.server.free_memory()
     latent_with(bench, [], seed=32)

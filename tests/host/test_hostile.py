@@ -16,7 +16,7 @@ from adapters import rewrite_metadata
 from comfy_bench import Bench, load_unet, make_adapter, sample, steer
 from comfy_graph import Graph, Link, output
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.trainer.comfyui.client import PromptRejected
 from respodiff.trainer.comfyui.outputs import NodeError
 
@@ -265,7 +265,7 @@ class TestTexts:
         )
         adapter = Adapter(
             None,
-            {"woman": Concept(info, concept.ram, concept.sam)},
+            {"woman": ModuleConcept(info, concept.ram, concept.sam)},
             None,
             {"modelspec.title": HOSTILE_TEXT, "modelspec.author": "x" * 200_000, HOSTILE_TEXT: HOSTILE_TEXT},
         )

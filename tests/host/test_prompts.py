@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
+from comfy_bench import LAYERS, Bench, load_unet, make_both, moved, sample, steer, vector_of
 from comfy_graph import Graph, Link
 
 POSITIVE, NEGATIVE, OTHER = 1, 2, 3
@@ -17,11 +17,16 @@ class Scene:
 
     def __init__(self, bench: Bench, **how: Any):
         self.bench = bench
-        self.adapter = make_adapter("sd15")
+        self.adapter = make_both("sd15")
         bench.save_adapter(self.adapter)
         self.graph = Graph()
         self.adapter_link = self.graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
-        self.model = steer(self.graph, load_unet(self.graph, "sd15"), self.adapter_link, **how)
+        self.model = self.steered(load_unet(self.graph, "sd15"), **how)
+
+    def steered(self, model: Link, **how: Any) -> Link:
+        for concept in self.adapter.concepts:
+            model = steer(self.graph, model, self.adapter_link, concept, **how)
+        return model
 
     def condition(self, seed: int, tokens: int = 77) -> Link:
         return self.graph.add("ProbeCondition", seed=seed, family="sd15", tokens=tokens)
@@ -51,7 +56,10 @@ class Scene:
         return self.bench.record()
 
     def check(self, calls: list[dict[str, torch.Tensor]], steered: set[int], seen: set[int]) -> None:
-        """Exactly the rows of the steered conditions got the vector, and every condition was seen."""
+        """Exactly the rows of the steered conditions got the vector, at h and at the first layer, and every condition
+        was seen.
+        """
+        site = LAYERS["sd15"][0]
         found = set()
         for call in calls:
             for row, condition in enumerate(call["condition"].int().tolist()):
@@ -63,7 +71,12 @@ class Scene:
                         modules = (self.adapter.concepts["woman"].ram, self.adapter.concepts["woman"].sam)
                         field = sum(m.field(*before.shape[1:]) for m in modules)
                     torch.testing.assert_close(after - before, field, rtol=1e-3, atol=1e-3)
+                    layer = call["layer_before"][row]
+                    expected = layer + moved(self.adapter.concepts["old"], site, layer)
+                    torch.testing.assert_close(call["layer_after"][row], expected, rtol=1e-3, atol=1e-3)
+                    assert not torch.equal(call["layer_after"][row], layer)
                 else:
+                    assert torch.equal(call["layer_after"][row], call["layer_before"][row])
                     assert torch.equal(after, before), f"rows of condition {condition} were touched"
         assert found == seen
 
@@ -134,7 +147,7 @@ def test_pag_calls_the_positive_prompt_once_more(bench, first):
     scene = Scene(bench)
     if first == "pag":
         pag = scene.graph.add("PerturbedAttentionGuidance", model=load_unet(scene.graph, "sd15"), scale=3.0)
-        scene.model = steer(scene.graph, pag, scene.adapter_link)
+        scene.model = scene.steered(pag)
     else:
         scene.model = scene.graph.add("PerturbedAttentionGuidance", model=scene.model, scale=3.0)
     calls = scene.run()

@@ -6,8 +6,20 @@ import json
 
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, tolerance, vector_of
+from comfy_bench import (
+    Bench,
+    load_unet,
+    make_adapter,
+    make_both,
+    make_contrast,
+    relative,
+    sample,
+    steer,
+    tolerance,
+    vector_of,
+)
 from comfy_graph import Graph
+from respodiff.respodiff_core.adapter.adapter import merge
 
 
 def steered(bench: Bench, family: str, *steps: tuple[str, float], **sampling) -> torch.Tensor:
@@ -34,8 +46,8 @@ def recorded(bench: Bench, family: str, concept: str | None, batch: int = 1, **h
 
 
 def test_strength_zero_is_the_unpatched_run_bit_for_bit(bench, family):
-    bench.save_adapter(make_adapter(family))
-    assert torch.equal(steered(bench, family, ("woman", 0.0)), steered(bench, family))
+    bench.save_adapter(make_both(family))
+    assert torch.equal(steered(bench, family, ("woman", 0.0), ("old", 0.0)), steered(bench, family))
 
 
 @pytest.mark.parametrize("strength", [1.0, -0.7])
@@ -73,6 +85,14 @@ def test_two_chained_nodes_are_one_with_the_sum_in_either_order(bench, family):
     assert relative(ba, once) <= tolerance(bench, family)
 
 
+def test_both_kinds_of_concepts_chain_in_any_order(bench):
+    bench.save_adapter(merge([make_adapter("sd15"), make_contrast("sd15"), make_contrast("sd15", "young", 7)]))
+    order = [("woman", 0.8), ("old", 1.0), ("young", -0.5)]
+    assert relative(steered(bench, "sd15", *order), steered(bench, "sd15", *reversed(order))) <= tolerance(
+        bench, "sd15"
+    )
+
+
 def test_only_the_positive_prompts_rows_are_touched(bench, family):
     bench.save_adapter(make_adapter(family))
     first, plain = recorded(bench, family, "woman")[0], recorded(bench, family, None)[0]
@@ -106,12 +126,13 @@ def test_the_model_that_came_in_stays_as_it_is(bench, family):
 
 
 def test_image_i_of_a_batch_is_its_single_run(bench, family):
-    bench.save_adapter(make_adapter(family))
-    batch = steered(bench, family, ("woman", 1.0), batch=3)
+    bench.save_adapter(make_both(family))
+    batch = steered(bench, family, ("woman", 1.0), ("old", 1.0), batch=3)
     for index in range(3):
         graph = Graph()
         model = load_unet(graph, family)
-        model = steer(graph, model, graph.add("RespoDiffLoadAdapter", adapter="test.safetensors"))
+        adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+        model = steer(graph, steer(graph, model, adapter), adapter, "old")
         three = graph.add("EmptyLatentImage", width=64, height=64, batch_size=3)
         one = graph.add("LatentFromBatch", samples=three, batch_index=index, length=1)
         sample(graph, model, family, latent_image=one)
@@ -121,7 +142,7 @@ def test_image_i_of_a_batch_is_its_single_run(bench, family):
 @pytest.mark.parametrize("kind", ["channel", "mlp", "conv"])
 def test_the_ablations_module_kinds_are_added_too(bench, kind):
     from respodiff.respodiff_core.adapter.adapter import Adapter
-    from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+    from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
     from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 
     sizes = {"C": 320, "M": 16}
@@ -132,7 +153,7 @@ def test_the_ablations_module_kinds_are_added_too(bench, kind):
             for name, shape in PARAMETERS[kind].items()
         }
     )
-    bench.save_adapter(Adapter("sd15", {"woman": Concept(ConceptInfo("woman"), module, module)}))
+    bench.save_adapter(Adapter("sd15", {"woman": ModuleConcept(ConceptInfo("woman"), module, module)}))
     for call in recorded(bench, "sd15", "woman", strength=0.5):
         positive = call["condition"] == 1
         expected = call["before"][positive] + module(call["before"][positive])

@@ -13,7 +13,7 @@ from comfy_graph import Graph, Link
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.comfyui.outputs import NodeFailed
@@ -54,7 +54,7 @@ def pipeline() -> StableDiffusionPipeline:
 def adapter() -> Adapter:
     generator = torch.Generator().manual_seed(5)
     ram, sam = (Transform.of({"": scale * torch.randn(H_SHAPE, generator=generator)}) for scale in (1.0, 0.5))
-    return Adapter("toyworld", {"square": Concept(ConceptInfo("square"), ram, sam)}, "epsilon")
+    return Adapter("toyworld", {"square": ModuleConcept(ConceptInfo("square"), ram, sam)}, "epsilon")
 
 
 def load_adapter(graph: Graph) -> Link:

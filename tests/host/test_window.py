@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comfy_bench import load_unet, make_adapter, sample, steer
+from comfy_bench import load_unet, make_adapter, make_both, sample, steer
 from comfy_graph import Graph
 
 
@@ -18,16 +18,19 @@ def percent_to_sigma(percent: float) -> float:
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "ddim", "lcm"])
 def test_a_window_acts_on_exactly_its_steps(bench, sampler):
-    bench.save_adapter(make_adapter("sd15"))
+    bench.save_adapter(make_both("sd15"))
     graph = Graph()
     adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
-    model = steer(graph, load_unet(graph, "sd15"), adapter, start_percent=0.3, end_percent=0.6)
+    model = load_unet(graph, "sd15")
+    for concept in ("woman", "old"):
+        model = steer(graph, model, adapter, concept, start_percent=0.3, end_percent=0.6)
     sample(graph, graph.add("ProbeRecord", model=model, name="record"), "sd15", steps=20, sampler_name=sampler)
     bench.run(graph)
     calls = bench.record()
     acted = [bool((call["after"] != call["before"]).any()) for call in calls]
     sigmas = [call["sigma"][0].item() for call in calls]
     assert acted == [percent_to_sigma(0.6) <= sigma <= percent_to_sigma(0.3) for sigma in sigmas]
+    assert acted == [bool((call["layer_after"] != call["layer_before"]).any()) for call in calls]
     assert 3 <= sum(acted) <= 9, "the window holds some steps and leaves some out"
 
 

@@ -5,6 +5,7 @@ Nothing here uses the pack under test, so that it can be measured against them.
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
@@ -59,7 +60,9 @@ class ProbeCondition(Probe):
 
 
 class ProbeRecord(FreshProbe):
-    """Put after Steer: saves h before and after all of Steer's work, with whose condition each row had."""
+    """Put after Steer: saves h, and what the first cross-attention layer adds, before and after all of Steer's work,
+    with whose condition each row had.
+    """
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -73,6 +76,13 @@ class ProbeRecord(FreshProbe):
                 if transformer_options["block"] == ("output", 0):
                     calls[-1][position] = h.detach().float().cpu().clone()
                 return h, hsp
+
+            return patch
+
+        def at_layer(position):
+            def patch(added, extra_options):
+                calls[-1].setdefault(f"layer_{position}", added.detach().float().cpu().clone())
+                return added
 
             return patch
 
@@ -98,6 +108,8 @@ class ProbeRecord(FreshProbe):
         recorded = model.clone()
         patches = recorded.model_options["transformer_options"].setdefault("patches", {})
         patches["output_block_patch"] = [at_h("before"), *patches.get("output_block_patch", []), at_h("after")]
+        layers = patches.get("attn2_output_patch", [])
+        patches["attn2_output_patch"] = [at_layer("before"), *layers, at_layer("after")]
         recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "probe", diffusion_model)
         recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "probe", calc_cond_batch)
         recorded.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "probe", outer_sample)
@@ -152,40 +164,59 @@ class ProbeMiddlePatch(Probe):
 
 
 class ProbeOperations(FreshProbe):
-    """Put after Steer: counts what its patch asks of the device in each UNet call, reads by the host apart."""
+    """Put after Steer: lists what its patches ask of the device at h in each UNet call, and at each cross-attention
+    layer.
+    """
 
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",)}}
 
     def run(self, model):
-        calls = []
+        calls, layers = [], []
 
         class Count(TorchDispatchMode):
+            def __init__(self, found):
+                super().__init__()
+                found.append([])
+                self.found = found[-1]
+
             def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-                calls[-1].append(str(operation))
+                self.found.append(str(operation))
                 return operation(*args, **(kwargs or {}))
 
         def counted(patch):
             def at_h(h, hsp, transformer_options):
                 if transformer_options["block"] != ("output", 0):
                     return patch(h, hsp, transformer_options)
-                calls.append([])
-                with Count():
+                with Count(calls):
                     return patch(h, hsp, transformer_options)
 
             return at_h
 
+        def counted_in_layers(patch):
+            """Of a class of its own, since in a run a copy of the patch takes its place."""
+
+            def at_layer(self, x, extra_options):
+                with Count(layers):
+                    return type(patch).__call__(self, x, extra_options)
+
+            counted = copy.copy(patch)
+            counted.__class__ = type("Counted", (type(patch),), {"__call__": at_layer})
+            return counted
+
         def outer_sample(executor, *args, **kwargs):
             calls.clear()
+            layers.clear()
             result = executor(*args, **kwargs)
             with open(os.path.join(folder_paths.get_output_directory(), "operations.json"), "w") as file:
-                json.dump(calls, file)
+                json.dump({"h": calls, "layers": layers}, file)
             return result
 
         counting = model.clone()
         patches = counting.model_options["transformer_options"]["patches"]
         patches["output_block_patch"] = [counted(patch) for patch in patches["output_block_patch"]]
+        patches["attn2_output_patch"] = [counted_in_layers(patch) for patch in patches.get("attn2_output_patch", [])]
         counting.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "operations", outer_sample)
         return (counting,)
 
