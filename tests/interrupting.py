@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "merge": ("merge", "woman.safetensors", "man.safetensors", "-o", "out/merged.safetensors"),
     "convert": ("convert", "gender.safetensors", "-o", "out/small.safetensors", "--dtype", "float16"),
     "dry run": ("train", *_TOYWORLD, "--preset", "toyworld/round", "-o", "out/dry.safetensors", "--dry-run"),
+    "contrast": ("contrast", *_TOYWORLD, "--preset", "toyworld/hue", "--seeds", "64", "-o", "out/hue.safetensors"),
     "train": ("train", *_TOYWORLD, "--preset", "toyworld/round", "--steps", "100000", "-o", "out/round.safetensors",
               "--save-every", "5", "--keep", "2", "--preview-every", "7"),
     "eval": ("eval", "winobias", *_TOYWORLD, "--images", "500", "-o", "out/eval"),

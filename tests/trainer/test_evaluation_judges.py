@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.trainer.evaluation.results import Results
@@ -35,7 +35,7 @@ def models(tmp_path_factory) -> Path:
 
     def concept(name: str, **facts: str) -> Concept:
         ram, sam = (Transform.of({"": torch.randn(64, 1, 1, generator=generator)}) for _ in range(2))
-        return Concept(ConceptInfo(name, **facts), ram, sam)
+        return ModuleConcept(ConceptInfo(name, **facts), ram, sam)
 
     women = {"category": "fairness", "axis": "gender", "neutral": "a person"}
     fair = [concept("woman", target="a woman", **women), concept("man", target="a man", **women)]

@@ -8,10 +8,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from adapters import random_contrast
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
-from respodiff.respodiff_core.adapter.adapter import read, write
+from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
 from respodiff.trainer.sharing.card import is_untouched
 from sharing_commands import REPO, accepted, adapter_file, evaluation, refusal, sha256
 
@@ -93,6 +94,14 @@ class TestCard:
             with Image.open(tmp_path / "look" / name) as image:
                 assert image.format == "PNG"
                 image.verify()
+
+    def test_a_contrast_concept_is_told_from_a_trained_one(self, online, tmp_path):
+        concept = random_contrast("old", category="fairness", axis="age", target="an old person", training={"seeds": 2})
+        adapter = Adapter("sd15", {"old": concept}, "epsilon", {"modelspec.license": "mit"})
+        text = card_of(tmp_path, write(adapter, tmp_path / "old.safetensors"))
+        assert "| old | fairness | age | an old person | 1 | contrast |" in text
+        assert "Contrast concepts are computed without training" in text
+        assert "RAM brings" not in text
 
     def test_pictures_are_shown_when_asked(self, online, tmp_path):
         file = adapter_file(tmp_path)

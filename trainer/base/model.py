@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 from ...respodiff_core.adapter.families import pixels_per_latent
 from ...respodiff_core.learning.denoiser import Condition
 from ..support.hashes import sha256_of
+from .attention_layers import sites_of
 from .base_model_error import BaseModelError
 from .conventions import Conventions
 from .diffusers_folder import Folder
@@ -107,6 +108,11 @@ class BaseModel:
     def weight_bytes(self) -> int:
         """Size in bytes of the checkpoint file, or of the folder's UNet weights."""
         return sum(size for _, size, _ in self._file_states or ())
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """The sites where concepts can act, with their channels (respodiff_core.sites)."""
+        return sites_of(self._parts.unet_config)
 
     def h_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The bottleneck's (C, H, W) for latents of this height and width."""

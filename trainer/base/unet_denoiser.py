@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ...respodiff_core.learning.denoiser import Condition
+from ...respodiff_core.learning.denoiser import Attend, Condition
+from .attention_layers import attention_layers
 
 Prediction = Literal["epsilon", "v"]
 
@@ -54,6 +58,27 @@ class UNetDenoiser:
         self.checkpointing = checkpointing
         self._alphas = alphas_cumprod.float().to(unet.device)
         self._up_factor = 2**unet.num_upsamplers
+
+    @property
+    def attention_sites(self) -> list[str]:
+        """The cross-attention layers, in the order in which they run."""
+        return list(attention_layers(self.unet))
+
+    @contextmanager
+    def attending(self, attend: Attend) -> Iterator[None]:
+        """Within the context, `attend` is called with the output of every cross-attention layer and may replace it."""
+
+        def hook(site: str, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+            return attend(site, output)
+
+        handles = [
+            layer.register_forward_hook(partial(hook, site)) for site, layer in attention_layers(self.unet).items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @property
     def _dtype(self) -> torch.dtype:

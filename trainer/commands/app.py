@@ -11,6 +11,7 @@ import typer
 
 from .ablate import ablate
 from .calibrate import calibrate
+from .contrast import contrast
 from .convert import convert
 from .demo import demo
 from .eval import eval_
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _COMMANDS = {
-    "Make": (train, calibrate, import_, convert, merge),
+    "Make": (contrast, train, calibrate, import_, convert, merge),
     "Measure": (eval_, report, ablate, reproduce),
     "Share": (pull, push),
     "Look": (info, demo),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...respodiff_core.errors import RespoDiffError
 from ..recipes.training_recipe import FileDType
 from .options import Force, Output, switch
 from .report_errors import report_errors
 from .write_adapter import write_adapter
+
+if TYPE_CHECKING:
+    from ...respodiff_core.adapter.concept import Concept
 
 
 def convert(
@@ -33,9 +37,13 @@ def convert(
     with report_errors():
         adapter = read(file)
         if channel:
-            concepts = {
-                name: replace(c, ram=c.ram.averaged_over_space(), sam=c.sam.averaged_over_space())
-                for name, c in adapter.concepts.items()
-            }
-            adapter = replace(adapter, concepts=concepts)
+            adapter = replace(adapter, concepts={name: _channels(one) for name, one in adapter.concepts.items()})
         write_adapter(adapter, output, force, dtype)
+
+
+def _channels(concept: Concept) -> Concept:
+    from ...respodiff_core.adapter.concept import ModuleConcept
+
+    if not isinstance(concept, ModuleConcept):
+        raise RespoDiffError(f"{concept.name!r} is a contrast concept and has no RAM and SAM: leave out --channel.")
+    return replace(concept, ram=concept.ram.averaged_over_space(), sam=concept.sam.averaged_over_space())

@@ -1,4 +1,4 @@
-"""`respodiff train --dry-run`: the complete recipe and the estimated cost."""
+"""`--dry-run` of train and contrast: the complete recipe and the estimated cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 from ...respodiff_core.adapter.families import family_title
 from ..base.devices import device_named, precision
 from ..base.model import describe
+from ..recipes.contrast_recipe import ContrastRecipe
 from ..recipes.training_recipe import Recipe
+from ..run.contrast import check_contrast_words
 from ..run.estimate import estimate
 from ..run.setup import check_words
 
@@ -36,6 +38,15 @@ def show_plan(recipe: Recipe) -> None:
     }
     for label, line in lines.items():
         typer.echo(f"# {label:<7} {line}")
+
+
+def show_contrast(recipe: ContrastRecipe) -> None:
+    """Print the recipe with every value and the number of UNet evaluations."""
+    check_contrast_words(recipe)
+    base = describe(recipe.base)
+    typer.echo(tomli_w.dumps(_without_none(recipe.model_dump(mode="json"))))
+    typer.echo(f"# base    {base.name}: {family_title(base.family)}")
+    typer.echo(f"# cost    {recipe.contrast.evaluations:,} UNet evaluations")
 
 
 def _without_none(values: Any) -> Any:

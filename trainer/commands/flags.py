@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -16,6 +16,9 @@ from ..recipes.strict import RecipeError, fields_of, given
 
 _SHORT = 16
 """Characters of choices that fit beside the flag in a terminal of 80 columns."""
+
+_TABLES = (dict, Mapping)
+_REPEATABLE = (list, tuple, *_TABLES)
 
 Settings = dict[str, dict[str, Any]]
 """Values of the flags that were given, by section and setting."""
@@ -56,7 +59,10 @@ def with_settings(*panels: Panel) -> Callable[[Callable[..., None]], Callable[..
             settings: Settings = {panel.section: {} for panel in panels}
             for key, value in given({key: values.pop(key) for key in made}).items():
                 panel, name, _ = made[key]
-                settings[panel.section][name] = _parsed(value, fields_of(panel.model)[name])
+                try:
+                    settings[panel.section][name] = _parsed(value, fields_of(panel.model)[name])
+                except RecipeError as error:
+                    raise typer.BadParameter(str(error)) from None
             command(**values, settings=settings)
 
         own = [
@@ -86,13 +92,13 @@ def _type_of(field: FieldInfo) -> Any:
         (item, *_) = get_args(bare)
         # typer does not support lists of choices; the recipe validates them.
         return list[str] if get_origin(item) is Literal else list[item]  # type: ignore[valid-type]
-    return list[str] if get_origin(bare) is dict else bare
+    return list[str] if get_origin(bare) in _TABLES else bare
 
 
 def _item(field: FieldInfo) -> Any:
     """The type of one value of a flag."""
     bare = _bare(field.annotation)
-    if get_origin(bare) is dict:
+    if get_origin(bare) in _TABLES:
         return str
     return get_args(bare)[0] if get_origin(bare) in (list, tuple) else bare
 
@@ -109,11 +115,14 @@ def _metavar(field: FieldInfo) -> str:
     return "" if item is bool else f"<{item.__name__.lower()}>"
 
 
+def _notes(field: FieldInfo) -> dict[str, Any]:
+    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+
+
 def _flag(name: str, field: FieldInfo) -> str:
-    notes = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    if flag := notes.get("flag"):
+    if flag := _notes(field).get("flag"):
         return str(flag)
-    is_repeatable = get_origin(_bare(field.annotation)) in (list, tuple, dict)
+    is_repeatable = get_origin(_bare(field.annotation)) in _REPEATABLE
     words = name.removesuffix("s" if is_repeatable else "").replace("_", "-")
     return f"--{words}/--no-{words}" if field.annotation is bool else f"--{words}"
 
@@ -124,7 +133,7 @@ def _help(field: FieldInfo) -> str:
     parts = [description]
     is_told = len("|".join(choices)) <= _SHORT or all(one in description for one in choices)
     parts += [] if is_told else [f"One of: {', '.join(choices)}."]
-    parts += ["May be repeated."] if kind in (list, tuple, dict) else []
+    parts += ["May be repeated."] if kind in _REPEATABLE else []
     if not field.is_required() and (default := _default_text(field.default)):
         parts.append(rf"\[default: {default}]")
     return " ".join(parts)
@@ -143,14 +152,15 @@ def _default_text(default: Any) -> str:
 def _parsed(value: Any, field: FieldInfo) -> Any:
     """The value of a setting; repeated flags NAME=VALUE become a table."""
     bare = _bare(field.annotation)
-    if get_origin(bare) is not dict:
+    if get_origin(bare) not in _TABLES:
         return value
     table: dict[str, Any] = {}
     for text in value:
-        key, equals, entry = text.partition("=")
-        if not equals:
-            raise RecipeError(f"{text!r} does not have the form NAME=VALUE.")
-        *tables, name = key.split(".", 1) if get_origin(get_args(bare)[1]) is dict else [key]
+        separator = str(_notes(field).get("separator", "="))
+        key, found, entry = (part.strip() for part in text.partition(separator))
+        if not found:
+            raise RecipeError(f"{text!r} does not have the form NAME{separator}VALUE.")
+        *tables, name = key.split(".", 1) if get_origin(get_args(bare)[1]) in _TABLES else [key]
         inner = table
         for one in tables:
             inner = inner.setdefault(one, {})

@@ -137,11 +137,8 @@ def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) 
 
 def check_models(base: BaseModel, variants: Sequence[Variant]) -> None:
     """Raise ModelMismatchError if a variant's adapter does not fit the model; log a warning for smaller differences."""
-    channels = base.h_shape(*base.latent_size)[0]
     for adapter in (variant.adapter for variant in variants if variant.adapter):
-        warning = check_fits(
-            adapter, family=base.family, channels=channels, prediction=base.prediction, model=base.name
-        )
+        warning = check_fits(adapter, family=base.family, sites=base.sites, prediction=base.prediction, model=base.name)
         if warning:
             log.warning("%s", warning)
 

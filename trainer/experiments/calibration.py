@@ -76,7 +76,7 @@ def smallest_strength(concept: Concept, hits: Hits, search: Search) -> Found:
 
     def measure(strength: float, first: int, *, until_clear: bool) -> tuple[int, int]:
         nonlocal spent
-        group = FairGroup(concept.name, (Term(concept, strength, strength),))
+        group = FairGroup(concept.name, (Term(concept, strength),))
         right = count = 0
         while count < search.images:
             more = min(search.chunk, search.images - count)

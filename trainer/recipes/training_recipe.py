@@ -184,8 +184,14 @@ SECTIONS: dict[str, type] = {
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a recipe file; a relative base or output is relative to the file's folder. Raises RecipeError."""
-    values = load_toml(path)
+    values = read_base_and_output(path)
     check_tables(values, [name for name in SECTIONS if name != "concepts"], ["concepts"])
+    return values
+
+
+def read_base_and_output(path: Path) -> dict[str, Any]:
+    """The values of a recipe file; a relative base or output is relative to the file's folder. Raises RecipeError."""
+    values = load_toml(path)
     for key in ("base", "output"):
         if isinstance(values.get(key), str):
             resolved = path.parent / Path(values[key]).expanduser()

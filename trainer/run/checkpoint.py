@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.concept import ModuleConcept
 from ...respodiff_core.adapter.transforms import Transform
 from ...respodiff_core.learning.fit import concept_info
 from ...respodiff_core.learning.learner import ROLES
@@ -32,7 +32,7 @@ class RunState:
     processes: int
     concept: int = 0
     step: int = 0
-    finished: tuple[Concept, ...] = ()
+    finished: tuple[ModuleConcept, ...] = ()
     learner: Tensors = field(default_factory=dict)
     trajectories: Tensors = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class RunState:
         finished = []
         for index, facts in enumerate(progress["finished"]):
             ram, sam = (Transform.of(_below(f"finished/{index}/{role}/", tensors)) for role in ROLES)
-            finished.append(Concept(concept_info(recipe.concepts[index], base.latent_size, facts), ram, sam))
+            finished.append(ModuleConcept(concept_info(recipe.concepts[index], base.latent_size, facts), ram, sam))
         return cls(
             progress["begun"],
             progress["processes"],

@@ -26,7 +26,7 @@ def preview(
     device = condition.context.device
     noise = noise_of_seeds([recipe.seed], base.latent_size).to(device)
     strengths = recipe.strengths
-    given = [FairGroup(concept.name, (Term(concept, strength, strength),)) for strength in strengths]
+    given = [FairGroup(concept.name, (Term(concept, strength),)) for strength in strengths]
     steer = steer_rows(given)  # brought to the device once, for all prompts
     rows = []
     for number, prompt in enumerate(recipe.prompts):

@@ -11,7 +11,7 @@ from ...respodiff_core.adapter.adapter import Adapter
 from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.learning.fit import Fit
 from ..base.model import BaseModel
-from ..recipes.training_recipe import Recipe
+from ..recipes.training_recipe import AboutRecipe, Recipe
 
 
 def training_facts(base: BaseModel, fit: Fit) -> dict[str, Any]:
@@ -28,11 +28,15 @@ def training_facts(base: BaseModel, fit: Fit) -> dict[str, Any]:
 
 def make_adapter(base: BaseModel, recipe: Recipe, concepts: Sequence[Concept], begun: str) -> Adapter:
     """The adapter with these concepts; `begun` is the date on which training began."""
-    about = {f"modelspec.{key}": value for key, value in asdict(recipe.about).items() if value}
     return Adapter(
         base.family,
         {concept.name: concept for concept in concepts},
         base.prediction,
-        {"modelspec.date": begun, **about},
+        with_about(recipe.about, begun),
         source=recipe.output.name,
     )
+
+
+def with_about(about: AboutRecipe, date: str) -> dict[str, str]:
+    """The entries of ModelSpec."""
+    return {"modelspec.date": date, **{f"modelspec.{key}": value for key, value in asdict(about).items() if value}}

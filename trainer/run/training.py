@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from ...respodiff_core.adapter.adapter import write
-from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.concept import Concept, ModuleConcept
 from ...respodiff_core.atomic import remove_partials
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
@@ -106,7 +106,7 @@ class Run:
     previews: Condition | None
     folder: RunFolder
 
-    def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> Concept:
+    def train_concept(self, state: RunState, stop: StopRequest, evaluations: Evaluations) -> ModuleConcept:
         """Train concept number `state.concept` to its end, starting after step `state.step`."""
         concept = self.recipe.concepts[state.concept]
         fit = new_fit(self.base, concept, self.recipe.training, self.prompts[state.concept], self.accelerator)
@@ -186,7 +186,7 @@ class Run:
         save_image(image, self.folder.previews / f"{concept.name}-{step:06d}.png")
         progress.image(step, torch.from_numpy(np.array(image)))
 
-    def _concept(self, fit: Fit) -> Concept:
+    def _concept(self, fit: Fit) -> ModuleConcept:
         return fit.described(training_facts(self.base, fit))
 
 

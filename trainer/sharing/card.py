@@ -87,6 +87,7 @@ def card(subject: Subject, licence: Licence, evaluations: Sequence[Evaluation] =
             is_toy=adapter.family in BUILT_IN,
             prediction=adapter.prediction,
             categories={concept.info.category for concept in adapter.concepts.values()},
+            sites={concept.site for concept in adapter.concepts.values()},
             concepts=_concepts(adapter),
             notes=adapter.notes,
             shared=shared,

@@ -144,8 +144,8 @@ def _listing(api: HfApi, hub_id: HubId, files: Sequence[str]) -> Listing:
     left_out = tuple(one.rfilename for one in candidates if one not in chosen)
     if not chosen or (files and left_out):
         raise SharingError(
-            f"{hub_id.repo} has no adapter in {_names(left_out)}: the tensors are not named <concept>.ram and "
-            "<concept>.sam, or the file is damaged."
+            f"{hub_id.repo} has no adapter in {_names(left_out)}: the tensors are not those of an adapter, or "
+            "the file is damaged."
         )
     return Listing(revision, chosen, left_out)
 

@@ -54,6 +54,37 @@ class ToyWorldLoader(ToyWorldNode):
         return (ModelPatcher(model, load_device=cpu, offload_device=cpu),)
 
 
+class ToyWorldClip:
+    """ToyWorld's text encoder, with the methods that nodes call of a CLIP; also for several prompts at once."""
+
+    def __init__(self, folder: str) -> None:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        self._tokenizer = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer")
+        self._text_encoder = CLIPTextModel.from_pretrained(Path(folder) / "text_encoder").float()
+
+    def tokenize(self, text: str | list[str]) -> torch.Tensor:
+        tokens = self._tokenizer(text, padding="max_length", truncation=True, return_tensors="pt")
+        ids: torch.Tensor = tokens.input_ids
+        return ids
+
+    def encode_from_tokens_scheduled(self, tokens: torch.Tensor) -> list:
+        return [[self._text_encoder(tokens).last_hidden_state, {}]]
+
+
+class ToyWorldTextEncoder(ToyWorldNode):
+    """Loads the text encoder of a diffusers folder."""
+
+    RETURN_TYPES = ("CLIP",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"folder": ("STRING", {"default": ""})}}
+
+    def run(self, folder: str) -> tuple[ToyWorldClip]:
+        return (ToyWorldClip(folder),)
+
+
 class ToyWorldPrompts(ToyWorldNode):
     """Encodes one prompt per line, line i for image i of the batch, like diffusers' Stable Diffusion pipeline."""
 
@@ -69,12 +100,8 @@ class ToyWorldPrompts(ToyWorldNode):
         }
 
     def run(self, folder: str, prompts: str) -> tuple[list]:
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        tokenizer = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer")
-        text_encoder = CLIPTextModel.from_pretrained(Path(folder) / "text_encoder").float()
-        tokens = tokenizer(prompts.split("\n"), padding="max_length", truncation=True, return_tensors="pt")
-        return ([[text_encoder(tokens.input_ids).last_hidden_state, {}]],)
+        clip = ToyWorldClip(folder)
+        return (clip.encode_from_tokens_scheduled(clip.tokenize(prompts.split("\n"))),)
 
 
 class ToyWorldDecode(ToyWorldNode):
@@ -115,4 +142,6 @@ def _comfyui_config(unet: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldPrompts, ToyWorldDecode)}
+NODE_CLASS_MAPPINGS = {
+    cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldTextEncoder, ToyWorldPrompts, ToyWorldDecode)
+}

@@ -105,6 +105,7 @@ def test_help_and_typos_do_not_wait_for_libraries(module, unasked):
     "command",
     [
         ["train", "--base", "nosuch.safetensors", "--preset", "gender", "-o", "a.safetensors"],
+        ["contrast", "--base", "nosuch.safetensors", "--preset", "gender", "-o", "a.safetensors"],
         ["eval", "winobias", "--base", "nosuch.safetensors"],
         ["eval", "winobias", "--base", "toyworld", "--adapter", "nosuch.safetensors"],
         ["calibrate", "nosuch.safetensors", "--base", "toyworld", "-o", "a.safetensors"],
