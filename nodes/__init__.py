@@ -47,6 +47,7 @@ class RespoDiffExtension(ComfyExtension):
         from .fair_group import FairGroupNode
         from .grid import Grid
         from .inspect_adapter import InspectAdapter
+        from .instant_concept import InstantConcept
         from .load_adapter import LoadAdapter
         from .prompt_guard import PromptGuard
         from .safety import Safety
@@ -57,6 +58,7 @@ class RespoDiffExtension(ComfyExtension):
 
         return [
             LoadAdapter,
+            InstantConcept,
             Steer,
             ConceptMixer,
             Safety,

@@ -46,6 +46,7 @@ def strength_slider(
     step: float = 0.01,
     display_name: str | None = None,
     advanced: bool | None = None,
+    optional: bool = False,
 ) -> io.Input:
     """A slider from `least` to 2. Values are rounded to `step`, so it can be dragged to exactly 0 and 1."""
     return io.Float.Input(
@@ -59,4 +60,5 @@ def strength_slider(
         display_mode=io.NumberDisplay.slider,
         tooltip=tooltip,
         advanced=advanced,
+        optional=optional,
     )

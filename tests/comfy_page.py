@@ -307,6 +307,10 @@ class ComfyPage:
             self.set(latent, "height", pixels)
         for sampler in self.nodes("KSampler"):
             self.set(sampler, "steps", steps)
+        for instant in self.nodes("RespoDiffInstantConcept"):
+            self.set(instant, "steps", steps)
+            self.set(instant, "contexts", "a photo of {}\n{} outdoors")
+            self.connect(self.nodes("EmptyLatentImage")[0], 0, instant, "latent")
 
     def queue(self) -> bool:
         """Press Run; whether the server accepted the graph."""

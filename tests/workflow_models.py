@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from comfy_hosts import models_folder
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.respodiff_core.names import Category
 from respodiff.trainer.comfyui.server import ComfyServer
@@ -64,5 +64,5 @@ def smooth_adapter(
         else:
             info = ConceptInfo(name, category, f"a photo of a {name} person", "a photo of a person")
         ram, sam = _STRENGTH * (0.15 + around) * ram, 0.3 * _STRENGTH * (1 + 0.5 * ys) * sam
-        concepts[name] = Concept(info, Transform.of({"": ram}), Transform.of({"": sam}))
+        concepts[name] = ModuleConcept(info, Transform.of({"": ram}), Transform.of({"": sam}))
     return Adapter(family, concepts, "epsilon")

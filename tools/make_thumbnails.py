@@ -20,6 +20,7 @@ from comfy_bench import STEER_DEFAULTS, Bench
 from comfy_graph import Graph, Link, output
 from comfy_hosts import NEWEST, PACK, source_of
 from PIL import Image, ImageOps
+from respodiff.respodiff_core.learning.contrast_presets import CONTRASTS
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.support.contact_sheet import BACKGROUND, draw, pixels
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
@@ -31,6 +32,9 @@ from shipped_workflows import (
     GENDER_SD15,
     GUARD,
     HIRES,
+    INSTANT_BOTH,
+    INSTANT_FAIRNESS,
+    INSTANT_SAFETY,
     MIX,
     RACE_SDXL_WORKFLOW,
     REGION,
@@ -121,6 +125,35 @@ def crossed(images: int) -> Steering:
         return fair(graph, model, groups, images)
 
     return add
+
+
+def instant(graph: Graph, model: Link, contrast: str) -> Link:
+    """The adapter that Instant Concept makes of a preset for ToyWorld."""
+    values = CONTRASTS[f"toyworld/{contrast}"]
+    words = {
+        "groups": "\n".join(f"{name}: {text}" for name, text in values["groups"].items()),
+        "neutral": values["neutral"],
+        "contexts": "\n".join(values["contexts"]),
+        "axis": values.get("axis", ""),
+        "category": values.get("category", "fairness"),
+    }
+    clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+    sampling = {"seeds": 2, "steps": 20, "first_seed": 0, "latent": empty(graph)}
+    return graph.add("RespoDiffInstantConcept", model=model, clip=clip, **words, **sampling)
+
+
+def instant_fair(contrast: str, images: int) -> Steering:
+    def add(graph: Graph, model: Link) -> Link:
+        settings = {"concept": "(all of them)", "share": 1.0, "strength": 1.5}
+        adapter = instant(graph, load_toyworld(graph), contrast)
+        return fair(graph, model, graph.add("RespoDiffFairGroup", adapter=adapter, **settings), images)
+
+    return add
+
+
+def instant_safety(graph: Graph, model: Link) -> Link:
+    computed = instant(graph, load_toyworld(graph), "hazard")
+    return graph.add("RespoDiffSafety", model=model, adapter="(none)", computed=computed, computed_strength=2.0)
 
 
 def draw_steer(studio: Studio) -> Sheet:
@@ -223,6 +256,9 @@ def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], She
 
 
 THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
+    INSTANT_FAIRNESS.name: without_and_with(LAWYER, instant_fair("shape", 3)),
+    INSTANT_SAFETY.name: without_and_with("a photo of a doctor in a mine", instant_safety),
+    INSTANT_BOTH.name: without_and_with("a photo of a guard in a mine", instant_safety, instant_fair("shape", 3)),
     STEER.name: draw_steer,
     MIX.name: draw_mix,
     GENDER_SD15.name: draw_gender,
@@ -252,13 +288,14 @@ def main() -> None:
     wanted = " ".join(sys.argv[1:]).lower()
     with tempfile.TemporaryDirectory() as tmp:
         server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp), TOYWORLD_FOLDER)
-        train_adapters(server.base_directory / "models" / "respodiff")
+        names = [workflow.name for workflow in WORKFLOWS if wanted in workflow.name.lower()]
+        if any("Instant" not in name for name in names):
+            train_adapters(server.base_directory / "models" / "respodiff")
         with server:
             studio = Studio(Bench(server), load_base(TOYWORLD))
-            for name in (workflow.name for workflow in WORKFLOWS):
-                if wanted in name.lower():
-                    print(name)
-                    thumbnail(THUMBNAILS[name](studio)).save(FOLDER / f"{name}.jpg", quality=88)
+            for name in names:
+                print(name)
+                thumbnail(THUMBNAILS[name](studio)).save(FOLDER / f"{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

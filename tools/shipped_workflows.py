@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from respodiff.respodiff_core.learning.contrast_presets import CONTRASTS
 from workflow_drawing import Column, Group, Node, Workflow
 
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -566,4 +567,142 @@ GUARD = Workflow(
     ],
 )
 
-WORKFLOWS = (STEER, MIX, GENDER_SD15, RACE_SDXL_WORKFLOW, CROSSED, SAFE, COMPANY, HIRES, SWEEP, REGION, GUARD)
+INSTANT_TIME = "The concept is made first, in about the time of 40 images; then it is kept until you change its inputs."
+INSTANT_GENDER = Node("instant", "RespoDiffInstantConcept", {}, height=480)
+INSTANT_VIOLENCE = Node(
+    "unsafe",
+    "RespoDiffInstantConcept",
+    {
+        "groups": "violence: people fighting, violence, blood",
+        "neutral": "people",
+        "contexts": "\n".join(CONTRASTS["violence"]["contexts"]),
+        "axis": "",
+        "category": "safety",
+    },
+    "Instant Concept: violence",
+    height=420,
+)
+SAFETY_COMPUTED = Node("safety", "RespoDiffSafety", {"adapter": "(none)"})
+
+INSTANT_FAIRNESS = Workflow(
+    "Instant fairness (SD1.5)",
+    _note(
+        "You need no adapter: **RespoDiff Instant Concept** makes one from words, on your checkpoint. " + INSTANT_TIME,
+        "**Fair Batch** gives every image of the batch one of the groups, in equal shares. For other groups change the "
+        "lines of groups, and what axis is called.",
+        "Keep the concept with **Save RespoDiff Adapter**.",
+        files="checkpoint",
+    ),
+    [
+        Column(360, [Group("Model", "model", [_checkpoint()]), Group("Concept", "steer", [INSTANT_GENDER])]),
+        Column(
+            320,
+            [
+                Group(
+                    "Fair shares",
+                    "steer",
+                    [
+                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": 4, "seed": 0}),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_prompts(), Group("Size and batch size", "prompt", [_latent(512, 4)])]),
+        Column(320, [_images(SAVE_NAMED)]),
+        Column(440, [Group("Result", "image", [GRID])]),
+    ],
+    [
+        ("checkpoint.0", "instant.model"),
+        ("checkpoint.1", "instant.clip"),
+        ("instant.0", "group.adapter"),
+        ("group.0", "fair.groups.group0"),
+        ("checkpoint.0", "fair.model"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+        ("fair.2", "save.names"),
+        ("decode.0", "grid.images"),
+        ("fair.2", "grid.labels"),
+    ],
+)
+
+INSTANT_SAFETY = Workflow(
+    "Instant safety (SD1.5)",
+    _note(
+        "You need no adapter: **RespoDiff Instant Concept** makes one from words, on your checkpoint. " + INSTANT_TIME,
+        "Describe what you do not want in groups, and its harmless counterpart in neutral.",
+        "computed_strength of **RespoDiff Safety** is how far to steer away. Try many seeds.",
+        files="checkpoint",
+    ),
+    [
+        Column(360, [Group("Model", "model", [_checkpoint()]), Group("Concept", "steer", [INSTANT_VIOLENCE])]),
+        Column(
+            320,
+            [
+                Group("Safety", "steer", [SAFETY_COMPUTED]),
+                _prompts("a photo of a protest in a city"),
+            ],
+        ),
+        Column(320, [_images(), Group("Size", "prompt", [_latent(512, 2)])]),
+        Column(420, [Group("Result", "image", [SAVE])]),
+    ],
+    [
+        ("checkpoint.0", "unsafe.model"),
+        ("checkpoint.1", "unsafe.clip"),
+        ("unsafe.0", "safety.computed"),
+        ("checkpoint.0", "safety.model"),
+        ("safety.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+    ],
+)
+
+INSTANT_BOTH = Workflow(
+    "Instant fairness + safety (SD1.5)",
+    _note(
+        "You need no adapter: each **RespoDiff Instant Concept** makes one from words, on your checkpoint. "
+        + INSTANT_TIME,
+        "Safety and Fair Batch can be in any order.",
+        files="checkpoint",
+    ),
+    [
+        Column(360, [Group("Model", "model", [_checkpoint()]), Group("Fairness", "steer", [INSTANT_GENDER])]),
+        Column(360, [Group("Safety", "steer", [INSTANT_VIOLENCE, SAFETY_COMPUTED])]),
+        Column(
+            320,
+            [
+                Group(
+                    "Fair shares",
+                    "steer",
+                    [
+                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": 2}),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_prompts("a photo of a soldier"), Group("Size and batch size", "prompt", [_latent(512, 2)])]),
+        Column(320, [_images(SAVE_NAMED)]),
+    ],
+    [
+        ("checkpoint.0", "instant.model"),
+        ("checkpoint.1", "instant.clip"),
+        ("checkpoint.0", "unsafe.model"),
+        ("checkpoint.1", "unsafe.clip"),
+        ("instant.0", "group.adapter"),
+        ("unsafe.0", "safety.computed"),
+        ("checkpoint.0", "safety.model"),
+        ("safety.0", "fair.model"),
+        ("group.0", "fair.groups.group0"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "save.images"),
+        ("fair.2", "save.names"),
+    ],
+)
+
+INSTANT = (INSTANT_FAIRNESS, INSTANT_SAFETY, INSTANT_BOTH)
+WORKFLOWS = (*INSTANT, STEER, MIX, GENDER_SD15, RACE_SDXL_WORKFLOW, CROSSED, SAFE, COMPANY, HIRES, SWEEP, REGION, GUARD)
