@@ -78,6 +78,7 @@ format: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/patch_overhead.py
+	$(BIN)/python benchmarks/contrast.py
 	$(BIN)/python benchmarks/fair_batch.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py

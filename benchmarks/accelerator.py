@@ -239,7 +239,7 @@ def training_figures(model: Model, steps: int, turns: int, tried: str | None) ->
 
 def patch_figures(model: Model, turns: int) -> dict[str, float | None]:
     attach = importlib.import_module("respodiff.nodes.host.attach")
-    terms = [Term(concept, 0.5, 0.5) for concept in random_adapter(8, model.h_shape).concepts.values()]
+    terms = [Term(concept, 0.5) for concept in random_adapter(8, model.h_shape).concepts.values()]
     patches = {count: attach.HSpacePatch(Steering(tuple(terms[:count]))) for count in (1, 8)}
     step, device = model.sampling(), model.device
     plain: list[float] = []

@@ -49,7 +49,7 @@ class Quality(NamedTuple):
 def measure(base: BaseModel, concept: Concept | None = None) -> Quality:
     """Generate and score images of all professions, with or without the concept."""
     specs = professions(_IMAGES)
-    given = [FairGroup(CONCEPT, (Term(concept, 1.0, 1.0),) if concept else ())] * len(specs)
+    given = [FairGroup(CONCEPT, (Term(concept, 1.0),) if concept else ())] * len(specs)
     images = generate(ImageGenerator(base, _STEPS), specs, given)
     axes = (SHAPE,)
     overall = figures_of(images, specs, given, [ToyWorldScorer(axes)], axes).overall

@@ -38,7 +38,7 @@ def main() -> None:
     attach = importlib.import_module("respodiff.nodes.host.attach")
 
     concepts = random_adapter(IMAGES, h_shape(model, options.size)).concepts.values()
-    groups = [FairGroup(concept.name, (Term(concept, 0.5, 0.5),)) for concept in concepts]
+    groups = [FairGroup(concept.name, (Term(concept, 0.5),)) for concept in concepts]
     given = allocate(groups, IMAGES, seed=0)
     fair = attach.attach(model, plan(given))
     singles = [attach.attach(model, Steering(group.terms)) for group in given]

@@ -9,7 +9,7 @@ from typing import Any
 import passive  # noqa: F401
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.transforms import Transform
 from respodiff.trainer.comfyui.source import ComfySource, cache_directory, fetch, users_own
 from small_models import Family, write_checkpoint
@@ -39,16 +39,16 @@ def load_model(family: Family) -> tuple[ComfySource, Any]:
 
 def h_shape(model: Any, pixels: int) -> tuple[int, int, int]:
     """(C, height, width) of the model's h for square images of this size in pixels."""
-    attach = importlib.import_module("respodiff.nodes.host.attach")
+    unet = importlib.import_module("respodiff.nodes.host.unet")
     downscale = 2 ** (len(model.model.model_config.unet_config["channel_mult"]) - 1)
     side = pixels // 8 // downscale
-    return attach.h_space_of(model).channels, side, side
+    return unet.sites_of(model)["middle"], side, side
 
 
 def random_adapter(concepts: int, shape: tuple[int, int, int]) -> Adapter:
     module = Transform.of({"": 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))})
     named = (ConceptInfo(f"concept {index}") for index in range(concepts))
-    return Adapter("sd15", {info.name: Concept(info, module, module) for info in named}, "epsilon")
+    return Adapter("sd15", {info.name: ModuleConcept(info, module, module) for info in named}, "epsilon")
 
 
 def sample(model: Any, images: int, pixels: int, steps: int) -> None:

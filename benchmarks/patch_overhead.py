@@ -53,7 +53,7 @@ def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
     for count in (1, 8):
         steered = model
         for concept in list(adapter.concepts.values())[:count]:
-            steered = attach.attach(steered, Steering((Term(concept, 0.5, 0.5),)))
+            steered = attach.attach(steered, Steering((Term(concept, 0.5),)))
         variants[count] = steered
 
     steps = {count: one_step(variant, size) for count, variant in variants.items()}

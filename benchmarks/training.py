@@ -21,7 +21,7 @@ from typing import Any
 import passive  # noqa: F401
 import torch
 from accelerate import Accelerator
-from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo
+from respodiff.respodiff_core.adapter.concept import Concept, ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.learning.denoiser import Condition
 from respodiff.respodiff_core.learning.learner import Learner, train_step
 from respodiff.respodiff_core.learning.objective import Prompts, ReferenceScoreMatching, ScoreMatching
@@ -72,7 +72,7 @@ class Side:
 
     def concept(self) -> Concept:
         """The concept in its current state."""
-        return Concept(ConceptInfo(CONCEPT, "fairness"), *self.fit.learner.finished())
+        return ModuleConcept(ConceptInfo(CONCEPT, "fairness"), *self.fit.learner.finished())
 
 
 def cost_of_a_sample(base: BaseModel, turns: int) -> dict[str, dict[str, float]]:

@@ -152,7 +152,7 @@ def patch(concepts: int) -> Callable[[], object]:
     """A call of the patch on an h of SD1.5 at 512 px, without the UNet."""
     attach = importlib.import_module("respodiff.nodes.host.attach")
     shape = (1280, 8, 8)
-    terms = (Term(concept, 0.5, 0.5) for concept in random_adapter(concepts, shape).concepts.values())
+    terms = (Term(concept, 0.5) for concept in random_adapter(concepts, shape).concepts.values())
     one = attach.HSpacePatch(Steering(tuple(terms)))
     h = torch.randn(2, *shape)
     options = {"block": ("output", 0), "cond_or_uncond": [1, 0], "sigmas": torch.ones(1)}
