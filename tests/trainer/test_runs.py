@@ -52,7 +52,7 @@ def test_every_kind_of_module_is_trained_and_read(trainer, kind):
     done = trainer.here(*SQUARE, *SHORT, "--kind", kind, "--no-tensorboard", "-o", "a.safetensors")
     assert done.returncode == 0, done.stderr
     concept = read(trainer.path("a.safetensors")).concepts["square"]
-    assert (concept.kind, concept.channels) == (kind, 96)
+    assert (concept.kind, concept.sites) == (kind, {"middle": 96})
     assert concept.ram(torch.randn(1, 96, 4, 4)).any()
 
 
