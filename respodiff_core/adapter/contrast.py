@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -42,6 +42,7 @@ _LAYER = re.compile(r"(?:input|middle|output)\.\d{1,3}\.\d{1,3}|middle")
 _TENSOR = re.compile(rf"({_LAYER.pattern})\.(clear|set)\.(direction|level|reading)")
 
 Shapes = Mapping[str, tuple[int, ...]]
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,12 @@ class ContrastConcept(Concept):
     to the middle between the groups, `set` from there to the group's own level. `sigmas` are the P - 1 noise levels at
     which the next part of the schedule begins, falling.
 
-    Raises AdapterFileError if tensors, operation and sigmas do not fit together.
+    `of` makes one of tensors that fit together.
     """
 
     layers: Mapping[str, Mapping[str, LowRankMap]]
     operation: Operation = "move"
     sigmas: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}
-        check_shapes(shapes, self.operation, self.sigmas, f"Concept {self.name!r}")
 
     @classmethod
     def of(
@@ -113,13 +110,9 @@ class ContrastConcept(Concept):
     ) -> ContrastConcept:
         """The concept with these tensors, by their names in the file after `<concept>.`. Raises AdapterFileError."""
         check_shapes({name: tuple(t.shape) for name, t in tensors.items()}, operation, sigmas, f"Concept {info.name!r}")
-        maps: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
-        for name, tensor in tensors.items():
-            site, part, parameter = _split(name)
-            maps.setdefault(site, {}).setdefault(part, {})[parameter] = tensor
         layers = {
-            site: MappingProxyType({part: LowRankMap(**named) for part, named in parts.items()})
-            for site, parts in sorted(maps.items(), key=lambda item: run_order(item[0]))
+            site: MappingProxyType({part: LowRankMap(**named) for part, named in maps.items()})
+            for site, maps in _by_site(tensors).items()
         }
         return cls(info, MappingProxyType(layers), operation, tuple(sigmas))
 
@@ -153,49 +146,52 @@ def is_layer_tensor(name: str) -> bool:
     return _TENSOR.fullmatch(name) is not None
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    site, part, parameter = name.rsplit(".", 2)
-    return site, part, parameter
+def _by_site(named: Mapping[str, _Value]) -> dict[str, dict[str, dict[str, _Value]]]:
+    """What is named like tensors, by site in the order in which they run, map and parameter."""
+    sites: dict[str, dict[str, dict[str, _Value]]] = {}
+    for name, value in named.items():
+        site, part, parameter = name.rsplit(".", 2)
+        sites.setdefault(site, {}).setdefault(part, {})[parameter] = value
+    return {site: sites[site] for site in sorted(sites, key=run_order)}
 
 
 def sites_of(shapes: Shapes) -> dict[str, int]:
     """The channels of each site, from the shapes of a contrast concept's tensors."""
-    found = {_split(name)[0]: shape[2] for name, shape in shapes.items() if name.endswith(".set.direction")}
-    return {site: found[site] for site in sorted(found, key=run_order)}
+    return {site: maps["set"]["direction"][2] for site, maps in _by_site(shapes).items()}
 
 
 def check_shapes(shapes: Shapes, operation: Operation, sigmas: Sequence[float], owner: str) -> None:
     """Raise AdapterFileError unless tensors of these names and shapes make a contrast concept of that operation."""
-    maps: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
-    for name, shape in shapes.items():
+    for name in shapes:
         if not is_layer_tensor(name):
             raise AdapterFileError(f"{owner} has the tensor {quoted(name)}, which no contrast concept has.")
-        site, part, parameter = _split(name)
-        maps.setdefault((site, part), {})[parameter] = shape
-    sites = {site for site, _ in maps}
+    sites = _by_site(shapes)
     if not sites or len(sites) > MOST_SITES:
         raise AdapterFileError(f"{owner} acts at {len(sites)} layers; 1 to {MOST_SITES} are possible.")
-    for site in sorted(sites):
-        found = {part for at, part in maps if at == site}
-        if found != set(MAPS[operation]):
+    for site, maps in sites.items():
+        if maps.keys() != set(MAPS[operation]):
             raise AdapterFileError(
-                f"{owner} has {listed(sorted(found))} at {site}, but {operation!r} needs {listed(MAPS[operation])}."
+                f"{owner} has {listed(sorted(maps))} at {site}, but {operation!r} needs {listed(MAPS[operation])}."
             )
-        widths = {shape[2] for part in found for name, shape in maps[site, part].items() if len(shape) == 5}
+        widths = {shape[2] for named in maps.values() for shape in named.values() if len(shape) == 5}
         if len(widths) > 1:
             raise AdapterFileError(f"{owner} has tensors of {listed(map(str, sorted(widths)))} channels at {site}.")
-    for (site, part), named in maps.items():
-        if not _REQUIRED <= named.keys() <= _ALL:
-            raise AdapterFileError(f"{owner} has only {listed(sorted(named))} at {site}.{part}.")
-        ranks = named["direction"][1] if len(named["direction"]) == 5 else 0
-        for parameter, shape in named.items():
-            if not _fits(parameter, shape, len(sigmas) + 1, ranks):
-                raise AdapterFileError(
-                    f"{owner} has a {parameter} of shape {shape} at {site}.{part}; expected "
-                    f"{'(P, R)' if parameter == 'level' else '(P, R, C, H, W)'} for P = {len(sigmas) + 1} parts of the "
-                    f"schedule, the rank R of the direction (at most {HIGHEST_RANK}), and at most {LARGEST_GRID} x "
-                    f"{LARGEST_GRID} places."
-                )
+        for part, named in maps.items():
+            _check_map(named, len(sigmas) + 1, owner, f"{site}.{part}")
+
+
+def _check_map(named: Shapes, parts: int, owner: str, place: str) -> None:
+    """Raise AdapterFileError unless parameters of these shapes make a map."""
+    if not _REQUIRED <= named.keys() <= _ALL:
+        raise AdapterFileError(f"{owner} has only {listed(sorted(named))} at {place}.")
+    ranks = named["direction"][1] if len(named["direction"]) == 5 else 0
+    for parameter, shape in named.items():
+        if not _fits(parameter, shape, parts, ranks):
+            raise AdapterFileError(
+                f"{owner} has a {parameter} of shape {shape} at {place}; expected "
+                f"{'(P, R)' if parameter == 'level' else '(P, R, C, H, W)'} for P = {parts} parts of the schedule, the "
+                f"rank R of the direction (at most {HIGHEST_RANK}), and at most {LARGEST_GRID} x {LARGEST_GRID} places."
+            )
 
 
 def _fits(parameter: str, shape: tuple[int, ...], parts: int, ranks: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -36,6 +37,16 @@ class WeightedMap:
         return scale if self.mask is None else scale * self.mask.on(height, width, area).flatten(1)
 
 
+class _At(NamedTuple):
+    """What maps are fused for: the size of a layer, the part of the image that it covers, device and dtype."""
+
+    height: int
+    width: int
+    area: Area
+    device: torch.device
+    dtype: torch.dtype
+
+
 class LayerMaps:
     """The maps of a plan at one site. What does not change from step to step is fused once per size and device."""
 
@@ -46,10 +57,7 @@ class LayerMaps:
         # Closures over plain values instead of bound methods, so that the caches do not keep the plan alive.
         held = tuple(map(tuple, bundles.values()))
         self._fused_on = lru_cache(maxsize=_CACHED_SIZES)(
-            lambda device, dtype, height, width, area: [
-                (_Constant if bundle[0].map.reading is None else _Moves).of(bundle, height, width, area, device, dtype)
-                for bundle in held
-            ]
+            lambda at: [(_Constant if bundle[0].map.reading is None else _Moves).of(bundle, at) for bundle in held]
         )
         self._has_mask = any(one.mask is not None for bundle in held for one in bundle)
 
@@ -63,7 +71,7 @@ class LayerMaps:
         """
         area = area if self._has_mask else WHOLE
         total = None
-        for fused in self._fused_on(x.device, x.dtype, *size, area):
+        for fused in self._fused_on(_At(*size, area, x.device, x.dtype)):
             delta = fused.delta(x, sigmas)
             total = delta if total is None else total + delta
         assert total is not None, "a layer has at least one map"
@@ -91,20 +99,12 @@ class _Constant:
     value: torch.Tensor
 
     @classmethod
-    def of(
-        cls,
-        bundle: Sequence[WeightedMap],
-        height: int,
-        width: int,
-        area: Area,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> _Constant:
+    def of(cls, bundle: Sequence[WeightedMap], at: _At) -> _Constant:
         value = torch.zeros(())
         for one in bundle:
-            field = torch.einsum("ptrc,pr->ptc", one.map.directions(height, width), one.map.level)
-            value = value + field[:, None] * one.scale(height, width, area)[..., None]
-        return cls(_Parts(torch.tensor(bundle[0].sigmas, device=device)), value.to(device, dtype))
+            field = torch.einsum("ptrc,pr->ptc", one.map.directions(at.height, at.width), one.map.level)
+            value = value + field[:, None] * one.scale(at.height, at.width, at.area)[..., None]
+        return cls(_Parts(torch.tensor(bundle[0].sigmas, device=at.device)), value.to(at.device, at.dtype))
 
     def delta(self, x: torch.Tensor, sigmas: torch.Tensor | None) -> torch.Tensor:
         return self.parts.choose(self.value, sigmas)
@@ -124,23 +124,17 @@ class _Moves:
     is_read_over_places: bool
 
     @classmethod
-    def of(
-        cls,
-        bundle: Sequence[WeightedMap],
-        height: int,
-        width: int,
-        area: Area,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> _Moves:
-        readings = [one.map.readings(height, width) for one in bundle]
-        scales = [one.scale(height, width, area)[..., None].expand(-1, -1, one.map.level.shape[1]) for one in bundle]
+    def of(cls, bundle: Sequence[WeightedMap], at: _At) -> _Moves:
+        readings = [one.map.readings(at.height, at.width) for one in bundle]
+        scales = [
+            one.scale(at.height, at.width, at.area)[..., None].expand(-1, -1, one.map.level.shape[1]) for one in bundle
+        ]
         return cls(
-            _Parts(torch.tensor(bundle[0].sigmas, device=device)),
-            _joined([reading for reading in readings if reading is not None], -2).mT.to(device, dtype),
-            torch.cat([one.map.level for one in bundle], -1).to(device, dtype),
-            _joined(scales, -1).to(device, dtype),
-            _joined([one.map.directions(height, width) for one in bundle], -2).to(device, dtype),
+            _Parts(torch.tensor(bundle[0].sigmas, device=at.device)),
+            _joined([reading for reading in readings if reading is not None], -2).mT.to(at.device, at.dtype),
+            torch.cat([one.map.level for one in bundle], -1).to(at.device, at.dtype),
+            _joined(scales, -1).to(at.device, at.dtype),
+            _joined([one.map.directions(at.height, at.width) for one in bundle], -2).to(at.device, at.dtype),
             bundle[0].is_read_over_places,
         )
 
