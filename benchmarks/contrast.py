@@ -7,11 +7,9 @@ and its file sizes are those of real shapes. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import logging
-import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import passive  # noqa: F401
 import torch
 from in_comfyui import load_model
-from patch_overhead import one_step
+from patch_overhead import ratios_to_unpatched, step_options
 from respodiff.respodiff_core.adapter.adapter import Adapter, to_bytes
 from respodiff.respodiff_core.adapter.concept import ConceptInfo
 from respodiff.respodiff_core.adapter.contrast import ContrastConcept
@@ -41,13 +39,7 @@ _SDXL = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=7, help="steps of each variant, after one warm-up [default: 7]")
-    parser.add_argument("--size", type=int, default=512, help="image size in pixels [default: 512]")
-    parser.add_argument(
-        "--family", default="sd15_full", help="sd15_full (real size) or sd15 (small) [default: sd15_full]"
-    )
-    options = parser.parse_args()
+    options = step_options(__doc__)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     _, model = load_model(options.family)
     sites = importlib.import_module("respodiff.nodes.host.unet").sites_of(model)
@@ -84,25 +76,7 @@ def step_ratios(model: Any, layers: Mapping[str, int], size: int, turns: int) ->
             concept = random_concept(f"concept {number}", layers, number)
             steered = attach.attach(steered, Steering((Term(concept, 0.5),)))
         variants[count] = steered
-    steps = {count: one_step(variant, size) for count, variant in variants.items()}
-    times: dict[int, list[float]] = {count: [] for count in variants}
-    for turn in range(turns + 1):
-        # The order rotates, so that no variant always follows the same one.
-        for count in sorted(steps, key=lambda c: (c + turn) % 3):
-            seconds = steps[count]()
-            if turn:
-                times[count].append(seconds)
-    print(f"\nOne UNet step at {size} px, batch of 2 rows, {torch.get_num_threads()} threads, {turns} repetitions")
-    print(f"{'':>24} {'median s':>10} {'ratio':>8} {'min':>8} {'max':>8}")
-    found = {}
-    for count, label in ((0, "unpatched"), (1, "1 contrast concept"), (8, "8 chained concepts")):
-        row = [t / plain for t, plain in zip(times[count], times[0], strict=True)]
-        found[f"ratio_{count}"] = statistics.median(row)
-        print(
-            f"{label:>24} {statistics.median(times[count]):>10.3f} {found[f'ratio_{count}']:>8.4f} {min(row):>8.4f} "
-            f"{max(row):>8.4f}"
-        )
-    return {"ratio_1": found["ratio_1"], "ratio_8": found["ratio_8"], "step_s": statistics.median(times[0])}
+    return ratios_to_unpatched(variants, {1: "1 contrast concept", 8: "8 chained concepts"}, size, turns)
 
 
 def making() -> tuple[int, float]:

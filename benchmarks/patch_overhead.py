@@ -30,18 +30,23 @@ PACK = Path(__file__).parents[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=7, help="steps of each variant, after one warm-up [default: 7]")
-    parser.add_argument("--size", type=int, default=512, help="image size in pixels [default: 512]")
-    parser.add_argument(
-        "--family", default="sd15_full", help="sd15_full (real size) or sd15 (small) [default: sd15_full]"
-    )
-    options = parser.parse_args()
+    options = step_options(__doc__)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     source, model = load_model(options.family)
     figures = step_ratios(model, options.size, options.turns)
     figures |= {"import_ms": pack_import_ms(source), "peek_ms": peek_ms()}
     print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+
+
+def step_options(description: str | None) -> argparse.Namespace:
+    """The options of benchmarks that time UNet steps: turns, size and family."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=7, help="steps of each variant, after one warm-up [default: 7]")
+    parser.add_argument("--size", type=int, default=512, help="image size in pixels [default: 512]")
+    parser.add_argument(
+        "--family", default="sd15_full", help="sd15_full (real size) or sd15 (small) [default: sd15_full]"
+    )
+    return parser.parse_args()
 
 
 def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
@@ -56,6 +61,20 @@ def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
             steered = attach.attach(steered, Steering((Term(concept, 0.5),)))
         variants[count] = steered
 
+    figures = ratios_to_unpatched(variants, {1: "1 concept", 8: "8 chained concepts"}, size, turns)
+    alone = {c: patch_seconds(variants[c], shape) for c in (1, 8)}
+    for count, seconds in alone.items():
+        share = seconds / figures["step_s"]
+        print(f"the patch alone, {count} concepts: {seconds * 1e6:.0f} us, {share:.2e} of a step")
+    return figures | {f"patch_us_{count}": seconds * 1e6 for count, seconds in alone.items()}
+
+
+def ratios_to_unpatched(
+    variants: Mapping[int, Any], labels: Mapping[int, str], size: int, turns: int
+) -> dict[str, float]:
+    """Median ratios of the time of one UNet step of models with some concepts to that of the unpatched model (0), which
+    alternate, and the median seconds of an unpatched step. Prints a table with the label of each number of concepts.
+    """
     steps = {count: one_step(variant, size) for count, variant in variants.items()}
     times: dict[int, list[float]] = {count: [] for count in variants}
     for turn in range(turns + 1):
@@ -64,24 +83,16 @@ def step_ratios(model: Any, size: int, turns: int) -> dict[str, float]:
             seconds = steps[count]()
             if turn:
                 times[count].append(seconds)
-    ratios = {c: [t / plain for t, plain in zip(times[c], times[0], strict=True)] for c in (1, 8)}
     print(f"\nOne UNet step at {size} px, batch of 2 rows, {torch.get_num_threads()} threads, {turns} repetitions")
     print(f"{'':>24} {'median s':>10} {'ratio':>8} {'min':>8} {'max':>8}")
-    for count, label in ((0, "unpatched"), (1, "1 concept"), (8, "8 chained concepts")):
-        row = ratios.get(count, [1.0])
+    found = {}
+    for count, label in ({0: "unpatched"} | dict(labels)).items():
+        row = [t / plain for t, plain in zip(times[count], times[0], strict=True)]
+        found[count] = statistics.median(row)
         middle = statistics.median(times[count])
-        print(f"{label:>24} {middle:>10.3f} {statistics.median(row):>8.4f} {min(row):>8.4f} {max(row):>8.4f}")
-    alone = {c: patch_seconds(variants[c], shape) for c in (1, 8)}
-    step = statistics.median(times[0])
-    for count, seconds in alone.items():
-        print(f"the patch alone, {count} concepts: {seconds * 1e6:.0f} us, {seconds / step:.2e} of a step")
-    return {
-        "ratio_1": statistics.median(ratios[1]),
-        "ratio_8": statistics.median(ratios[8]),
-        "patch_us_1": alone[1] * 1e6,
-        "patch_us_8": alone[8] * 1e6,
-        "step_s": step,
-    }
+        print(f"{label:>24} {middle:>10.3f} {found[count]:>8.4f} {min(row):>8.4f} {max(row):>8.4f}")
+    ratios = {f"ratio_{count}": found[count] for count in labels}
+    return ratios | {"step_s": statistics.median(times[0])}
 
 
 def one_step(model: Any, size: int) -> Callable[[], float]:
@@ -127,7 +138,7 @@ sys.path.insert(0, {str(source.path)!r})
 sys.argv = ["benchmark", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
-import comfy.sd, comfy_api.latest, folder_paths
+import comfy.samplers, comfy.sd, comfy_api.latest, folder_paths  # as ComfyUI has them when it loads packs
 began = time.perf_counter()
 spec = importlib.util.spec_from_file_location("pack", {str(PACK / "__init__.py")!r})
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)

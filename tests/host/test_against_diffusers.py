@@ -73,6 +73,21 @@ def condition(seed: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     return context, torch.randn(1, 1280, generator=generator)
 
 
+def denoised_by(unet: UNet2DConditionModel, call: dict[str, torch.Tensor], family: str, width: int) -> torch.Tensor:
+    """What diffusers' UNet makes of the positive row of a recorded call, whose image is width x 64 pixels."""
+    context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
+    sigma = call["sigma"][0]
+    added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, width, 0.0, 0.0, 64.0, width]])}
+    with torch.inference_mode():
+        noise = unet(
+            call["latent"][:1] / (sigma**2 + 1) ** 0.5,
+            call["timestep"][0],
+            encoder_hidden_states=context,
+            added_cond_kwargs=added if family == "sdxl" else None,
+        ).sample
+    return call["latent"][:1] - sigma * noise
+
+
 @pytest.mark.parametrize("strength", [1.0, 0.0])
 def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, diffusers_unet, family, strength):
     adapter = make_adapter(family)
@@ -90,18 +105,8 @@ def test_the_prediction_is_that_of_diffusers_with_the_tensor_added(bench, diffus
 
     unet = diffusers_unet(family)
     hook = unet.mid_block.register_forward_hook(lambda _module, _args, h: h + strength * vector_of(adapter))
-    context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
-    sigma = call["sigma"][0]
-    added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])}
-    with torch.inference_mode():
-        noise = unet(
-            call["latent"][:1] / (sigma**2 + 1) ** 0.5,
-            call["timestep"][0],
-            encoder_hidden_states=context,
-            added_cond_kwargs=added if family == "sdxl" else None,
-        ).sample
+    denoised = denoised_by(unet, call, family, width=64)
     hook.remove()
-    denoised = call["latent"][:1] - sigma * noise
     error = (call["prediction0"] - denoised).norm() / denoised.norm()
     assert error <= 1e-4
 
@@ -124,18 +129,8 @@ def test_the_prediction_is_that_of_diffusers_with_every_layer_moved_by_hand(benc
         layer.register_forward_hook(lambda _module, _args, x, site=site: x + moved(concept, site, x, 1.5))
         for site, layer in layers.items()
     ]
-    context, pooled = condition(1, CONFIGS[family]["cross_attention_dim"])
-    sigma = call["sigma"][0]
-    added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0]])}
-    with torch.inference_mode():
-        noise = unet(
-            call["latent"][:1] / (sigma**2 + 1) ** 0.5,
-            call["timestep"][0],
-            encoder_hidden_states=context,
-            added_cond_kwargs=added if family == "sdxl" else None,
-        ).sample
+    denoised = denoised_by(unet, call, family, width=96)
     for hook in hooks:
         hook.remove()
-    denoised = call["latent"][:1] - sigma * noise
     assert relative(call["prediction0"], denoised) <= 1e-4
     assert relative(call["prediction1"], denoised) > 1e-3, "the test's vectors must matter"

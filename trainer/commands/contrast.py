@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..base.spec import BASES, BUILT_IN, locate
+from ..base.spec import BUILT_IN, locate
 from ..recipes.contrast_recipe import ContrastTable, FileTable, assemble_contrast
 from ..recipes.training_recipe import AboutRecipe, ModelRecipe
 from ..support.interrupts import stop_message
 from .flags import Panel, Settings, with_settings
-from .options import Force, switch
+from .options import Force, RecipeArgument, RecipeBase, RecipeOutput, switch
 from .report_errors import quieten_libraries, report_errors
 
 
@@ -24,8 +23,8 @@ from .report_errors import quieten_libraries, report_errors
 )
 def contrast(
     settings: Settings,
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (TOML); flags override it.")] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model: {BASES}. Required unless the recipe sets it.")] = None,
+    recipe: RecipeArgument = None,
+    base: RecipeBase = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -33,12 +32,7 @@ def contrast(
             "/hazard."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Adapter file to write (.safetensors). Required unless the recipe sets it."
-        ),
-    ] = None,
+    output: RecipeOutput = None,
     dry_run: Annotated[
         bool, switch("--dry-run", help="Print the complete recipe and its cost, without computing anything.")
     ] = False,

@@ -19,6 +19,15 @@ switch = partial(typer.Option, metavar="")
 
 Base = Annotated[str, typer.Option(help=f"Base model: {BASES}.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Adapter file to write (.safetensors).")]
+RecipeArgument = Annotated[Path | None, typer.Argument(help="Recipe file (TOML); flags override it.")]
+RecipeBase = Annotated[
+    str | None, typer.Option("--base", help=f"Base model: {BASES}. Required unless the recipe sets it.")
+]
+RecipeOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Adapter file to write (.safetensors). Required unless the recipe sets it."),
+]
+"""Recipe, base model and adapter file of the commands that take a recipe."""
 Force = Annotated[bool, switch("--force", help="Replace the output if it exists.")]
 STOPPED = "Stopped. Results so far are kept in {}; run the same command to resume."
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..base.spec import BASES, BUILT_IN, locate
+from ..base.spec import BUILT_IN, locate
 from ..recipes.strict import fields_of
 from ..recipes.training_recipe import (
     AboutRecipe,
@@ -19,7 +18,7 @@ from ..recipes.training_recipe import (
 )
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
-from .options import Force, switch
+from .options import Force, RecipeArgument, RecipeBase, RecipeOutput, switch
 from .report_errors import quieten_libraries, report_errors
 
 _NOT_MEMORY = tuple(name for name in fields_of(TrainingRecipe) if name != "checkpointing")
@@ -36,10 +35,8 @@ _NOT_MEMORY = tuple(name for name in fields_of(TrainingRecipe) if name != "check
 )
 def train(
     settings: Settings,
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (TOML); flags override it.")] = None,
-    base: Annotated[
-        str | None, typer.Option(help=f"Base model to train on: {BASES}. Required unless the recipe sets it.")
-    ] = None,
+    recipe: RecipeArgument = None,
+    base: RecipeBase = None,
     preset: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,12 +45,7 @@ def train(
             "toyworld/round, /square, /amber, /teal, /violet, or /hazard. May be repeated.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Adapter file to write (.safetensors). Required unless the recipe sets it."
-        ),
-    ] = None,
+    output: RecipeOutput = None,
     dry_run: Annotated[
         bool, switch("--dry-run", help="Print the complete recipe and its estimated cost, without training.")
     ] = False,
