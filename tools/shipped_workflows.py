@@ -123,13 +123,17 @@ MIX = Workflow(
 )
 
 
-def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: int) -> Workflow:
-    """A workflow with a group for every image of a batch, shown in file names and in a labelled grid."""
+def _fair(
+    name: str, note: str, source: Column, adapter: str, links: list[tuple[str, str]], size: int, batch: int
+) -> Workflow:
+    """A workflow with a group for every image of a batch, shown in file names and in a labelled grid. `source` has the
+    checkpoint and the node `adapter`, where the groups come from; `links` are those within it.
+    """
     return Workflow(
         name,
         note,
         [
-            Column(320, [Group("Model and adapter", "model", [_checkpoint(checkpoint), _adapter(file)])]),
+            source,
             Column(
                 320,
                 [
@@ -148,7 +152,8 @@ def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: in
             Column(440, [Group("Result", "image", [GRID])]),
         ],
         [
-            ("adapter.0", "group.adapter"),
+            *links,
+            (f"{adapter}.0", "group.adapter"),
             ("group.0", "fair.groups.group0"),
             ("checkpoint.0", "fair.model"),
             ("latent.0", "fair.latent"),
@@ -162,6 +167,10 @@ def _fair(name: str, note: str, checkpoint: str, file: str, size: int, batch: in
     )
 
 
+def _files_for(checkpoint: str, file: str) -> Column:
+    return Column(320, [Group("Model and adapter", "model", [_checkpoint(checkpoint), _adapter(file)])])
+
+
 GENDER_SD15 = _fair(
     "Fair Batch, gender (SD1.5)",
     _note(
@@ -171,8 +180,9 @@ GENDER_SD15 = _fair(
         "The group is saved in the file name and the metadata. Fair Batch's own seed (not KSampler's) is set to "
         "increment, so the shares are also met over several runs.",
     ),
-    SD15,
-    GENDER,
+    _files_for(SD15, GENDER),
+    "adapter",
+    [],
     512,
     4,
 )
@@ -184,8 +194,9 @@ RACE_SDXL_WORKFLOW = _fair(
         "seed to randomize. Any three runs in a row give each of three groups one image.",
         files="SDXL checkpoint and an adapter trained on SDXL",
     ),
-    SDXL,
-    RACE_SDXL,
+    _files_for(SDXL, RACE_SDXL),
+    "adapter",
+    [],
     1024,
     3,
 )
@@ -584,7 +595,7 @@ INSTANT_VIOLENCE = Node(
 )
 SAFETY_COMPUTED = Node("safety", "RespoDiffSafety", {"adapter": "(none)"})
 
-INSTANT_FAIRNESS = Workflow(
+INSTANT_FAIRNESS = _fair(
     "Instant fairness (SD1.5)",
     _note(
         "You need no adapter: **RespoDiff Instant Concept** makes one from words, on your checkpoint. " + INSTANT_TIME,
@@ -593,39 +604,11 @@ INSTANT_FAIRNESS = Workflow(
         "Keep the concept with **Save RespoDiff Adapter**.",
         files="checkpoint",
     ),
-    [
-        Column(360, [Group("Model", "model", [_checkpoint()]), Group("Concept", "steer", [INSTANT_GENDER])]),
-        Column(
-            320,
-            [
-                Group(
-                    "Fair shares",
-                    "steer",
-                    [
-                        Node("group", "RespoDiffFairGroup", {"concept": "(all of them)"}),
-                        Node("fair", "RespoDiffFairBatch", {"batch_size": 4, "seed": 0}),
-                    ],
-                )
-            ],
-        ),
-        Column(320, [_prompts(), Group("Size and batch size", "prompt", [_latent(512, 4)])]),
-        Column(320, [_images(SAVE_NAMED)]),
-        Column(440, [Group("Result", "image", [GRID])]),
-    ],
-    [
-        ("checkpoint.0", "instant.model"),
-        ("checkpoint.1", "instant.clip"),
-        ("instant.0", "group.adapter"),
-        ("group.0", "fair.groups.group0"),
-        ("checkpoint.0", "fair.model"),
-        ("latent.0", "fair.latent"),
-        ("fair.0", "sampler.model"),
-        *_USUAL,
-        ("decode.0", "save.images"),
-        ("fair.2", "save.names"),
-        ("decode.0", "grid.images"),
-        ("fair.2", "grid.labels"),
-    ],
+    Column(360, [Group("Model", "model", [_checkpoint()]), Group("Concept", "steer", [INSTANT_GENDER])]),
+    "instant",
+    [("checkpoint.0", "instant.model"), ("checkpoint.1", "instant.clip")],
+    512,
+    4,
 )
 
 INSTANT_SAFETY = Workflow(
