@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter
 from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.contrast import MAPS, ContrastConcept
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
-from respodiff.respodiff_core.names import Operation
+from respodiff.respodiff_core.names import Kind, Operation
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 SIZES = {"C": 6, "H": 4, "W": 4, "M": 3}
 
 
-def random_transform(kind: str, seed: int = 0) -> Transform:
+def random_transform(kind: Kind, seed: int = 0) -> Transform:
     generator = torch.Generator().manual_seed(seed)
     shapes = {name: [SIZES[s] if isinstance(s, str) else s for s in shape] for name, shape in PARAMETERS[kind].items()}
     return Transform.of({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()})
 
 
-def random_concept(name: str = "woman", kind: str = "constant", seed: int = 0, **info: object) -> ModuleConcept:
+def random_concept(name: str = "woman", kind: Kind = "constant", seed: int = 0, **info: Any) -> ModuleConcept:
     return ModuleConcept(ConceptInfo(name, **info), random_transform(kind, seed), random_transform(kind, seed + 1))
 
 
-def random_adapter(*names: str, kind: str = "constant", family: str | None = "sd15") -> Adapter:
+def random_adapter(*names: str, kind: Kind = "constant", family: str | None = "sd15") -> Adapter:
     concepts = {
         name: random_concept(name, kind, seed=index, category="fairness", target=f"a {name}", neutral="a person")
         for index, name in enumerate(names or ("woman",))
@@ -44,7 +45,7 @@ def random_contrast(
     parts: int = 1,
     reading: bool = True,
     seed: int = 0,
-    **info: object,
+    **info: Any,
 ) -> ContrastConcept:
     """A contrast concept whose vectors differ over `places` x `places` and `parts` of the schedule."""
     generator = torch.Generator().manual_seed(seed)

@@ -133,6 +133,7 @@ def moved(concept: ContrastConcept, site: str, x: torch.Tensor, strength: float 
     """What a contrast concept without places adds to what the layer adds, by hand."""
     total = torch.zeros_like(x)
     for part, one in concept.layers[site].items():
+        assert one.reading is not None
         weight = strength if part == "set" else min(abs(strength), 1.0)
         for level, reading, direction in zip(one.level[0], one.reading[0], one.direction[0], strict=True):
             total += weight * (level + x @ reading[:, 0, 0])[..., None] * direction[:, 0, 0]
@@ -142,6 +143,7 @@ def moved(concept: ContrastConcept, site: str, x: torch.Tensor, strength: float 
 def vector_of(adapter: Adapter, name: str = "woman", ram: float = 1.0, sam: float = 1.0) -> torch.Tensor:
     """What a concept adds to h, by hand."""
     concept = adapter.concepts[name]
+    assert isinstance(concept, ModuleConcept)
     return ram * concept.ram.tensors[""] + sam * concept.sam.tensors[""]
 
 
@@ -168,7 +170,7 @@ def sample(
     graph: Graph, model: Link, family: str, *, size: tuple[int, int] = (64, 64), batch: int = 1, **more: Any
 ) -> Link:
     """KSampler on two known conditions (1 positive, 2 negative) and SaveLatent; returns the latent."""
-    settings = {
+    settings: dict[str, Any] = {
         "seed": 7,
         "steps": 2,
         "cfg": 4.0,
