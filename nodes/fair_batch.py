@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..respodiff_core.steering.fair_groups import Allocation, FairGroup, allocate, plan
 from .host import attach, unet
-from .inputs import CATEGORY, Groups, GroupsType, model_input, model_output
+from .inputs import CATEGORY, Groups, GroupsType, gate_input, model_input, model_output
 
 MOST_GROUPS = 64
 
@@ -75,6 +75,7 @@ class FairBatch(io.ComfyNode):
                 io.Latent.Input(
                     "latent", optional=True, tooltip="The latent to be sampled. Only its batch size is used."
                 ),
+                gate_input(),
             ],
             outputs=[
                 model_output(),
@@ -105,11 +106,12 @@ class FairBatch(io.ComfyNode):
         seed: int,
         batch_size: int,
         latent: dict[str, Any] | None = None,
+        gate: bool = False,
     ) -> io.NodeOutput:
         connected: list[Groups] = [one for one in groups.values() if one is not None]
         for adapter in (adapter for one in connected for adapter in one.adapters):
             unet.check(adapter, model)
-        choices = [group for one in connected for group in one.groups]
+        choices = [group.with_gates() if gate else group for one in connected for group in one.groups]
         if choices and none_share:
             choices.append(FairGroup.unsteered(none_share))
         images = batch_size if latent is None else len(latent["samples"])

@@ -33,6 +33,19 @@ def model_input() -> io.Input:
     )
 
 
+def gate_input() -> io.Input:
+    return io.Boolean.Input(
+        "gate",
+        default=False,
+        optional=True,
+        advanced=True,
+        tooltip=(
+            "Leave an image alone if its prompt already names a group of the axis, in whatever words the model "
+            "understands. For contrast concepts of fairness, from RespoDiff Instant Concept or a file."
+        ),
+    )
+
+
 def model_output() -> io.Output:
     return io.Model.Output(tooltip="The steered model. The input model is not modified.")
 

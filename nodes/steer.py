@@ -12,7 +12,7 @@ from ..respodiff_core.steering.mask import Mask
 from ..respodiff_core.steering.steering import Curve, Prompt, Steering, Term, Window
 from .concept_choice import chosen, concept_input
 from .host import attach, unet
-from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
+from .inputs import CATEGORY, adapter_input, gate_input, model_input, model_output, strength_slider
 
 
 class Steer(io.ComfyNode):
@@ -82,6 +82,7 @@ class Steer(io.ComfyNode):
                     optional=True,
                     tooltip="Region of the image to steer; soft masks work. One mask for all images, or one per image.",
                 ),
+                gate_input(),
             ],
             outputs=[model_output()],
         )
@@ -105,6 +106,7 @@ class Steer(io.ComfyNode):
         prompt: Prompt = "positive",
         curve: Curve = "constant",
         mask: torch.Tensor | None = None,
+        gate: bool = False,
     ) -> io.NodeOutput:
         unet.check(adapter, model)
         steered = chosen(adapter, concept)
@@ -118,6 +120,7 @@ class Steer(io.ComfyNode):
             window=Window(start_percent, end_percent, curve),
             prompt=prompt,
             mask=None if mask is None else Mask.of(mask),
+            gated=gate,
         )
         return io.NodeOutput(attach.attach(model, Steering((term,))))
 

@@ -10,6 +10,7 @@ import torch
 from respodiff.respodiff_core.adapter.adapter import Adapter
 from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.contrast import MAPS, ContrastConcept
+from respodiff.respodiff_core.adapter.gate import Gate
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS, Transform
 from respodiff.respodiff_core.names import Kind, Operation
 from safetensors import safe_open
@@ -59,6 +60,12 @@ def random_contrast(
                 tensors[f"{of}.reading"] = torch.randn(parts, ranks, channels, 1, 1, generator=generator)
     sigmas = [10.0 / (n + 1) for n in range(parts - 1)]
     return ContrastConcept.of(ConceptInfo(name, **info), tensors, operation, sigmas)
+
+
+def random_gate(groups: int, width: int = 6, seed: int = 0) -> Gate:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (width,), (groups, width), (groups,)
+    return Gate(*(torch.randn(shape, generator=generator) for shape in shapes))
 
 
 def rewrite_metadata(path: Path, **changes: str | None) -> None:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import copy
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -21,13 +22,23 @@ from comfy.patcher_extension import WrappersMP
 from ...respodiff_core.names import MIDDLE
 from ...respodiff_core.sites import attention_site, size_at
 from ...respodiff_core.steering.mask import Area
-from ...respodiff_core.steering.steering import Group, Steering, Window
-from .sampling_run import Opening, Run, areas_of_chunks, opening, prompts_of_chunks, warn_once
+from ...respodiff_core.steering.steering import Group, Steering, per_image
+from .sampling_run import (
+    Opening,
+    Run,
+    areas_of_chunks,
+    gates_of_chunks,
+    guidance_of,
+    opening,
+    prompts_of_chunks,
+    warn_once,
+)
 
 logger = logging.getLogger("respodiff")
 
 _KEY = "respodiff"
 _H_SPACE = ("output", 0)
+_CACHED_SCALES = 4
 
 
 def attach(model: ModelPatcher, steering: Steering) -> ModelPatcher:
@@ -79,9 +90,10 @@ def _steered(
         if not any(chosen):
             continue
         at = opening(group.window, run, options)
+        gates = gates_of_chunks(group.gate, run, options, len(areas))
         chunks = [
-            _with(chunk, add(group, chunk, area), at) if mine else chunk
-            for chunk, area, mine in zip(x.chunk(len(areas)), areas, chosen, strict=True)
+            _with(chunk, add(group, chunk, area), at, gate) if mine else chunk
+            for chunk, area, mine, gate in zip(x.chunk(len(areas)), areas, chosen, gates, strict=True)
         ]
         x = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
         if run is not None:
@@ -89,8 +101,14 @@ def _steered(
     return x
 
 
-def _with(rows: torch.Tensor, delta: torch.Tensor, at: Opening | None) -> torch.Tensor:
-    return rows + delta if at is None else at.apply(rows, delta)
+def _with(rows: torch.Tensor, delta: torch.Tensor, at: Opening | None, gate: torch.Tensor | None) -> torch.Tensor:
+    """The rows with delta added where window and gate are open."""
+    steered = rows + delta if at is None else at.apply(rows, delta)
+    return steered if gate is None else torch.where(per_image(gate, rows), steered, rows)
+
+
+def _acting_at(site: str, groups: Sequence[Group]) -> tuple[Group, ...]:
+    return tuple(group for group in groups if site in group.sites)
 
 
 class HSpacePatch:
@@ -99,20 +117,23 @@ class HSpacePatch:
     def __init__(self, steering: Steering):
         self.steering = steering
         self.groups = steering.groups()
-        self._at_middle = tuple(group for group in self.groups if MIDDLE in group.sites)
+        # Closures over plain values instead of bound methods, so that the cache does not keep the patch alive.
+        self._groups_at = lru_cache(maxsize=_CACHED_SCALES)(lambda scale: steering.at_guidance(scale).groups())
 
     def __call__(
         self, h: torch.Tensor, hsp: torch.Tensor | None, transformer_options: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """ComfyUI's output_block_patch: h is (chunks * images, C, height, width), with one chunk per condition."""
-        if transformer_options.get("block") != _H_SPACE or not self._at_middle:
+        if transformer_options.get("block") != _H_SPACE:
             return h, hsp
+        run = _run_in(transformer_options)
+        groups = _acting_at(MIDDLE, self.groups if run is None else run.groups)
         sigmas = transformer_options.get("sigmas")
 
         def add(group: Group, rows: torch.Tensor, area: Area) -> torch.Tensor:
             return group.delta(rows, area, sigmas)
 
-        return _steered(h, self._at_middle, _run_in(transformer_options), transformer_options, add), hsp
+        return _steered(h, groups, run, transformer_options, add), hsp
 
     def sampler_sample(
         self,
@@ -124,8 +145,7 @@ class HSpacePatch:
         **kwargs: Any,
     ) -> Any:
         """ComfyUI's SAMPLER_SAMPLE wrapper: computes once per run what does not change from step to step."""
-        windows: set[Window] = {group.window for group in self.groups if not group.window.is_whole}
-        run = Run.begin(guider, windows, sigmas.device)
+        run = Run.begin(guider, self._groups_at(guidance_of(guider)), sigmas.device)
         options = extra_args["model_options"].setdefault("transformer_options", {})
         options["patches"] = _with_run(options.get("patches", {}), run)
         with _eager_if_compiled(guider.inner_model.diffusion_model, options):
@@ -142,8 +162,9 @@ class LayerPatch:
 
     def __init__(self, groups: Sequence[Group], run: Run | None = None):
         self._run = run
+        self._groups = groups
         sites = {site for group in groups for site in group.sites} - {MIDDLE}
-        self._at = {site: tuple(group for group in groups if site in group.sites) for site in sites}
+        self._at = {site: _acting_at(site, groups) for site in sites}
 
     @property
     def acts(self) -> bool:
@@ -152,6 +173,8 @@ class LayerPatch:
 
     def within(self, run: Run) -> LayerPatch:
         """The same patch in this run."""
+        if run.groups is not self._groups:
+            return LayerPatch(run.groups, run)
         bound = copy(self)
         bound._run = run
         return bound

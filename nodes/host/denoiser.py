@@ -31,6 +31,10 @@ class HostCondition:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
+    @property
+    def tokens(self) -> torch.Tensor:
+        return self.tensors["c_crossattn"]
+
     def rows(self, index: torch.Tensor) -> HostCondition:
         """The rows with these indices (long), in their order; indices may repeat."""
         return HostCondition({name: tensor[index] for name, tensor in self.tensors.items()})

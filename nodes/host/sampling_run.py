@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from threading import Event
 from typing import Any
 
 import torch
 
+from ...respodiff_core.adapter.gate import Gate
 from ...respodiff_core.steering.mask import WHOLE, Area
-from ...respodiff_core.steering.steering import Prompt, Window
+from ...respodiff_core.steering.steering import Group, Prompt, Window, per_image
 
 logger = logging.getLogger("respodiff")
 
@@ -47,32 +48,40 @@ class Opening:
 
     def apply(self, rows: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """The rows with delta added to the images for which the window is open."""
-        shape = (-1, *(1,) * (rows.dim() - 1))
         if self.factor is not None:
-            delta = delta * self.factor.to(rows).view(shape)
-        return torch.where(self.is_open.to(rows.device).view(shape), rows + delta, rows)
+            delta = delta * per_image(self.factor.to(rows), rows)
+        return torch.where(per_image(self.is_open, rows), rows + delta, rows)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One sampling run: its guider, its windows in sigmas, and whether any steering was applied.
+    """One sampling run: its guider, the groups of its plan, their windows in sigmas, and whether any steering acted.
 
     For the current call of the model, `prompts` holds the prompt of each list of conditions, and `areas` the part of
-    the image of each condition (by uuid). `opened` keeps the windows at the current noise level, for all layers.
+    the image of each condition (by uuid). `opened` keeps the windows at the current noise level, for all layers, and
+    `decided` what the gates read in each condition, for the whole run.
     """
 
     guider: Any
+    groups: tuple[Group, ...]
     spans: dict[Window, _Span]
     acted: Event = field(default_factory=Event)
     prompts: tuple[Prompt | None, ...] | None = None
     areas: dict[Any, Area] = field(default_factory=dict)
     opened: dict[Window, tuple[torch.Tensor, Opening]] = field(default_factory=dict)
+    decided: dict[tuple[Gate, Any], torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, guider: Any, windows: set[Window], device: torch.device) -> Run:
+    def begin(cls, guider: Any, groups: tuple[Group, ...], device: torch.device) -> Run:
         """The run that a guider begins."""
         to_sigma = guider.inner_model.model_sampling.percent_to_sigma
-        return cls(guider, {window: _Span.of(window, to_sigma, device) for window in windows})
+        windows = {group.window for group in groups if not group.window.is_whole}
+        return cls(guider, groups, {window: _Span.of(window, to_sigma, device) for window in windows})
+
+    @cached_property
+    def gates(self) -> frozenset[Gate]:
+        """The gates of the plan."""
+        return frozenset(group.gate for group in self.groups if group.gate is not None)
 
     def labelled(self, conds: list[list[dict] | None], latent: torch.Tensor) -> Run:
         """The run with the prompt of each list of conditions, in the order given to the model, and with the areas.
@@ -82,12 +91,29 @@ class Run:
         all of them is used, since areas are copied from one prompt's list into the other's.
         """
         conditions = [condition for own in conds for condition in own or ()]
+        for condition in conditions if self.gates else ():
+            self._decide(condition)
         areas = {c["uuid"]: _area(c["area"], *latent.shape[-2:]) for c in conditions if "area" in c and "uuid" in c}
         named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
         if "positive" not in named:
             return replace(self, areas=areas, opened={})
         prompts = tuple(None if own is None else _prompt_of(own, named) for own in conds)
         return replace(self, areas=areas, prompts=prompts, opened={})
+
+    def _decide(self, condition: dict[str, Any]) -> None:
+        """Let the gates read a condition, unless they have in this run."""
+        uuid, encoding = condition.get("uuid"), condition.get("model_conds", {}).get("c_crossattn")
+        for gate in self.gates if encoding is not None else ():
+            if (gate, uuid) not in self.decided:
+                self.decided[gate, uuid] = gate.is_open(encoding.cond)
+
+
+def guidance_of(guider: Any) -> float | None:
+    """The guidance scale of the positive prompt; None if the guider does not tell."""
+    scale = getattr(guider, "cfg", None)
+    if hasattr(guider, "cfg1") and hasattr(guider, "cfg2"):  # DualCFGGuider
+        scale = guider.cfg1 * guider.cfg2 if getattr(guider, "nested", False) else guider.cfg1
+    return float(scale) if isinstance(scale, (int, float)) else None
 
 
 def _area(area: tuple[int, ...], height: int, width: int) -> Area:
@@ -127,6 +153,15 @@ def areas_of_chunks(run: Run | None, transformer_options: dict[str, Any], chunks
     if run is None or not run.areas:
         return [WHOLE] * chunks
     return [run.areas.get(uuid, WHOLE) for uuid in transformer_options.get("uuids", [None] * chunks)]
+
+
+def gates_of_chunks(
+    gate: Gate | None, run: Run | None, transformer_options: dict[str, Any], chunks: int
+) -> list[torch.Tensor | None]:
+    """Whether a gate is open for each chunk of a tensor's rows: a value per row of its prompt, None if it has none."""
+    if gate is None or run is None:
+        return [None] * chunks
+    return [run.decided.get((gate, uuid)) for uuid in transformer_options.get("uuids", [None] * chunks)]
 
 
 def opening(window: Window, run: Run | None, transformer_options: dict[str, Any]) -> Opening | None:

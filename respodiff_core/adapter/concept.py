@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
+from itertools import pairwise
+from math import isfinite, log
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ROLES = ("ram", "sam")
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
+_MOST_SCALES = 16
 _EXPECTED: dict[str, tuple[type, ...]] = {
     "target": (str,),
     "neutral": (str,),
@@ -33,6 +35,7 @@ _EXPECTED: dict[str, tuple[type, ...]] = {
     "axis": (str,),
     "synonyms": (list,),
     "scales": (dict,),
+    "guidance": (list,),
 }
 
 
@@ -44,7 +47,9 @@ class ConceptInfo:
     `latent_height` and `latent_width` the latent size in training, `strength` the recommended strength, and `training`
     the training settings (name and hash of the base model, steps, learning rates, seed, tool version). `axis` is the
     axis of the group ("gender"), and `synonyms` are other words for it; both are used by the prompt guard. `scales`
-    are factors on the strength, by axis, used when the concept is crossed with a concept of that axis.
+    are factors on the strength, by axis, used when the concept is crossed with a concept of that axis. `guidance` are
+    pairs of a guidance scale and the factor on the strength that it needs, by rising scale (see `at_guidance`); empty
+    if the strength is the same at every scale.
 
     Raises AdapterFileError for an invalid name or an unknown category.
     """
@@ -61,6 +66,7 @@ class ConceptInfo:
     axis: str = ""
     synonyms: tuple[str, ...] = ()
     scales: Mapping[str, float] = field(default_factory=dict)
+    guidance: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -98,6 +104,11 @@ class ConceptInfo:
             raise AdapterFileError(
                 f"Concept {name!r} has scales that are not numbers from 0 to {_STRONGEST:g}: {quoted(entry['scales'])}."
             )
+        if not _is_over_guidance(known.get("guidance", [])):
+            raise AdapterFileError(
+                f"Concept {name!r} has the guidance {quoted(entry['guidance'])}; expected at most {_MOST_SCALES} pairs "
+                f"of a rising guidance scale and a factor from 0 to {_STRONGEST:g}."
+            )
         for key in ("latent_height", "latent_width"):
             size = known.get(key)
             if size is not None and not 1 <= size <= _LARGEST_LATENT:
@@ -108,7 +119,23 @@ class ConceptInfo:
         if not is_plain(known.get("training", {})):
             raise AdapterFileError(f"Concept {name!r} has training metadata nested too deeply (more than 5 levels).")
         known["synonyms"] = tuple(known.get("synonyms", ()))
+        known["guidance"] = tuple((float(scale), float(factor)) for scale, factor in known.get("guidance", ()))
         return cls(name=name, **known)
+
+    def at_guidance(self, scale: float) -> float:
+        """The factor on the strength at this guidance scale (CFG): between two scales of `guidance` by the line through
+        them in logarithms, beyond them as at the nearest.
+        """
+        if not self.guidance:
+            return 1.0
+        scales, factors = zip(*self.guidance, strict=True)
+        if scale <= scales[0]:
+            return factors[0]
+        for (low, one), (high, other) in pairwise(self.guidance):
+            if scale <= high:
+                share = (log(scale) - log(low)) / (log(high) - log(low))
+                return one ** (1 - share) * other**share
+        return factors[-1]
 
     def to_metadata(self, kind: str) -> dict[str, Any]:
         """The entry of `respodiff.concepts`; `kind` is that of the tensors."""
@@ -119,6 +146,14 @@ class ConceptInfo:
 
 def _is_factor(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _STRONGEST
+
+
+def _is_over_guidance(pairs: list[Any]) -> bool:
+    """Whether these are pairs of a rising guidance scale and a factor."""
+    if len(pairs) > _MOST_SCALES or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        return False
+    numbers = all(_is_factor(number) for pair in pairs for number in pair)
+    return numbers and all(pair[0] > 0 for pair in pairs) and all(a[0] < b[0] for a, b in pairwise(pairs))
 
 
 def is_plain(value: object, depth: int = 5) -> bool:

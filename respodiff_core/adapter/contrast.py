@@ -22,6 +22,8 @@ from ..names import MIDDLE, OPERATIONS, SITES, Operation, Site
 from ..plain_text import listed, quoted
 from ..sites import run_order
 from .concept import Concept, ConceptInfo
+from .gate import TENSORS as GATE
+from .gate import Gate, check_gate
 from .transforms import resampled
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ MAPS: Mapping[Operation, tuple[str, ...]] = {"add": ("set",), "move": ("clear", 
 """The maps of a layer, by operation."""
 _REQUIRED, _ALL = {"direction", "level"}, {"direction", "level", "reading"}
 _LAYER = re.compile(r"(?:input|middle|output)\.\d{1,3}\.\d{1,3}|middle")
-_TENSOR = re.compile(rf"({_LAYER.pattern})\.(clear|set)\.(direction|level|reading)")
+_TENSOR = re.compile(rf"({_LAYER.pattern})\.(clear|set)\.(direction|level|reading)|{'|'.join(map(re.escape, GATE))}")
 
 Shapes = Mapping[str, tuple[int, ...]]
 _Value = TypeVar("_Value")
@@ -95,7 +97,7 @@ class ContrastConcept(Concept):
     `layers` holds the maps of each site, by the names of MAPS. At strength s, `add` adds s * set(o) to a layer's output
     o, and `move` adds min(|s|, 1) * clear(o) + s * set(o): `clear` takes the axis's share from what the prompt implies
     to the middle between the groups, `set` from there to the group's own level. `sigmas` are the P - 1 noise levels at
-    which the next part of the schedule begins, falling.
+    which the next part of the schedule begins, falling. `gate` tells the prompts that already name a group of the axis.
 
     `of` makes one of tensors that fit together.
     """
@@ -103,6 +105,7 @@ class ContrastConcept(Concept):
     layers: Mapping[str, Mapping[str, LowRankMap]]
     operation: Operation = "move"
     sigmas: tuple[float, ...] = ()
+    gate: Gate | None = None
 
     @classmethod
     def of(
@@ -114,7 +117,8 @@ class ContrastConcept(Concept):
             site: MappingProxyType({part: LowRankMap(**named) for part, named in maps.items()})
             for site, maps in _by_site(tensors).items()
         }
-        return cls(info, MappingProxyType(layers), operation, tuple(sigmas))
+        gate = Gate(*(tensors[name] for name in GATE)) if GATE[0] in tensors else None
+        return cls(info, MappingProxyType(layers), operation, tuple(sigmas), gate)
 
     @property
     def sites(self) -> Mapping[str, int]:
@@ -129,12 +133,13 @@ class ContrastConcept(Concept):
         return CONTRAST
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {
+        named = {
             f"{site}.{part}.{parameter}": tensor
             for site, maps in self.layers.items()
             for part, one in maps.items()
             for parameter, tensor in one.tensors.items()
         }
+        return named if self.gate is None else named | self.gate.tensors
 
     def scaled(self, strength: float) -> Self:
         # Not its tensors: `clear` does not grow with the strength.
@@ -147,9 +152,11 @@ def is_layer_tensor(name: str) -> bool:
 
 
 def _by_site(named: Mapping[str, _Value]) -> dict[str, dict[str, dict[str, _Value]]]:
-    """What is named like tensors, by site in the order in which they run, map and parameter."""
+    """What is named like tensors of maps, by site in the order in which they run, map and parameter."""
     sites: dict[str, dict[str, dict[str, _Value]]] = {}
     for name, value in named.items():
+        if name in GATE:
+            continue
         site, part, parameter = name.rsplit(".", 2)
         sites.setdefault(site, {}).setdefault(part, {})[parameter] = value
     return {site: sites[site] for site in sorted(sites, key=run_order)}
@@ -178,6 +185,8 @@ def check_shapes(shapes: Shapes, operation: Operation, sigmas: Sequence[float], 
             raise AdapterFileError(f"{owner} has tensors of {listed(map(str, sorted(widths)))} channels at {site}.")
         for part, named in maps.items():
             _check_map(named, len(sigmas) + 1, owner, f"{site}.{part}")
+    if gate := {name: shape for name, shape in shapes.items() if name in GATE}:
+        check_gate(gate, owner)
 
 
 def _check_map(named: Shapes, parts: int, owner: str, place: str) -> None:

@@ -59,6 +59,11 @@ def _concept_lines(concept: Concept, pixels: int) -> list[str]:
     prompts = {"target": info.target, "neutral": info.neutral, "negative": info.negative}
     lines += [f"  {what} prompt: {text}" for what, text in prompts.items() if text]
     lines.append(f"  recommended strength: {info.strength:g}")
+    if info.guidance:
+        at = ", ".join(f"{info.strength * factor:.3g} at CFG {scale:g}" for scale, factor in info.guidance)
+        lines.append(f"  strength 1 stands for: {at}")
+    if isinstance(concept, ContrastConcept) and concept.gate:
+        lines.append("  has a gate, which knows prompts that name a group of the axis")
     if info.latent_height and info.latent_width:
         lines.append(f"  trained at: {info.latent_width * pixels} x {info.latent_height * pixels} pixels")
     lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in info.training.items()]

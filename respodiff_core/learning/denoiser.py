@@ -29,6 +29,10 @@ class Condition:
     def __len__(self) -> int:
         return self.context.shape[0]
 
+    @property
+    def tokens(self) -> torch.Tensor:
+        return self.context
+
     def rows(self, index: torch.Tensor) -> Condition:
         """The rows with these indices (long), in their order; indices may repeat."""
         return self._each(lambda tensor: tensor[index])
@@ -84,6 +88,11 @@ class Conditions(Protocol):
     """Conditions of any kind, one row per latent; `Condition` is one."""
 
     def __len__(self) -> int: ...
+    @property
+    def tokens(self) -> torch.Tensor:
+        """The text encodings (rows, tokens, width)."""
+        ...
+
     def rows(self, index: torch.Tensor) -> Any:
         """The rows with these indices (long), in their order; indices may repeat."""
         ...

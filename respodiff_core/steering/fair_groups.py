@@ -13,7 +13,7 @@ from ..errors import ShareError
 from ..names import MIDDLE
 from .allocation import balanced, drawn
 from .prompt_guard import axis_of
-from .steering import Group, Steering, Term
+from .steering import Group, Steering, Term, per_image
 
 Allocation = Literal["balanced", "random"]
 """Quotas that are exact over runs, or an independent draw for every image as in the paper."""
@@ -36,6 +36,13 @@ class FairGroup:
     @classmethod
     def unsteered(cls, share: float = 1.0) -> FairGroup:
         return cls(NONE, (), share)
+
+    def with_gates(self) -> FairGroup:
+        """The group of which images are left alone if their prompt already names a group of the axis.
+
+        Raises StrengthError if a concept has no gate.
+        """
+        return replace(self, terms=tuple(replace(term, gated=True) for term in self.terms))
 
 
 def crossed(
@@ -78,29 +85,48 @@ def plan(given: Sequence[FairGroup]) -> Steering:
 class RowSteering:
     """Steers row i of a batch by the terms of its group, at every step, whatever their windows and prompts."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], tokens: torch.Tensor | None = None) -> None:
         self._groups = groups
+        gates = {group.gate for group in groups if group.gate is not None}
+        self._open = {} if tokens is None else {gate: gate.is_open(tokens) for gate in gates}
         self.sites = frozenset(site for group in groups for site in group.sites)
 
     def middle(self, h: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         """h (rows, C, H, W) steered; `sigmas` (rows,) is the noise level."""
         for group in self._groups:
             if MIDDLE in group.sites:
-                h = h + group.delta(h, sigmas=sigmas)
+                h = self._with(h, group.delta(h, sigmas=sigmas), group)
         return h
 
     def layer(self, site: str, x: torch.Tensor, size: tuple[int, int], sigmas: torch.Tensor) -> torch.Tensor:
         """The output x (rows, tokens, C) of a cross-attention layer of that size steered."""
         for group in self._groups:
             if site in group.sites:
-                x = x + group.layer_delta(site, x, size, sigmas)
+                x = self._with(x, group.layer_delta(site, x, size, sigmas), group)
         return x
 
+    def _with(self, rows: torch.Tensor, delta: torch.Tensor, group: Group) -> torch.Tensor:
+        is_open = self._open.get(group.gate) if group.gate is not None else None
+        return rows + delta if is_open is None else torch.where(per_image(is_open, rows), rows + delta, rows)
 
-def steer_rows(given: Sequence[FairGroup]) -> RowSteering | None:
-    """The steering of a batch in which row i belongs to `given[i]`; None if it has no effect."""
+
+def steer_rows(
+    given: Sequence[FairGroup], tokens: torch.Tensor | None = None, guidance: Sequence[float] | None = None
+) -> RowSteering | None:
+    """The steering of a batch in which row i belongs to `given[i]`; None if it has no effect.
+
+    `tokens` (rows, T, C) are the text encodings of the prompts, which gates read; without them, all gates are open.
+    `guidance` are the guidance scales of the rows; without them, strengths are as they are.
+    """
+    if guidance is not None:
+        # One object for all rows of a group at a scale: rows with the same object are steered together.
+        at = {
+            (id(group), scale): replace(group, terms=tuple(term.at_guidance(scale) for term in group.terms))
+            for group, scale in zip(given, guidance, strict=True)
+        }
+        given = [at[id(group), scale] for group, scale in zip(given, guidance, strict=True)]
     groups = plan(given).groups()
-    return RowSteering(groups) if groups else None
+    return RowSteering(groups, tokens) if groups else None
 
 
 def _scaled(terms: tuple[Term, ...], scale: float, others: tuple[Term, ...]) -> tuple[Term, ...]:

@@ -8,7 +8,7 @@ differ, this tensor has one row per image.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import torch
 
 from ..adapter.concept import Concept, ModuleConcept, check_numbers
 from ..adapter.contrast import ContrastConcept
+from ..adapter.gate import Gate
 from ..adapter.transforms import Transform
 from ..errors import BatchSizeError, StrengthError
 from ..names import MIDDLE
@@ -57,9 +58,10 @@ class Term:
     """One concept in a plan, at a strength: h + strength * (ram * RAM + sam * SAM) (arXiv 2509.15257, section 4), or
     for a contrast concept the change of cross-attention outputs that adapter.contrast describes.
 
-    `images` are factors for the images of the batch (None: 1 for all), `mask` is the region of the image. Raises
-    StrengthError for NaN and infinity, for a negative strength of a safety concept, and for factors of RAM and SAM
-    where the concept has none.
+    `images` are factors for the images of the batch (None: 1 for all), `mask` is the region of the image. With
+    `gated`, images whose prompt already names a group of the axis are left alone. Raises StrengthError for NaN and
+    infinity, for a negative strength of a safety concept, for factors of RAM and SAM where the concept has none, and
+    for `gated` where it has no gate.
     """
 
     concept: Concept
@@ -70,6 +72,7 @@ class Term:
     prompt: Prompt = "positive"
     mask: Mask | None = None
     images: tuple[float, ...] | None = None
+    gated: bool = False
 
     def __post_init__(self) -> None:
         factors = self.images or (1.0,)
@@ -77,6 +80,11 @@ class Term:
         if not isinstance(self.concept, ModuleConcept) and (self.ram, self.sam) != (1.0, 1.0):
             raise StrengthError(
                 f"{self.concept.name!r} is a contrast concept and has no RAM and SAM: leave their strengths at 1."
+            )
+        if self.gated and self.concept_gate is None:
+            raise StrengthError(
+                f"{self.concept.name!r} has no gate, which only contrast concepts of fairness have: switch the gate "
+                "off, and use Prompt Guard for prompts that name a group."
             )
         lowest = min(s * f for s in (self.ram_strength, self.sam_strength) for f in factors)
         if self.concept.info.category == "safety" and lowest < 0:
@@ -89,6 +97,21 @@ class Term:
     def of(cls, concept: Concept, strength: float, ram: float = 1.0, sam: float = 1.0, **rest: Any) -> Term:
         """A concept at `strength` times its recommended strength; `ram` and `sam` are factors for the two modules."""
         return cls(concept, strength * concept.info.strength, ram, sam, **rest)
+
+    def at_guidance(self, scale: float) -> Term:
+        """The term in sampling at this guidance scale, at which its strength means what it does at the usual one."""
+        factor = self.concept.info.at_guidance(scale)
+        return self if factor == 1.0 or self.prompt == "negative" else replace(self, strength=self.strength * factor)
+
+    @property
+    def concept_gate(self) -> Gate | None:
+        """The gate of the concept, whether the term is gated or not."""
+        return self.concept.gate if isinstance(self.concept, ContrastConcept) else None
+
+    @property
+    def gate(self) -> Gate | None:
+        """The gate that decides which images the term acts on; None if it acts on all."""
+        return self.concept_gate if self.gated else None
 
     @property
     def ram_strength(self) -> float:
@@ -138,14 +161,17 @@ class _Addend:
 
 
 class Group:
-    """The terms of a plan with the same window and prompt, fused into one addition.
+    """The terms of a plan with the same window, prompt and gate, fused into one addition.
 
     `batch_size` is the batch size that the terms require; None if any.
     """
 
-    def __init__(self, window: Window, prompt: Prompt, terms: Iterable[Term], batch_size: int | None):
+    def __init__(
+        self, window: Window, prompt: Prompt, gate: Gate | None, terms: Iterable[Term], batch_size: int | None
+    ):
         self.window = window
         self.prompt = prompt
+        self.gate = gate
         self.batch_size = batch_size
         terms = tuple(terms)
         addends = [
@@ -245,6 +271,17 @@ def _weighted_maps(term: Term) -> Iterator[tuple[str, WeightedMap]]:
             yield site, WeightedMap(one, factors[part], term.concept.sigmas, term.mask)
 
 
+def per_image(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """One value for each image, on the device of the rows (images, ...) and broadcast against them.
+
+    Fewer values than images repeat, as the rows of a prompt do.
+    """
+    values = values.to(rows.device)
+    if len(values) not in (1, len(rows)):
+        values = values.repeat(-(-len(rows) // len(values)))[: len(rows)]
+    return values.view(-1, *(1,) * (rows.dim() - 1))
+
+
 def _index(rows: tuple[int, ...] | None, device: torch.device) -> torch.Tensor | None:
     return None if rows is None else torch.tensor(rows, device=device)
 
@@ -292,16 +329,20 @@ class Steering:
     def __add__(self, other: Steering) -> Steering:
         return Steering(self.terms + other.terms)
 
+    def at_guidance(self, scale: float | None) -> Steering:
+        """The plan in sampling at this guidance scale; unchanged if it is not known."""
+        return self if scale is None else Steering(tuple(term.at_guidance(scale) for term in self.terms))
+
     @property
     def batch_size(self) -> int | None:
         """The batch size that the plan requires; None if any."""
         return next((term.batch_size for term in self.terms if term.batch_size is not None), None)
 
     def groups(self) -> tuple[Group, ...]:
-        """The plan as groups, one per window and prompt. Terms without effect are left out."""
-        by_key: dict[tuple[Window, Prompt], list[Term]] = {}
+        """The plan as groups, one per window, prompt and gate. Terms without effect are left out."""
+        by_key: dict[tuple[Window, Prompt, Gate | None], list[Term]] = {}
         for term in self.terms:
             if not term.is_noop:
-                by_key.setdefault((term.window, term.prompt), []).append(term)
+                by_key.setdefault((term.window, term.prompt, term.gate), []).append(term)
         size = self.batch_size
-        return tuple(Group(window, prompt, terms, size) for (window, prompt), terms in by_key.items())
+        return tuple(Group(*key, terms, size) for key, terms in by_key.items())
