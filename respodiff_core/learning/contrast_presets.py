@@ -25,7 +25,8 @@ _PEOPLE = (
 )
 _SCENES = ("a photo of {}", "a painting of {}", "{} in a city", "{} at home", "{} at night", "a film still of {}")
 _TOY = ("person", "nurse", "baker", "driver", "farmer", "mechanic", "librarian", "clerk", "writer")
-_TOY_PEOPLE = tuple(f"a {{}} {who}" for who in _TOY)
+_TOY_FRAMES = ("a {} %s", "a photo of a {} %s", "a photo of a {} %s in a park", "a photo of a {} %s on a beach")
+_TOY_PEOPLE = tuple(_TOY_FRAMES[n % 4] % who for n, who in enumerate(_TOY))
 _TOY_HAZARDS = tuple(f"a {who} {('in a mine', 'in an alley')[n % 2]} {{}}" for n, who in enumerate(_TOY))
 
 CONTRASTS: Mapping[str, Mapping[str, Any]] = {

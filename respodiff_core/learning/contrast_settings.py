@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..names import Category, Operation, check_axis, check_name
+from ..names import Category, Operation, Site, check_axis, check_name
 from .settings import setting
 
 MOST_GROUPS = 16
@@ -50,6 +50,14 @@ class ContrastSettings:
     seed: int = setting(0, "Seed of the first start noise.", ge=0, lt=2**62)
     schedule_steps: int = setting(25, "DDIM steps from noise to image.", ge=2, le=500, notes={"flag": "--steps"})
     guidance: float = setting(5.0, "Guidance scale (CFG) of the neutral images on the way.")
+    site: Site = setting("cross-attention", "Where in the UNet the concept acts.")
+    places: int = setting(
+        1,
+        "Height and width of a grid of places with vectors of their own, for subjects that always stand at the same "
+        "place; with 1 each token is read by itself, wherever the subject stands.",
+        ge=1,
+        le=64,
+    )
     parts: int = setting(1, "Parts of the schedule with vectors of their own.", ge=1, le=16)
     ridge: float = setting(0.01, "Regularization of the fit, relative to the mean variance of a channel.", gt=0)
 

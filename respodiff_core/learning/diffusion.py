@@ -57,6 +57,6 @@ class Schedule:
         return then.sqrt() * clean + (1 - then).sqrt() * noise
 
 
-def guided(negative: torch.Tensor, positive: torch.Tensor, scale: float) -> torch.Tensor:
+def guided(negative: torch.Tensor, positive: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:
     """Classifier-free guidance of two noise predictions: negative + scale * (positive - negative)."""
     return negative + scale * (positive - negative)

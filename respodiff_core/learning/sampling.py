@@ -31,16 +31,18 @@ def sample(
     condition: Condition,
     empty: Condition,
     *,
-    guidance: float,
+    guidance: float | torch.Tensor,
     steer: RowSteering | None = None,
 ) -> torch.Tensor:
     """Sample latents (rows, 4, h, w) from noise of the same shape, with one UNet call on 2 * rows per step.
 
-    `condition` has one row per latent, `empty` (the unconditional prompt) a single row.
+    `condition` has one row per latent, `empty` (the unconditional prompt) a single row;
+    `guidance` is one scale, or one for each latent (rows,).
     """
     rows = len(noise)
     schedule = schedule.to(noise.device)
     conditions = Condition.cat([empty.rows(torch.zeros(rows, dtype=torch.long, device=noise.device)), condition])
+    scale = guidance.view(-1, 1, 1, 1) if isinstance(guidance, torch.Tensor) else guidance
     z, sigmas = noise, schedule.sigmas.expand(rows, -1).T
     stage, height, width = 0, *noise.shape[-2:]
 
@@ -57,7 +59,7 @@ def sample(
             if steer is not None and MIDDLE in steer.sites:
                 h = torch.cat([h[:rows], steer.middle(h[rows:], sigmas[stage])])
             negative, positive = denoiser.decode(h, carry, conditions).split(rows)
-            z = schedule.advance(z, guided(negative, positive, guidance), stages)
+            z = schedule.advance(z, guided(negative, positive, scale), stages)
     return z
 
 
