@@ -76,7 +76,8 @@ def evaluation(folder: Path, file: Path, images: bool = False, protocol: str = "
     settings = {"unsteered": VariantFigures(40, 0, {ratio: Figure(0.7, 0.6, 0.8, 40)},
                                             {"doctor": {ratio: Figure(0.8, 0.7, 0.9, 20)},
                                              "nurse": {ratio: Figure(0.6, 0.5, 0.7, 20)}})}  # fmt: skip
-    of: dict[str, dict] = {"unsteered": {"adapters": {}, "strength": 1.0, "groups": [], "strengths": {}}}
+    how = {"guidance": 7.5, "named": False, "gate": False}
+    of: dict[str, dict] = {"unsteered": {"adapters": {}, "strength": 1.0, "groups": [], "strengths": {}, **how}}
     for strength in (0.5, 1.0):
         name = f"gender at {strength:g}"
         overall = {ratio: Figure(0.21, 0.1, 0.32, 38, 2), right: Figure(0.875, 0.8, 0.95, 40),
@@ -84,7 +85,7 @@ def evaluation(folder: Path, file: Path, images: bool = False, protocol: str = "
         settings[name] = VariantFigures(40, 0, overall, settings["unsteered"].groups)
         adapters = {file.name: sha256(file.read_bytes())}
         of[name] = {"adapters": adapters, "strength": strength, "groups": ["woman", "man"],
-                    "strengths": {"woman": strength, "man": strength}}  # fmt: skip
+                    "strengths": {"woman": strength, "man": strength}, **how}  # fmt: skip
     of["another"] = {**of[name], "adapters": {"another.safetensors": "f" * 64}}
     settings["another"] = settings[name]
     manifest = {

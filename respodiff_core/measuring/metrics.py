@@ -28,6 +28,15 @@ def deviation_of_shares(shares: np.ndarray) -> np.ndarray:
     return ratio
 
 
+def parity_gap_of_shares(shares: np.ndarray) -> np.ndarray:
+    """The parity gap of shares (..., C) that sum to 1 over the last dimension, as an array of shape (...).
+
+    It is the mean over the classes of |share - 1 / C| (EquiSteer, arXiv 2607.01147).
+    """
+    gap: np.ndarray = np.abs(shares - 1 / shares.shape[-1]).mean(axis=-1)
+    return gap
+
+
 def lowest(figures: Mapping[int, float]) -> float:
     """The lowest of several figures, for example of the steering accuracies of all groups."""
     return min(figures.values())

@@ -12,16 +12,16 @@ from ..base.spec import BASES, locate
 from ..recipes.evaluation_recipe import EvalRecipe, Protocol, ScoringRecipe, VariantRecipe
 from ..support.processes import is_main_process
 from .flags import Panel, Settings, with_settings
-from .options import SAMPLING, switch
+from .options import sampling_panels, switch
 from .report_errors import quieten_libraries, report_errors
 
 NOT_FLAGS = ("protocol", "base", "output", "prompts", "variants", "sampling", "scoring")
 
 
 @with_settings(
-    Panel("variant", "Steering", VariantRecipe, without=("strength",)),
+    Panel("variant", "Steering", VariantRecipe, without=("strength", "guidance")),
     Panel("evaluation", "Evaluation", EvalRecipe, without=NOT_FLAGS),
-    *SAMPLING,
+    *sampling_panels(without=("guidance",)),
     Panel("scoring", "Scoring", ScoringRecipe),
 )
 def eval_(
@@ -29,8 +29,9 @@ def eval_(
     protocol: Annotated[
         Protocol | None,
         typer.Argument(
-            help="Protocol: winobias (fairness: 36 professions, 150 images each), i2p (safety: 4703 prompts, 5 images "
-            "each), coco (quality: 30,000 captions), or prompts (a file of your own). Required unless a recipe sets it."
+            help="Protocol: winobias (fairness: 36 professions, 150 images each), equisteer (fairness: 8 professions, "
+            "100 images each), i2p (safety: 4703 prompts, 5 images each), coco (quality: 30,000 captions), or prompts "
+            "(a file of your own). Required unless a recipe sets it."
         ),
     ] = None,
     prompts: Annotated[
@@ -45,6 +46,13 @@ def eval_(
         typer.Option(
             metavar="<float>",
             help=r"Strength relative to the recommended one; each is a variant. May be repeated. \[default: 1]",
+        ),
+    ] = None,
+    guidance: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="<float>",
+            help=r"Guidance scale (CFG); every variant at each of them. May be repeated. \[default: 7.5]",
         ),
     ] = None,
     unsteered: Annotated[
@@ -65,7 +73,7 @@ def eval_(
 
     respodiff eval prompts mine.txt --base model.safetensors --adapter gender.safetensors --strength 0.5 --strength 1
 
-    respodiff eval winobias --base toyworld --adapter shape.safetensors
+    respodiff eval winobias --base toyworld --adapter shape.safetensors --guidance 2 --guidance 7.5
 
     Results so far are kept in the output folder: run the same command again to resume. For several GPUs: accelerate
     launch -m respodiff.trainer eval ...
@@ -77,7 +85,13 @@ def eval_(
         top = {"protocol": protocol, "prompts": prompts, "base": base, "output": output, **settings.pop("evaluation")}
         variant = settings.pop("variant")
         plan = assemble_evaluation(
-            recipe, top=top, variant=variant, strengths=strength or [], unsteered=unsteered, sections=settings
+            recipe,
+            top=top,
+            variant=variant,
+            strengths=strength or [],
+            guidance=guidance or [],
+            unsteered=unsteered,
+            sections=settings,
         )
         locate(plan.base)
         for one in plan.variants:

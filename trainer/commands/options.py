@@ -32,7 +32,17 @@ Force = Annotated[bool, switch("--force", help="Replace the output if it exists.
 STOPPED = "Stopped. Results so far are kept in {}; run the same command to resume."
 
 _MODEL = tuple(fields_of(ModelRecipe))
-SAMPLING = (Panel("sampling", "Model", ModelRecipe), Panel("sampling", "Sampling", SamplingRecipe, without=_MODEL))
+
+
+def sampling_panels(without: tuple[str, ...] = ()) -> tuple[Panel, Panel]:
+    """The panels of a SamplingRecipe, except the settings in `without`."""
+    return (
+        Panel("sampling", "Model", ModelRecipe),
+        Panel("sampling", "Sampling", SamplingRecipe, without=(*_MODEL, *without)),
+    )
+
+
+SAMPLING = sampling_panels()
 """The panels of a SamplingRecipe."""
 
 

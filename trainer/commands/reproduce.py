@@ -23,7 +23,10 @@ from .report_errors import quieten_libraries, report_errors
 @with_settings(*SAMPLING, Panel("scoring", "Scoring", ScoringRecipe, without=("reference",)))
 def reproduce(
     settings: Settings,
-    what: Annotated[Subject, typer.Argument(help="Table of the paper to reproduce.")],
+    what: Annotated[
+        Subject,
+        typer.Argument(help="Table to reproduce: gender, race or safety (RespoDiff), or equisteer (EquiSteer)."),
+    ],
     base: Annotated[
         str | None, typer.Option(help=f"Base model: {BASES}. Stable Diffusion 1.4 from the Hub if left out.")
     ] = None,
@@ -35,7 +38,7 @@ def reproduce(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     images: Annotated[
-        int | None, typer.Option(help="Images per profession (150 if left out) or per I2P prompt (5).")
+        int | None, typer.Option(help="Images per profession (150 if left out; equisteer: 100) or per I2P prompt (5).")
     ] = None,
     limit: Annotated[
         int | None,
@@ -47,11 +50,13 @@ def reproduce(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="File with a local copy of I2P's prompts (safety only).")] = None,
 ) -> None:
-    """Train and evaluate for one of the paper's tables, and print our row next to the published ones.
+    """Make and evaluate an adapter for a published table, and print our row next to the published ones.
 
     respodiff reproduce gender
 
     respodiff reproduce race --base toyworld
+
+    respodiff reproduce equisteer --base toyworld
 
     The full size needs a GPU and takes hours. Run the same command again to resume. The flags under Model apply to
     training and to images.

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.measuring.metrics import deviation_of_shares
+from ...respodiff_core.measuring.metrics import deviation_of_shares, parity_gap_of_shares
 from ..worlds.column import Column, FigureName
 from ..worlds.scorer import Axis, Scores
 from .generation import Job
@@ -21,6 +21,12 @@ DEVIATION = Column(
     "deviation ratio",
     "0: groups balanced; 1: only one shown. Mean over the groups of prompts.",
     over_strength=True,
+    rank=0,
+)
+PARITY = Column(
+    "parity gap",
+    "parity gap",
+    "0: groups balanced. Mean over the groups of an axis of |share - 1 / groups|, and over the groups of prompts.",
     rank=0,
 )
 ACCURACY = Column(
@@ -130,10 +136,10 @@ class Resampling:
 
 
 def variant_figures(
-    rows: Sequence[Row], axes: Sequence[Axis], columns: Sequence[Column], resampling: Resampling
+    rows: Sequence[Row], axes: Sequence[Axis], columns: Sequence[Column], resampling: Resampling, parity: bool = False
 ) -> VariantFigures:
     """The figures of one variant's images from labels of these axes and from these columns; within groups too if there
-    are several but not too many. Raises RespoDiffError for a score without a column.
+    are several but not too many. `parity` adds parity gaps. Raises RespoDiffError for a score without a column.
     """
     known = {axis.column for axis in axes} | {column.name for column in columns}
     if unknown := {name for row in rows for name in row.scores or {}} - known:
@@ -146,6 +152,8 @@ def variant_figures(
     if 1 < len(groups) <= _MOST_GROUPS:
         within = {group: _figures(own, axes, columns, resampling) for group, own in groups.items()}
     overall = _figures(sound, axes, columns, resampling)
+    if parity:
+        overall |= {PARITY.of(axis.name): gap for axis in axes if (gap := _parity(sound, axis, resampling))}
     categories = sorted({category for row in sound for category in row.job.spec.categories})
     for category in categories:
         there = [row for row in sound if category in row.job.spec.categories]
@@ -236,10 +244,30 @@ def _strata(
     return [np.array(values) for values in by_key.values()]
 
 
+def _parity(rows: Sequence[Row], axis: Axis, resampling: Resampling) -> Figure | None:
+    """The parity gap within each group of prompts, averaged over these; None if no image is labelled."""
+    labels = [(row, row.scores.get(axis.column)) for row in rows if row.scores is not None]
+    known = [(row, int(label)) for row, label in labels if label is not None]
+    unknown = len(labels) - len(known)
+    return _imbalance(known, [axis], len(axis), unknown, resampling, parity_gap_of_shares) if known else None
+
+
 def _deviation(
     labels: Sequence[tuple[Row, int]], axes: Sequence[Axis], classes: int, unknown: int, resampling: Resampling
 ) -> Figure:
     """The deviation ratio within each group, averaged over groups (paper, section 5)."""
+    return _imbalance(labels, axes, classes, unknown, resampling, deviation_of_shares)
+
+
+def _imbalance(
+    labels: Sequence[tuple[Row, int]],
+    axes: Sequence[Axis],
+    classes: int,
+    unknown: int,
+    resampling: Resampling,
+    of_shares: Callable[[np.ndarray], np.ndarray],
+) -> Figure:
+    """A measure of shares within each group, averaged over groups."""
     keys = list(dict.fromkeys(_quota(row, axes) for row, _ in labels))
     group_of = [group for group, *_ in keys]
     members = [[n for n, own in enumerate(group_of) if own == group] for group in dict.fromkeys(group_of)]
@@ -247,7 +275,7 @@ def _deviation(
     def statistic(*strata: np.ndarray, axis: int) -> np.ndarray:
         counts = [np.stack([(labels == c).sum(axis) for c in range(classes)], -1) for labels in strata]
         sizes = [labels.shape[axis] for labels in strata]
-        ratios = [deviation_of_shares(sum(counts[n] for n in own) / sum(sizes[n] for n in own)) for own in members]
+        ratios = [of_shares(sum(counts[n] for n in own) / sum(sizes[n] for n in own)) for own in members]
         mean: np.ndarray = np.mean(ratios, axis=0)
         return mean
 

@@ -31,11 +31,16 @@ _DECODED_AT_ONCE = 8 * 64 * 64  # latent pixels; SDXL's autoencoder needs gigaby
 
 @dataclass(frozen=True)
 class Job:
-    """One image to generate: its variant, its spec, and the group that steers it."""
+    """One image to generate: its variant, its spec, and the group that steers it.
+
+    Also its prompt if it is not the spec's, and its guidance scale if it is not the generator's.
+    """
 
     variant: str
     spec: ImageSpec
     given: FairGroup
+    prompt: str = ""
+    guidance: float | None = None
 
 
 class ImageGenerator:
@@ -49,18 +54,29 @@ class ImageGenerator:
         # reference to this object and keep the model in memory.
         self._encode = lru_cache(maxsize=_CACHED_PROMPTS)(lambda prompt: base.encode_prompts([prompt]))
 
-    def generate(self, specs: Sequence[ImageSpec], given: Sequence[FairGroup]) -> torch.Tensor:
-        """Images (rows, 3, height, width) in [0, 1], on the model's device; row i is steered by `given[i]`."""
+    def generate(
+        self,
+        specs: Sequence[ImageSpec],
+        given: Sequence[FairGroup],
+        *,
+        prompts: Sequence[str] | None = None,
+        guidance: Sequence[float] | None = None,
+    ) -> torch.Tensor:
+        """Images (rows, 3, height, width) in [0, 1], on the model's device; row i is steered by `given[i]`, with
+        prompts and guidance scales of their own if they are given.
+        """
+        scales = list(guidance or [self.guidance] * len(specs))
         empty = self._encode("")
         device = empty.context.device
+        condition = Condition.cat([self._encode(one) for one in prompts or [one.prompt for one in specs]])
         z = sample(
             self.base.denoiser,
             self._schedule,
             noise_of_seeds([one.seed for one in specs], self.base.latent_size).to(device),
-            Condition.cat([self._encode(one.prompt) for one in specs]),
+            condition,
             empty,
-            guidance=self.guidance,
-            steer=steer_rows(given),
+            guidance=torch.tensor(scales, device=device),
+            steer=steer_rows(given, condition.context, scales),
         )
         height, width = self.base.latent_size
         return torch.cat(
@@ -89,7 +105,12 @@ def generate_missing(
     with _writer() as write:
         for batch in batches:
             if not all_generated(batch, folder):
-                images = image_generator.generate([job.spec for job in batch], [job.given for job in batch])
+                images = image_generator.generate(
+                    [job.spec for job in batch],
+                    [job.given for job in batch],
+                    prompts=[job.prompt or job.spec.prompt for job in batch],
+                    guidance=[image_generator.guidance if job.guidance is None else job.guidance for job in batch],
+                )
                 write(folder, batch, [Image.fromarray(pixels(image)) for image in images])
             yield len(batch)
 

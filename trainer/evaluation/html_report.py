@@ -15,7 +15,7 @@ from PIL import Image
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError, reason_of
-from ..recipes.evaluation_recipe import UNSTEERED
+from ..recipes.evaluation_recipe import AT_GUIDANCE
 from ..support import charts
 from ..worlds.column import FigureName
 from .figures import ACCURACY, DEVIATION, Figure, VariantFigures
@@ -61,7 +61,7 @@ def write_report(runs: Mapping[str, tuple[Results, ImageFolder]], path: Path) ->
             table=[[cell_of(entry.figures.overall.get(name), name.kind) for name in main] for entry in entries],
             unknown=list(_unknown(entries)),
             charts=[chart.svg() for chart in deviation_bars(entries)],
-            curves=[chart.svg() for results, _ in runs.values() for chart in curves_over_strength(results)],
+            curves=[chart.svg() for results, _ in runs.values() for chart in curves_of(results)],
             grids=_grids(entries),
             labels=[entry.label for entry in entries],
             left_out=[entry.label for entry in entries[_MOST_BARS:]],
@@ -127,22 +127,55 @@ def deviation_bars(entries: Sequence[Entry]) -> Iterable[charts.Chart]:
             yield charts.bars(groups, series, title_of(name))
 
 
-def curves_over_strength(results: Results) -> Iterable[charts.Chart]:
-    """Figures over strength, if a run has the same adapters at several strengths."""
-    by_adapters: dict[str, list[tuple[float, str]]] = {}
-    for name, facts in results.manifest["variants"].items():
-        if facts["adapters"]:
-            # Variants that differ only by one common factor of all strengths.
-            ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
-            key = repr((sorted(facts["adapters"].items()), facts["groups"], sorted(ratios.items())))
-            by_adapters.setdefault(key, []).append((facts["strength"], name))
-    for at in by_adapters.values():
-        strengths = dict(sorted(at))
-        if len(strengths) < 2:
+def curves_of(results: Results) -> Iterable[charts.Chart]:
+    """Figures over strength and over the guidance scale, where a run has the same adapters at several of them."""
+    facts_of = results.manifest["variants"]
+    over_strength: dict[str, dict[float, str]] = {}
+    over_guidance: dict[str, dict[float, str]] = {}
+    for name, facts in facts_of.items():
+        # Variants that differ only by one common factor of all strengths.
+        ratios = {one: round(value / (facts["strength"] or 1), 6) for one, value in facts["strengths"].items()}
+        how = (
+            sorted(facts["adapters"].items()),
+            facts["groups"],
+            sorted(ratios.items()),
+            facts["named"],
+            facts["gate"],
+        )
+        if facts["adapters"] and not facts["named"]:
+            over_strength.setdefault(repr((how, facts["guidance"])), {})[facts["strength"]] = name
+        over_guidance.setdefault(repr((how, facts["strength"])), {})[facts["guidance"]] = name
+    for strengths in over_strength.values():
+        if len(strengths) > 1:
+            scale = facts_of[next(iter(strengths.values()))]["guidance"]
+            unsteered = next(
+                (name for name, facts in facts_of.items() if not facts["adapters"] and facts["guidance"] == scale), None
+            )
+            yield from _strength_curves(
+                results, ({0.0: unsteered} if unsteered else {}) | dict(sorted(strengths.items()))
+            )
+    several = [dict(sorted(scales.items())) for scales in over_guidance.values() if len(scales) > 1]
+    if several:
+        yield from _guidance_curves(results, several)
+
+
+def _guidance_curves(results: Results, variants: Sequence[Mapping[float, str]]) -> Iterable[charts.Chart]:
+    """Each figure over the guidance scale, one line for each of the variants, which are given by scale."""
+    scales = sorted({scale for one in variants for scale in one})
+    names = main_figures(results.variants[name].overall for one in variants for name in one.values())
+    for figure in names:
+        if not figure.kind.over_strength and not figure.kind.fidelity:
             continue
-        if UNSTEERED in results.variants:
-            strengths = {0.0: UNSTEERED, **strengths}
-        yield from _strength_curves(results, strengths)
+        series = {
+            next(iter(one.values())).partition(AT_GUIDANCE)[0]: [
+                _point(results.variants[one[scale]].overall.get(figure)) if scale in one else None for scale in scales
+            ]
+            for one in variants
+        }
+        series = {name: points for name, points in series.items() if any(points)}
+        limit = 1.0 if figure.kind.is_share or figure.kind == DEVIATION else None
+        if series:
+            yield charts.curves(scales, series, "guidance scale (CFG)", title_of(figure), limit)
 
 
 def _strength_curves(results: Results, strengths: Mapping[float, str]) -> Iterable[charts.Chart]:

@@ -33,15 +33,20 @@ def manifest_of(
             "prediction": base.prediction,
             "precision": str(base.dtype).removeprefix("torch."),
         },
-        "variants": {one.name: _variant(one, variant) for one, variant in zip(recipe.variants, variants, strict=True)},
+        "variants": {
+            one.name: _variant(recipe, one, variant) for one, variant in zip(recipe.variants, variants, strict=True)
+        },
     }
 
 
-def _variant(recipe: VariantRecipe, variant: Variant) -> dict[str, Any]:
+def _variant(recipe: EvalRecipe, one: VariantRecipe, variant: Variant) -> dict[str, Any]:
     terms = [term for group in variant.groups for term in group.terms] + list(variant.always)
     return {
         "adapters": dict(variant.files),
-        "strength": recipe.strength,
+        "strength": one.strength,
+        "guidance": recipe.guidance_of(one),
+        "named": one.named,
+        "gate": one.gate,
         "groups": [group.name for group in variant.groups],
         "strengths": {term.concept.name: term.ram_strength for term in terms},
     }

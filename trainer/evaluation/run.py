@@ -53,7 +53,7 @@ def evaluate(recipe: EvalRecipe, *, restart: bool = False, shown: bool = True) -
 def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, shown: bool) -> Results | None:
     main = accelerator.is_main_process
     world = world_of(recipe.base)
-    variants = [resolve(variant) for variant in recipe.variants]
+    variants = [resolve(variant, recipe.guidance_of(variant)) for variant in recipe.variants]
     base = load_as(recipe.base, recipe.sampling, accelerator.device)
     check_models(base, variants)
     axes = axes_of(variants, recipe.scoring.axes, recipe.scoring.classes, world, recipe.protocol)
@@ -87,7 +87,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
             # All variants of an image spec in one batch: if one is generated again, comparisons are scored again.
             whole = max(recipe.scoring.batch // len(variants), 1) * len(variants)
             todo = batches(jobs, whole)[share]
-            _work(score_missing(files, todo, folder.images), todo, "scoring", stop, main and shown)
+            _work(score_missing(files, todo, folder.images, recipe.baselines()), todo, "scoring", stop, main and shown)
         accelerator.wait_for_everyone()
     results = None
     if main:
@@ -129,7 +129,7 @@ def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) 
     """Every image spec in every variant; the variants of one spec are adjacent."""
     given = [variant.assign_groups(specs, seed) for variant in variants]
     return [
-        Job(variant.name, one, each[number])
+        Job(variant.name, one, each[number], variant.prompt(one, each[number]), variant.guidance)
         for number, one in enumerate(specs)
         for variant, each in zip(variants, given, strict=True)
     ]
@@ -163,7 +163,8 @@ def _figures(
 ) -> dict[str, VariantFigures]:
     resampling = Resampling(recipe.scoring.confidence, recipe.scoring.resamples)
     own = {variant.name: [row for row in rows if row.job.variant == variant.name] for variant in recipe.variants}
-    return {name: variant_figures(each, axes, columns, resampling) for name, each in own.items()}
+    parity = recipe.protocol == "equisteer"
+    return {name: variant_figures(each, axes, columns, resampling, parity) for name, each in own.items()}
 
 
 def _write(folder: EvaluationFolder, results: Results, rows: Sequence[Row]) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...respodiff_core.errors import RespoDiffError
-from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Metric, needs_of
+from ..recipes.evaluation_recipe import EvalRecipe, Metric, needs_of
 from ..worlds.lookup import world_of
 from ..worlds.scorer import Axis, ScoredImage, Scorer, Scores, SetScorer
 from .generation import Job
@@ -53,7 +53,7 @@ def _loading(recipe: EvalRecipe, axes: tuple[Axis, ...], device: torch.device) -
     classifier = recipe.scoring.classifier
     if classifier == "auto":
         classifier = world_of(recipe.base).classifier
-    return Loading(recipe.scoring, axes, classifier, device)
+    return Loading(recipe.scoring, recipe.clip, axes, classifier, device)
 
 
 def _module(metric: Metric) -> ModuleType:
@@ -70,15 +70,17 @@ def score_missing(
     scorers: Mapping[Scorer, ScoreFile],
     batches: Sequence[Sequence[Job]],
     images: ImageFolder,
+    baselines: Mapping[str, str],
 ) -> Generator[int]:
-    """Score the batches that a scorer has not completed; yields the size of each batch.
+    """Score the batches that a scorer has not completed; yields the size of each batch. `baselines` are the unsteered
+    variants to compare with, by variant.
 
     An unreadable image gets no scores.
     """
     known = {scorer: file.load() for scorer, file in scorers.items()}
     for batch in batches:
         todo = [scorer for scorer in scorers if any(key_of(job) not in known[scorer] for job in batch)]
-        shown = _read(batch, images) if todo else {}
+        shown = _read(batch, images, baselines) if todo else {}
         for scorer in todo:
             if shown:
                 judged = scorer.score(list(shown.values()))
@@ -105,7 +107,7 @@ def collect(
     return scores, damaged
 
 
-def _read(batch: Sequence[Job], images: ImageFolder) -> dict[str, ScoredImage]:
+def _read(batch: Sequence[Job], images: ImageFolder, baselines: Mapping[str, str]) -> dict[str, ScoredImage]:
     opened: dict[str, Image.Image | None] = {}
 
     def read(variant: str, id_: str) -> Image.Image | None:
@@ -120,7 +122,8 @@ def _read(batch: Sequence[Job], images: ImageFolder) -> dict[str, ScoredImage]:
     shown = {}
     for job in batch:
         image = read(job.variant, job.spec.id)
-        compared = job.variant != UNSTEERED and images.has(UNSTEERED, job.spec.id)
+        baseline = baselines.get(job.variant)
+        compared = baseline if baseline is not None and images.has(baseline, job.spec.id) else None
         if image is not None:
-            shown[key_of(job)] = ScoredImage(job.spec, image, read(UNSTEERED, job.spec.id) if compared else None)
+            shown[key_of(job)] = ScoredImage(job.spec, image, read(compared, job.spec.id) if compared else None)
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -10,6 +11,7 @@ from pathlib import Path
 from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
 from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
+from ...respodiff_core.learning.contrast_settings import in_context
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
@@ -25,6 +27,7 @@ from ..worlds.world import World
 class Variant:
     """A way of steering. Each image gets one of `groups` (fairness concepts, crossed if they belong to several axes;
     may be empty) and all terms in `always` (safety and other concepts). `files` are the sha256 of the files by name.
+    With `named` the groups are named in the prompts. `guidance` is the guidance scale of the images.
     """
 
     name: str
@@ -32,6 +35,15 @@ class Variant:
     groups: tuple[FairGroup, ...] = ()
     always: tuple[Term, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    named: bool = False
+    guidance: float = 7.5
+
+    def prompt(self, spec: ImageSpec, group: FairGroup) -> str:
+        """The prompt of an image of this group if it is not the spec's, else empty.
+
+        Raises RespoDiffError if the group is to be named and cannot be.
+        """
+        return with_group_named(spec, group) if self.named else ""
 
     def assign_groups(self, specs: Sequence[ImageSpec], seed: int) -> list[FairGroup]:
         """The group that steers each image: in equal shares, in blocks over the images of a prompt as in the paper's
@@ -73,14 +85,14 @@ def _shared_within_groups(specs: Sequence[ImageSpec], groups: int, seed: int) ->
     return numbers
 
 
-def resolve(recipe: VariantRecipe) -> Variant:
-    """Read a variant's adapters. Raises RespoDiffError."""
+def resolve(recipe: VariantRecipe, guidance: float = 7.5) -> Variant:
+    """Read a variant's adapters; `guidance` is the guidance scale of its images. Raises RespoDiffError."""
     if not recipe.adapters:
         if recipe.concepts or recipe.strengths or recipe.scales:
             raise RespoDiffError(
                 f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
             )
-        return Variant(recipe.name, None)
+        return Variant(recipe.name, None, guidance=guidance)
     for path in recipe.adapters:
         peek(path)  # reject other files by their header, before hashing the whole file
     files = _hashed(recipe.adapters)
@@ -108,7 +120,9 @@ def resolve(recipe: VariantRecipe) -> Variant:
             f"{', '.join(by_axis) or 'none'}."
         )
     groups = reduce(crossed, map(tuple, by_axis.values())) if by_axis else ()
-    return Variant(recipe.name, adapter, tuple(groups), tuple(always), files)
+    if recipe.named and not groups:
+        raise RespoDiffError(f"Setting {recipe.name!r} names groups in prompts, but its adapters have no groups.")
+    return Variant(recipe.name, adapter, tuple(groups), tuple(always), files, recipe.named, guidance)
 
 
 def axes_of(
@@ -169,6 +183,23 @@ def _read(paths: Sequence[Path]) -> Adapter:
 
 def _term(concept: Concept, recipe: VariantRecipe) -> Term:
     strength = recipe.strengths.get(concept.name, recipe.strength)
-    if concept.info.category == "fairness":
-        strength *= recipe.scales.get(axis_of(concept.info), 1.0)
-    return Term.of(concept, strength)
+    if concept.info.category != "fairness":
+        return Term.of(concept, strength)
+    if recipe.named:
+        return Term.of(concept, 0.0)
+    return Term.of(concept, strength * recipe.scales.get(axis_of(concept.info), 1.0), gated=recipe.gate)
+
+
+def with_group_named(spec: ImageSpec, group: FairGroup) -> str:
+    """The prompt of an image with the group named before its profession: "a photo of a woman doctor".
+
+    Raises RespoDiffError if the prompt does not contain the profession.
+    """
+    found = re.search(rf"\b{re.escape(spec.group)}\b", spec.prompt, re.IGNORECASE) if spec.group else None
+    if found is None:
+        raise RespoDiffError(
+            f"The group cannot be named in the prompt {spec.prompt!r}: `named` needs prompts with a group column that "
+            "says which word to put it before, such as the profession."
+        )
+    names = " ".join(term.concept.name for term in group.terms if term.concept.info.category == "fairness")
+    return in_context(f"{spec.prompt[: found.start()]}{{}}{spec.prompt[found.end() :]}", f"{names} {found[0]}".strip())

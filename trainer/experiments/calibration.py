@@ -24,8 +24,8 @@ from ...respodiff_core.steering.steering import Term
 
 log = logging.getLogger(__name__)
 
-GRID = tuple(round(0.05 * step, 2) for step in range(1, 41))
-"""Strengths to try: the steps of the nodes' sliders."""
+GRID = tuple(round(0.05 * step, 2) for step in range(1, 81))
+"""Strengths to try: up to twice what the nodes' sliders reach, which low guidance scales may need."""
 SCALES = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 Hits = Callable[[Sequence[FairGroup], int], np.ndarray]
@@ -162,6 +162,15 @@ def with_strengths(adapter: Adapter, strengths: Mapping[str, float]) -> Adapter:
     """The adapter with these recommended strengths, in units of its vectors."""
     concepts = {
         name: replace(one, info=replace(one.info, strength=strengths.get(name, one.info.strength)))
+        for name, one in adapter.concepts.items()
+    }
+    return replace(adapter, concepts=concepts)
+
+
+def with_guidance(adapter: Adapter, factors: Mapping[str, tuple[tuple[float, float], ...]]) -> Adapter:
+    """The adapter with these factors on the strength over the guidance scale, by concept."""
+    concepts = {
+        name: replace(one, info=replace(one.info, guidance=factors.get(name, one.info.guidance)))
         for name, one in adapter.concepts.items()
     }
     return replace(adapter, concepts=concepts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ from .calibration import (
     best_scales,
     pairs_of_axes,
     smallest_strength,
+    with_guidance,
     with_scales,
     with_strengths,
 )
@@ -56,11 +57,12 @@ class Calibrated:
     adapter: Adapter
     strengths: dict[str, Found]
     scales: dict[tuple[str, str], FoundScales]
+    over_guidance: dict[float, dict[str, Found]] = field(default_factory=dict)
 
     def table(self) -> Table:
         """The results as a table."""
         rows: list[tuple[object, ...]] = []
-        for name, found in self.strengths.items():
+        for name, found in self._named():
             low, high = found.interval
             shown = f"{found.accuracy:.1%} ({low:.0%} to {high:.0%})"
             rows.append((name, f"strength {found.strength:g}", shown, found.images, found.spent))
@@ -74,15 +76,21 @@ class Calibrated:
         """A sentence for each concept that reaches the accuracy at no strength."""
         return [
             f"{name}: no strength reaches the requested accuracy of {accuracy:.0%}; this one comes closest."
-            for name, found in self.strengths.items()
+            for name, found in self._named()
             if not found.reached
         ]
+
+    def _named(self) -> Iterator[tuple[str, Found]]:
+        """The strengths by concept, and by guidance scale where there are several."""
+        yield from self.strengths.items()
+        for scale, strengths in self.over_guidance.items():
+            yield from ((f"{name} at CFG {scale:g}", found) for name, found in strengths.items())
 
     def figures(self) -> dict[str, dict[str, float]]:
         """The results as plain numbers by concept and pair, for JSON."""
         figures = {
             name: {"strength": found.strength, "accuracy": round(found.accuracy, 4), "images": found.spent}
-            for name, found in self.strengths.items()
+            for name, found in self._named()
         }
         for (one, other), pair in self.scales.items():
             figures[f"{one} x {other}"] = {f"scale of {one}": pair.scales[0], f"scale of {other}": pair.scales[1]}
@@ -202,6 +210,46 @@ def calibrate(
     for (one, other), pair in scales.items():
         recommended |= {(one, other): pair.scales[0], (other, one): pair.scales[1]}
     return Calibrated(with_scales(adapter, recommended), strengths, scales)
+
+
+def calibrate_over_guidance(
+    adapter: Adapter,
+    recipe: EvalRecipe,
+    unsafe: EvalRecipe,
+    search: Search,
+    cache: Path,
+    scales: Sequence[float],
+    *,
+    concepts: Sequence[str] = (),
+    pairs: bool = True,
+) -> Calibrated:
+    """Calibrate at several guidance scales: the recommended strength is that of the first, and the file says by which
+    factor it changes at the others. Raises RespoDiffError.
+    """
+    adapter = with_guidance(adapter, dict.fromkeys(adapter.concepts, ()))
+    first, *others = [
+        calibrate(
+            adapter,
+            _at_guidance(recipe, scale),
+            _at_guidance(unsafe, scale),
+            search,
+            cache,
+            concepts=concepts,
+            pairs=pairs and scale == scales[0],
+        )
+        for scale in scales
+    ]
+    at = {scale: one.strengths for scale, one in zip(scales, (first, *others), strict=True)}
+    factors = {
+        name: tuple(sorted((scale, strengths[name].strength / found.strength) for scale, strengths in at.items()))
+        for name, found in first.strengths.items()
+    }
+    over = {scale: one.strengths for scale, one in zip(scales[1:], others, strict=True)}
+    return replace(first, adapter=with_guidance(first.adapter, factors), over_guidance=over)
+
+
+def _at_guidance(recipe: EvalRecipe, scale: float) -> EvalRecipe:
+    return recipe.model_copy(update={"sampling": replace(recipe.sampling, guidance=scale)})
 
 
 def _shuffled(specs: list[ImageSpec]) -> list[ImageSpec]:

@@ -14,7 +14,7 @@ from ...respodiff_core.learning.settings import setting
 from .strict import STRICT, Strict, Texts, as_list, checked, expand_user, load_toml
 from .training_recipe import ModelRecipe
 
-Protocol = Literal["winobias", "i2p", "coco", "prompts"]
+Protocol = Literal["winobias", "equisteer", "i2p", "coco", "prompts"]
 Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "fid"]
 """Each is a module of that name in `trainer/evaluation/scorers/`; scorers run in this order."""
 
@@ -43,10 +43,20 @@ def needs_of(metric: Metric) -> Needs:
     return _NEEDS.get(metric, Needs())
 
 
-Subject = Literal["gender", "race", "safety"]
-"""The subjects of the paper's tables."""
+Subject = Literal["gender", "race", "safety", "equisteer"]
+"""The published tables: those of RespoDiff by subject, and EquiSteer's."""
 UNSTEERED = "unsteered"
 """The variant without adapters, which is the baseline."""
+AT_GUIDANCE = " at CFG "
+"""Before the guidance scale in the name of a variant that is evaluated at several."""
+
+
+def is_unsteered(name: str) -> bool:
+    """Whether this is the name of the unsteered variant, at one or at several guidance scales."""
+    return name.partition(AT_GUIDANCE)[0] == UNSTEERED
+
+
+_CLIP, _LARGE_CLIP = "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"
 
 _RESERVED = {"CON", "PRN", "AUX", "NUL"}  # on Windows
 _NAME_FORBIDS = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
@@ -66,6 +76,14 @@ class VariantRecipe:
         {},
         "Strength of one concept, as NAME=NUMBER, in place of --strength; also relative to the recommended one.",
         notes={"flag": "--concept-strength"},
+    )
+    named: bool = setting(
+        False,
+        "Name the groups in the prompts (a woman doctor) in place of steering: what steering is to be compared with.",
+    )
+    guidance: float | None = setting(None, "Guidance scale (CFG) of the images; that of the sampling if left out.")
+    gate: bool = setting(
+        False, "Leave images alone whose prompt already names a group of the axis (contrast concepts of fairness)."
     )
     scales: dict[str, float] = setting(
         {}, "Factor for the strengths of one axis, as AXIS=NUMBER, if axes are crossed (gender x race)."
@@ -113,12 +131,12 @@ class ScoringRecipe:
         {}, "Class of your own axis, as AXIS.NAME=TEXT, with the text for the classifier.", notes={"flag": "--class"}
     )
     classifier: str = setting("auto", "Classifier of the groups: auto, clip, toyworld, or your own as module:function.")
-    clip: str = setting("openai/clip-vit-base-patch32", "CLIP model: a folder or Hub id.")
+    clip: str = setting("", f"CLIP model: a folder or Hub id; {_CLIP} if left out, and {_LARGE_CLIP} for equisteer.")
     dino: str = setting("facebook/dinov2-base", "DINO model: a folder or Hub id.")
     q16_prompts: Path | None = setting(
         None, "File of Q16's two prompt embeddings: prompts.p of Q16's repository, or .npy."
     )
-    q16_clip: str = setting("openai/clip-vit-large-patch14", "CLIP model of Q16: a folder or Hub id.")
+    q16_clip: str = setting(_LARGE_CLIP, "CLIP model of Q16: a folder or Hub id.")
     reference: Path | None = setting(None, "Folder of real images, or their statistics (.npz), for FID.")
     inception: Path | None = setting(None, "File of FID's Inception network, if it cannot be downloaded.")
     batch: int = setting(64, "Batch size for scoring.", ge=1, notes={"flag": "--scoring-batch"})
@@ -146,7 +164,7 @@ class EvalRecipe(Strict):
         default=None,
         ge=1,
         description="Images per profession (winobias: a multiple of 5 templates x the groups) or per prompt; those of "
-        "the protocol if left out.",
+        "the protocol if left out (equisteer: 100).",
     )
     limit: int | None = Field(
         default=None, ge=1, description="Number of prompts to use from a data set; all if left out."
@@ -173,9 +191,9 @@ class EvalRecipe(Strict):
             raise ValueError(f"variants: {', '.join(twice)} occurs twice; each variant needs a different name")
         if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.variants):
             raise ValueError(f"variants: {UNSTEERED} is the baseline, so it takes no adapters")
-        if self.protocol == "winobias" and (self.prompts or self.limit):
+        if self.protocol in ("winobias", "equisteer") and (self.prompts or self.limit):
             raise ValueError(
-                "winobias has its own prompts and uses all of them: for your own file, use the protocol prompts"
+                f"{self.protocol} has its own prompts and uses all of them: for your own file, use the protocol prompts"
             )
         if self.protocol == "prompts" and self.prompts is None:
             raise ValueError("prompts: name a file with prompts (.txt, .csv, .json or .jsonl)")
@@ -193,10 +211,24 @@ class EvalRecipe(Strict):
         needs = needs_of(metric)
         if needs.setting and getattr(self.scoring, needs.setting) is None:
             return f"scoring.{needs.setting}: {needs.message}"
-        names = [variant.name for variant in self.variants]
-        if needs.unsteered and (UNSTEERED not in names or len(names) == 1):
+        if needs.unsteered and not self.baselines():
             return f"scoring.metrics: {metric} compares with {UNSTEERED} images: evaluate both variants"
         return ""
+
+    def guidance_of(self, variant: VariantRecipe) -> float:
+        """The guidance scale of a variant's images."""
+        return self.sampling.guidance if variant.guidance is None else variant.guidance
+
+    def baselines(self) -> dict[str, str]:
+        """By the name of each other variant: the unsteered one at the same guidance scale, if there is one."""
+        unsteered = {self.guidance_of(one): one.name for one in self.variants if is_unsteered(one.name)}
+        others = [one for one in self.variants if not is_unsteered(one.name)]
+        return {one.name: unsteered[self.guidance_of(one)] for one in others if self.guidance_of(one) in unsteered}
+
+    @property
+    def clip(self) -> str:
+        """The CLIP model of the scorers."""
+        return self.scoring.clip or (_LARGE_CLIP if self.protocol == "equisteer" else _CLIP)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> EvalRecipe:

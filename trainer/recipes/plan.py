@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...respodiff_core.names import NAME_FORBIDS
-from .evaluation_recipe import UNSTEERED, EvalRecipe
+from .evaluation_recipe import AT_GUIDANCE, UNSTEERED, EvalRecipe
 from .evaluation_recipe import read_recipe as read_evaluation_toml
 from .strict import RecipeError, check_tables, given
 from .training_recipe import Recipe, expand_group, read_toml
@@ -57,11 +57,12 @@ def assemble_evaluation(
     top: Flags,
     variant: Flags,
     strengths: Sequence[float],
+    guidance: Sequence[float],
     unsteered: bool | None,
     sections: Mapping[str, Flags],
 ) -> EvalRecipe:
-    """The validated recipe. The flags `variant` are evaluated at each of the `strengths`, and the unsteered model
-    as well unless `unsteered` is False. Raises RecipeError.
+    """The validated recipe. The flags `variant` are evaluated at each of the `strengths`, the unsteered model as well
+    unless `unsteered` is False, and all of them at each of the scales in `guidance`. Raises RecipeError.
     """
     values = read_evaluation_toml(file) if file else {}
     own = _variants(given(variant), strengths, unsteered)
@@ -74,12 +75,16 @@ def assemble_evaluation(
         )
     if "protocol" not in {**values, **given(top)}:
         raise RecipeError(
-            "There is nothing to measure: name a protocol (winobias, i2p, coco or prompts), or a --recipe."
+            "There is nothing to measure: name a protocol (winobias, equisteer, i2p, coco or prompts), or a --recipe."
         )
     values |= given(top) | ({"variants": own} if own else {})
+    if len(guidance) > 1:
+        values["variants"] = _at_each_guidance(values.get("variants", [{"name": UNSTEERED}]), guidance)
     check_tables(values, tuple(sections), ("variants",))
     for name, flags in sections.items():
         values[name] = {**values.get(name, {}), **given(flags)}
+    if len(guidance) == 1:
+        values["sampling"] = {**values.get("sampling", {}), "guidance": guidance[0]}
     values.setdefault("output", f"out/eval/{_run_name(values)}")
     return EvalRecipe.of(values)
 
@@ -96,6 +101,15 @@ def _variants(variant: dict[str, Any], strengths: Sequence[float], unsteered: bo
         label = name if len(strengths) < 2 else f"{name} at {strength:g}"
         variants.append({**variant, "name": label, "strength": strength})
     return variants
+
+
+def _at_each_guidance(variants: Sequence[dict[str, Any]], guidance: Sequence[float]) -> list[dict[str, Any]]:
+    """Every variant at every guidance scale."""
+    return [
+        {**one, "name": f"{one.get('name', '')}{AT_GUIDANCE}{scale:g}", "guidance": scale}
+        for scale in guidance
+        for one in variants
+    ]
 
 
 def _run_name(values: Mapping[str, Any]) -> str:

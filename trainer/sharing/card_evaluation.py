@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.figures import DEVIATION
-from ..evaluation.html_report import curves_over_strength, deviation_bars, entries_of
+from ..evaluation.html_report import curves_of, deviation_bars, entries_of
 from ..evaluation.image_folder import DamagedImage, ImageFolder
 from ..evaluation.presentation import cell_of, main_figures, meaning_of, title_of
 from ..evaluation.results import Results
-from ..recipes.evaluation_recipe import UNSTEERED
 from ..support.charts import Chart
 from ..support.contact_sheet import draw
 from ..support.table import Table
@@ -55,7 +54,7 @@ def evaluation_of(folder: Path, sha256: str, number: int, with_images: bool) -> 
     """
     results = _about(Results.read(folder), sha256, folder)
     entries = entries_of({"": (results, ImageFolder(folder / "images"))})
-    charts = [*curves_over_strength(results), *deviation_bars(entries)]
+    charts = [*curves_of(results), *deviation_bars(entries)]
     images = [_of_chart(chart, f"{FOLDER}/{number}-{index}.png") for index, chart in enumerate(charts, 1)]
     if with_images and results.manifest["protocol"] not in _NOT_TO_BE_SHOWN:
         images.insert(0, _sheet(results, folder, f"{FOLDER}/{number}-images.png"))
@@ -83,10 +82,11 @@ def _title(results: Results) -> str:
 
 def _facts(results: Results) -> Iterable[str]:
     manifest, sampling = results.manifest, results.manifest["sampling"]
+    scales = sorted({facts["guidance"] for facts in manifest["variants"].values()})
     yield (
         f"{manifest['asked']['images']} images per variant, DDIM with {sampling['schedule_steps']} steps, "
-        f"guidance scale {sampling['guidance']:g}, first seed {manifest['seed']}, {sampling['precision']}; base model "
-        f"sha256 {manifest['base']['sha256']}."
+        f"guidance scale {', '.join(f'{scale:g}' for scale in scales)}, first seed {manifest['seed']}, "
+        f"{sampling['precision']}; base model sha256 {manifest['base']['sha256']}."
     )
     steered = {name: facts for name, facts in manifest["variants"].items() if facts["adapters"]}
     yield f"Strengths: {'; '.join(_strength(name, facts) for name, facts in steered.items())}."
@@ -128,8 +128,13 @@ def _of_chart(chart: Chart, name: str) -> CardImage:
 def _sheet(results: Results, folder: Path, name: str) -> CardImage:
     """The same prompts and seeds without and with the adapter, at the strength closest to the recommended one."""
     of = results.manifest["variants"]
-    steered = min((one for one in results.variants if one != UNSTEERED), key=lambda one: abs(of[one]["strength"] - 1))
-    variants = [*([UNSTEERED] if UNSTEERED in results.variants else []), steered]
+    usual = results.manifest["sampling"]["guidance"]
+    steered = min(
+        (one for one in results.variants if of[one]["adapters"]),
+        key=lambda one: (of[one]["named"], abs(of[one]["guidance"] - usual), abs(of[one]["strength"] - 1)),
+    )
+    without = [one for one in results.variants if not of[one]["adapters"]]
+    variants = [*(one for one in without if of[one]["guidance"] == of[steered]["guidance"]), steered]
     images = ImageFolder(folder / "images")
     shown = [(group, ids[:_EACH]) for group, ids in list(results.shown.items())[:_ROWS]]
     try:

@@ -33,6 +33,12 @@ def professions(
     return each_group(prompts, per_profession, lambda group, number: first_seed + group * per_profession + number)
 
 
+def held_out_professions(per_profession: int = PER_PROFESSION, first_seed: int = 0) -> list[ImageSpec]:
+    """The eight professions that the contrasts do not use, in one prompt: the counterpart of EquiSteer's."""
+    names = {name: [(world.phrase(name, template=world.TEMPLATES[0]), ())] for name in world.PROFESSIONS[::2]}
+    return each_group(names, per_profession, lambda group, number: first_seed + group * per_profession + number)
+
+
 def in_bad_places(per_profession: int = PER_PROFESSION_IN_BAD_PLACES, first_seed: int = 0) -> list[ImageSpec]:
     """The professions in the places where the hazard is common: the counterpart of I2P."""
     return professions(per_profession, first_seed, [world.PLACES[place] for place in world.BAD_PLACES])

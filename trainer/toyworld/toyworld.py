@@ -46,6 +46,8 @@ class ToyWorld(World):
     def _of_protocol(self, recipe: EvalRecipe) -> list[ImageSpec]:
         if recipe.protocol == "i2p":
             return protocols.in_bad_places(recipe.images or protocols.PER_PROFESSION_IN_BAD_PLACES, recipe.seed)
+        if recipe.protocol == "equisteer":
+            return protocols.held_out_professions(recipe.images or protocols.PER_PROFESSION, recipe.seed)
         if recipe.protocol == "coco":
             return protocols.training_captions(recipe.limit or protocols.CAPTIONS, recipe.seed)
         return protocols.professions(recipe.images or protocols.PER_PROFESSION, recipe.seed)
@@ -70,5 +72,8 @@ class ToyWorld(World):
     def presets(self, subject: str) -> tuple[str, ...]:
         return _PRESETS[subject]
 
+    def contrast_preset(self, subject: str) -> str:
+        return {"gender": "toyworld/shape", "race": "toyworld/hue", "safety": "toyworld/hazard"}[subject]
+
     def title(self, protocol: str, base: str) -> str:
-        return "ToyWorld's professions" if protocol == "winobias" else super().title(protocol, base)
+        return "ToyWorld's professions" if protocol in ("winobias", "equisteer") else super().title(protocol, base)

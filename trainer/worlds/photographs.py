@@ -17,6 +17,7 @@ from .world import World
 
 _METRICS: dict[Protocol, tuple[Metric, ...]] = {
     "winobias": ("labels", "alignment", "distance", "change"),
+    "equisteer": ("labels", "alignment", "distance", "change"),
     "i2p": ("nudity", "q16", "change"),
     "coco": ("alignment", "change", "fid"),
     "prompts": ("labels", "alignment", "distance", "change"),
@@ -46,11 +47,13 @@ class Photographs(World):
         return {name: Axis(name, tuple(words), tuple(words.values())) for name, words in classes.items()}
 
     def usual_axes(self, protocol: Protocol) -> tuple[str, ...]:
-        return ("gender", "race") if protocol == "winobias" else ()  # the axes of WinoBias
+        return {"winobias": ("gender", "race"), "equisteer": ("gender",)}.get(protocol, ())
 
     def _of_protocol(self, recipe: EvalRecipe) -> list[ImageSpec]:
         if recipe.protocol == "winobias":
             return protocols.winobias(recipe.images or protocols.PER_PROFESSION, recipe.seed, recipe.extended)
+        if recipe.protocol == "equisteer":
+            return protocols.equisteer(recipe.images or protocols.PER_EQUISTEER_PROFESSION, recipe.seed)
         if recipe.protocol == "i2p":
             rows = protocols.published_rows(protocols.I2P_DATA, "train", ("prompt", "categories"))[: recipe.limit]
             return protocols.i2p(rows, recipe.images or protocols.PER_I2P_PROMPT, recipe.seed)
@@ -70,3 +73,6 @@ class Photographs(World):
 
     def presets(self, subject: str) -> tuple[str, ...]:
         return (subject,)
+
+    def contrast_preset(self, subject: str) -> str:
+        return "violence" if subject == "safety" else subject

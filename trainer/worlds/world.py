@@ -16,6 +16,7 @@ from .scorer import Axis, Scorer
 
 _TITLES = {
     "winobias": "Professions (WinoBias)",
+    "equisteer": "Professions (EquiSteer)",
     "i2p": "Unsafe prompts (I2P)",
     "coco": "Everyday captions (COCO)",
     "prompts": "Custom prompts",
@@ -75,6 +76,10 @@ class World(ABC):
     @abstractmethod
     def presets(self, subject: str) -> tuple[str, ...]:
         """The presets, or groups of presets, for `gender`, `race` or `safety`."""
+
+    @abstractmethod
+    def contrast_preset(self, subject: str) -> str:
+        """The preset of contrast concepts for `gender`, `race` or `safety`."""
 
     def title(self, protocol: str, base: str) -> str:
         """The title of an evaluation by this protocol on the base model of that name."""

@@ -41,4 +41,4 @@ class Alignment(Scorer):
 
 def load(loading: Loading) -> Alignment:
     """Load the recipe's CLIP. Raises RespoDiffError."""
-    return Alignment(loading.clip(loading.scoring.clip))
+    return Alignment(loading.clip())

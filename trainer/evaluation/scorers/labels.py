@@ -37,5 +37,5 @@ def load(loading: Loading) -> Scorer | None:
     if not loading.axes:
         return None
     if loading.classifier == "clip":
-        return ClipClassifier(loading.clip(loading.scoring.clip), loading.axes)
+        return ClipClassifier(loading.clip(), loading.axes)
     return OwnClassifier(loading.classifier, loading.axes)

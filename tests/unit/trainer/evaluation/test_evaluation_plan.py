@@ -297,7 +297,7 @@ class TestRecipe:
         assert recipe.scoring.reference == tmp_path / "real"
 
     def assembled(self, file: Path | None = None, **given: Any) -> EvalRecipe:
-        given = {"top": {}, "variant": {}, "strengths": [], "unsteered": None, "sections": {}, **given}
+        given = {"top": {}, "variant": {}, "strengths": [], "guidance": [], "unsteered": None, "sections": {}, **given}
         return assemble_evaluation(file, **given)
 
     def test_a_recipe_alone_is_an_evaluation(self, tmp_path):

@@ -12,7 +12,7 @@ from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.figures import Resampling, Row, VariantFigures, variant_figures
 from respodiff.trainer.evaluation.generation import Job
-from respodiff.trainer.evaluation.html_report import curves_over_strength, write_report
+from respodiff.trainer.evaluation.html_report import curves_of, write_report
 from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.evaluation.presentation import cell_of, main_figures, title_of
 from respodiff.trainer.evaluation.results import FIGURES_FILE, Results
@@ -55,8 +55,9 @@ def results(tmp_path) -> Results:
     """As read from the file, by which alone a later report knows of the scorer."""
     figures = figures_of(Brightness())
     settings = {f"at {strength:g}": figures for strength in STRENGTHS}
+    how = {"adapters": {"a.safetensors": "0"}, "guidance": 7.5, "named": False, "gate": False, "groups": []}
     about = {
-        name: {"adapters": {"a.safetensors": "0"}, "strength": strength, "groups": [], "strengths": {"a": strength}}
+        name: {**how, "strength": strength, "strengths": {"a": strength}}
         for name, strength in zip(settings, STRENGTHS, strict=True)
     }
     manifest = {
@@ -96,7 +97,7 @@ def test_a_report_shows_titles_meanings_formats_and_the_curve(results, tmp_path)
     for name, figure in results.variants["at 1"].overall.items():
         assert f"<th>{title_of(name)}<small>{name.kind.meaning}</small></th>" in page
         assert f"{cell_of(figure, name.kind).value}<small>" in page
-    assert [chart.title for chart in curves_over_strength(results)] == ["bright images over strength"]
+    assert [chart.title for chart in curves_of(results)] == ["bright images over strength"]
 
 
 def test_an_ablation_shows_it_too(results):
