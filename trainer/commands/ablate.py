@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..base.spec import locate
-from ..recipes.evaluation_recipe import ScoringRecipe
+from ..recipes.evaluation_recipe import FairnessProtocol, ScoringRecipe
 from ..support.interrupts import stop_message
 from .flags import Panel, Settings, with_settings
 from .options import SAMPLING, STOPPED, Base, model_settings
@@ -32,8 +32,10 @@ def ablate(
         list[str] | None,
         typer.Option(
             metavar="<str>",
-            help="Variant to train: RAM + SAM, RAM alone, one shared module, joint update, channel, mlp, conv, or "
-            "reference rollout (or one of --variants); all of them if left out. May be repeated.",
+            help="Variant: RAM + SAM, RAM alone, one shared module, joint update, channel, mlp, conv, reference "
+            "rollout, named (in the prompt), contrast, contrast add, contrast parts (of the schedule), contrast "
+            "places, contrast middle (block), or both methods (or one of --variants); all of them if left out. May be "
+            "repeated.",
         ),
     ] = None,
     variants: Annotated[
@@ -47,16 +49,23 @@ def ablate(
     images: Annotated[
         int | None, typer.Option(help="Images per profession; 150 if left out (ToyWorld: 16 per concept).")
     ] = None,
+    protocol: Annotated[
+        FairnessProtocol,
+        typer.Option(
+            help="Protocol: winobias, or equisteer, whose professions no preset of contrast concepts uses.",
+        ),
+    ] = "winobias",
     training_steps: Annotated[
         int | None, typer.Option(help="Training steps per concept; those of the preset if left out.")
     ] = None,
 ) -> None:
-    """Compare what each part of the method contributes: RAM alone, one shared module, kinds of modules, the rollout.
+    """Compare what each part of the methods contributes: RAM alone, one shared module, kinds of modules, the rollout;
+    contrast concepts, their operation and place; and both methods together.
 
     respodiff ablate --base model.safetensors
 
-    Trains every variant with every seed (8 variants, 3 seeds: 24 trainings), evaluates all of them, and writes a table
-    and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
+    Makes every variant with every seed (9 are trained, with 3 seeds: 27 trainings), evaluates all of them, and writes a
+    table and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
     """
     with report_errors(), stop_message(STOPPED.format(output)):
         locate(base)
@@ -74,6 +83,7 @@ def ablate(
                 images,
                 training_steps,
                 training=model_settings(settings),
+                protocol=protocol,
                 **settings,
             )
         )

@@ -137,7 +137,7 @@ def jobs_of(specs: Sequence[ImageSpec], variants: Sequence[Variant], seed: int) 
 
 def check_models(base: BaseModel, variants: Sequence[Variant]) -> None:
     """Raise ModelMismatchError if a variant's adapter does not fit the model; log a warning for smaller differences."""
-    for adapter in (variant.adapter for variant in variants if variant.adapter):
+    for adapter in (adapter for variant in variants for adapter in variant.adapters):
         warning = check_fits(adapter, family=base.family, sites=base.sites, prediction=base.prediction, model=base.name)
         if warning:
             log.warning("%s", warning)

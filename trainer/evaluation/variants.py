@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 
 from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
-from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.concept import Concept, ModuleConcept
+from ...respodiff_core.adapter.contrast import ContrastConcept
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
 from ...respodiff_core.learning.contrast_settings import in_context
+from ...respodiff_core.plain_text import listed, quoted
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
@@ -31,7 +33,7 @@ class Variant:
     """
 
     name: str
-    adapter: Adapter | None
+    adapters: tuple[Adapter, ...] = ()
     groups: tuple[FairGroup, ...] = ()
     always: tuple[Term, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -92,26 +94,28 @@ def resolve(recipe: VariantRecipe, guidance: float = 7.5) -> Variant:
             raise RespoDiffError(
                 f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
             )
-        return Variant(recipe.name, None, guidance=guidance)
+        return Variant(recipe.name, guidance=guidance)
     for path in recipe.adapters:
         peek(path)  # reject other files by their header, before hashing the whole file
     files = _hashed(recipe.adapters)
-    adapter = _read(recipe.adapters)
+    adapters = tuple(map(read, recipe.adapters))
     if _hashed(recipe.adapters) != files:
         raise RespoDiffError(f"An adapter of variant {recipe.name!r} changed while it was read: run the command again.")
-    chosen = [adapter.concept(name) for name in recipe.concepts or adapter.concepts]
+    chosen = _chosen(adapters, recipe.concepts)
     held = {concept.name for concept in chosen}
     if unknown := sorted(recipe.strengths.keys() - held):
         raise UnknownConceptError(
             f"Setting {recipe.name!r} gives a strength to {', '.join(map(repr, unknown))}; its concepts are: "
             f"{', '.join(sorted(held))}."
         )
-    by_axis: dict[str, list[FairGroup]] = {}
+    by_axis: dict[str, dict[str, FairGroup]] = {}
     always: list[Term] = []
     for concept in chosen:
         term = _term(concept, recipe)
         if concept.info.category == "fairness":
-            by_axis.setdefault(axis_of(concept.info), []).append(FairGroup(concept.name, (term,)))
+            groups_of_axis = by_axis.setdefault(axis_of(concept.info), {})
+            before = groups_of_axis[concept.name].terms if concept.name in groups_of_axis else ()
+            groups_of_axis[concept.name] = FairGroup(concept.name, (*before, term))
         else:
             always.append(term)
     if unknown := sorted(recipe.scales.keys() - by_axis.keys()):
@@ -119,10 +123,10 @@ def resolve(recipe: VariantRecipe, guidance: float = 7.5) -> Variant:
             f"Setting {recipe.name!r} scales the axis {', '.join(map(repr, unknown))}; its axes are: "
             f"{', '.join(by_axis) or 'none'}."
         )
-    groups = reduce(crossed, map(tuple, by_axis.values())) if by_axis else ()
+    groups = reduce(crossed, (tuple(one.values()) for one in by_axis.values())) if by_axis else ()
     if recipe.named and not groups:
         raise RespoDiffError(f"Setting {recipe.name!r} names groups in prompts, but its adapters have no groups.")
-    return Variant(recipe.name, adapter, tuple(groups), tuple(always), files, recipe.named, guidance)
+    return Variant(recipe.name, adapters, tuple(groups), tuple(always), files, recipe.named, guidance)
 
 
 def axes_of(
@@ -138,7 +142,8 @@ def axes_of(
     The classes of an axis are the user's, or those of the world plus those of the adapters. Raises RespoDiffError for
     an unknown axis, or an axis with only one class.
     """
-    infos = [concept.info for variant in variants if variant.adapter for concept in variant.adapter.concepts.values()]
+    adapters = [adapter for variant in variants for adapter in variant.adapters]
+    infos = [concept.info for adapter in adapters for concept in adapter.concepts.values()]
     steered = {axis_of(info) for info in infos if info.category == "fairness" and axis_of(info)}
     known = world.axes(infos)
     known |= {name: Axis(name, tuple(words), tuple(words.values())) for name, words in own.items()}
@@ -176,9 +181,26 @@ def _hashed(paths: Sequence[Path]) -> dict[str, str]:
     return {path.name if names.count(path.name) == 1 else str(path): sha256_of(path) for path in paths}
 
 
-def _read(paths: Sequence[Path]) -> Adapter:
-    adapters = [read(path) for path in paths]
-    return adapters[0] if len(adapters) == 1 else merge(adapters)
+def _chosen(adapters: Sequence[Adapter], names: Sequence[str]) -> list[Concept]:
+    """The concepts of all adapters, or those with these names. A group may have one of each kind, which then act
+    together.
+
+    Raises UnknownConceptError for a name that no adapter has, and AdapterFileError for two of one kind and name.
+    """
+    for kind in (ModuleConcept, ContrastConcept):
+        of_kind = [replace(one, concepts=_of_kind(one, kind)) for one in adapters]
+        merge([one for one in of_kind if one.concepts] or of_kind)
+    found = [concept for adapter in adapters for concept in adapter.concepts.values()]
+    if unknown := [name for name in names if name not in {one.name for one in found}]:
+        source = " and ".join(adapter.source for adapter in adapters)
+        raise UnknownConceptError(
+            f"{source} has no concept {quoted(unknown[0])}. Its concepts are: {listed(one.name for one in found)}."
+        )
+    return [one for name in names for one in found if one.name == name] if names else found
+
+
+def _of_kind(adapter: Adapter, kind: type[Concept]) -> dict[str, Concept]:
+    return {name: concept for name, concept in adapter.concepts.items() if isinstance(concept, kind)}
 
 
 def _term(concept: Concept, recipe: VariantRecipe) -> Term:

@@ -1,4 +1,4 @@
-"""`respodiff ablate`: what each part of the method contributes, over several seeds (paper, section 5.3, appendix)."""
+"""`respodiff ablate`: what each part of the methods contributes, over several seeds (paper, section 5.3, appendix)."""
 
 from __future__ import annotations
 
@@ -16,29 +16,44 @@ from scipy.stats import t as student
 
 from ...respodiff_core.atomic import replacing, write_text
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.learning.contrast_presets import contrast_values
 from ...respodiff_core.learning.presets import PRESETS
 from ..evaluation.figures import DEVIATION
 from ..evaluation.presentation import main_figures, mean_of_seeds, title_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
-from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe
+from ..recipes.contrast_recipe import ContrastRecipe, assemble_contrast
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Protocol
 from ..recipes.strict import Strict, checked, load_toml, parse_toml
 from ..recipes.training_recipe import Recipe, expand_group
 from ..support import charts
 from ..support.table import Table
 from ..worlds.column import FigureName
 from ..worlds.lookup import world_of
-from .trained_adapters import trained
+from .trained_adapters import contrasted, trained
 
 CONFIDENCE = 0.95
 
 
-class TrainingVariant(Strict):
-    """How a variant differs from the default: factors of the presets' learning rates, and settings of `[training]`."""
+class AblationVariant(Strict):
+    """How a variant steers: by RespoDiff's concepts, by contrast concepts, by both, or not at all.
+
+    RespoDiff's differ from the default by factors of the presets' learning rates and by settings of `[training]`.
+    Contrast concepts are used if `contrast` is given, with settings that differ from the preset of the axis.
+    With `both` they act together with RespoDiff's. With `named` the group is named in the prompt instead.
+    """
 
     ram_rate: float = Field(default=1.0, gt=0)
     sam_rate: float = Field(default=1.0, ge=0)
     training: dict[str, Any] = Field(default={})
+    contrast: dict[str, Any] | None = None
+    both: bool = False
+    named: bool = False
+    strength: float = 1.0
+
+    @property
+    def is_trained(self) -> bool:
+        return self.both or not (self.named or self.contrast is not None)
 
 
 @dataclass(frozen=True)
@@ -48,13 +63,41 @@ class Ablation:
     base: str
     output: Path
     presets: tuple[str, ...]
-    variants: Mapping[str, TrainingVariant]
+    variants: Mapping[str, AblationVariant]
     seeds: int = 3
     images: int | None = None
     steps: int | None = None
     training: Mapping[str, Any] | None = None
     sampling: Mapping[str, Any] | None = None
     scoring: Mapping[str, Any] | None = None
+    protocol: Protocol = "winobias"
+
+    @property
+    def axis(self) -> str:
+        """The axis of the presets."""
+        return str(PRESETS[self.presets[0]]["axis"])
+
+    def made(self, name: str, seed: int) -> list[Path]:
+        """The adapters of a variant with this seed, which are trained or computed if they do not exist."""
+        variant = self.variants[name]
+        adapters = [trained(self.recipe(name, seed))] if variant.is_trained else []
+        if variant.named or variant.contrast is not None:
+            adapters.append(contrasted(self.contrast(name, seed)))
+        return adapters
+
+    def contrast(self, name: str, seed: int) -> ContrastRecipe:
+        """The recipe of a variant's contrast concepts with this seed."""
+        world = world_of(self.base)
+        presets = [world.contrast_preset(subject) for subject in ("gender", "race")]
+        preset = next((one for one in presets if contrast_values(one)["axis"] == self.axis), self.axis)
+        settings = {"seed": seed * 1000, **(self.variants[name].contrast or {})}
+        output = self.output / "adapters" / f"{name}, contrast, seed {seed}.safetensors"
+        return assemble_contrast(
+            None,
+            top={"base": self.base, "output": str(output)},
+            preset=preset,
+            sections={"contrast": settings, "model": dict(self.training or {})},
+        )
 
     def recipe(self, name: str, seed: int) -> Recipe:
         """The recipe for training a variant with this seed."""
@@ -74,14 +117,16 @@ class Ablation:
             }
         )
 
-    def evaluation(self, seed: int, adapters: Mapping[str, Path]) -> EvalRecipe:
+    def evaluation(self, seed: int, adapters: Mapping[str, Sequence[Path]]) -> EvalRecipe:
         """The evaluation of all variants of a seed, and unsteered, in one run with the same prompts and seeds."""
         each = world_of(self.base).ablation_images
         variants: list[dict[str, Any]] = [{"name": UNSTEERED}]
-        variants += [{"name": name, "adapters": [str(path)]} for name, path in adapters.items()]
+        for name, paths in adapters.items():
+            how = {"strength": self.variants[name].strength, "named": self.variants[name].named}
+            variants.append({"name": name, "adapters": list(map(str, paths)), **how})
         return EvalRecipe.of(
             {
-                "protocol": "winobias",
+                "protocol": self.protocol,
                 "base": self.base,
                 "output": str(self.output / f"seed {seed}"),
                 "variants": variants,
@@ -127,29 +172,28 @@ def chosen_presets(base: str, names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, TrainingVariant]:
+def read_variants(path: Path | None, names: Sequence[str]) -> dict[str, AblationVariant]:
     """The variants of a TOML file, or else the built-in ones; only those in `names`, if any. Raises RespoDiffError."""
     built_in = files(__package__).joinpath("ablation.toml").read_text("utf-8")
     values = load_toml(path) if path else parse_toml(built_in)
     if unknown := [name for name in names if name not in values]:
         raise RespoDiffError(f"There is no variant {', '.join(map(repr, unknown))}; there are: {', '.join(values)}.")
-    return {name: checked(TrainingVariant, values[name], {}) for name in (names or values)}
+    return {name: checked(AblationVariant, values[name], {}) for name in (names or values)}
 
 
 def ablate(ablation: Ablation) -> Means | None:
-    """Train every variant with every seed and evaluate all; returns None in all processes but the main one.
+    """Make every variant with every seed and evaluate all; returns None in all processes but the main one.
 
     Finished trainings and evaluations are reused. Writes ablation.csv, .md and .svg. Raises as `train` and `evaluate`.
     """
-    axis = PRESETS[ablation.presets[0]]["axis"]
     rehearse(
-        ablation.evaluation(0, dict.fromkeys(ablation.variants, Path("adapter.safetensors"))),
-        [axis],
+        ablation.evaluation(0, {name: [Path("adapter.safetensors")] for name in ablation.variants}),
+        [ablation.axis],
         len(ablation.presets),
     )
     tables: list[Results] = []
     for seed in range(ablation.seeds):
-        adapters = {name: trained(ablation.recipe(name, seed)) for name in ablation.variants}
+        adapters = {name: ablation.made(name, seed) for name in ablation.variants}
         results = evaluate(ablation.evaluation(seed, adapters))
         tables += [results] if results else []
     if not tables:

@@ -153,7 +153,7 @@ def calibrate(
     world = world_of(recipe.base)
     unsafe = unsafe.model_copy(update={"images": unsafe.images or world.calibration_images})
     base = load_as(recipe.base, recipe.sampling, accelerator.device)
-    variant = Variant("calibrated", adapter)
+    variant = Variant("calibrated", (adapter,))
     check_models(base, [variant])
     chosen = [adapter.concept(name) for name in concepts] if concepts else list(adapter.concepts.values())
     fair = [one for one in chosen if one.info.category == "fairness" and axis_of(one.info)]

@@ -15,6 +15,8 @@ from .strict import STRICT, Strict, Texts, as_list, checked, expand_user, load_t
 from .training_recipe import ModelRecipe
 
 Protocol = Literal["winobias", "equisteer", "i2p", "coco", "prompts"]
+FairnessProtocol = Literal["winobias", "equisteer"]
+"""The protocols that measure fairness."""
 Metric = Literal["alignment", "labels", "distance", "change", "nudity", "q16", "fid"]
 """Each is a module of that name in `trainer/evaluation/scorers/`; scorers run in this order."""
 

@@ -142,7 +142,7 @@ def _in_comfyui(
     """Figures of the same prompts and groups sampled by ComfyUI; only finished latents are decoded and scored here."""
     figures = {}
     scorers = [ToyWorldScorer((SHAPE,))]
-    for variant in (Variant(UNSTEERED, None), steered):
+    for variant in (Variant(UNSTEERED), steered):
         given = variant.assign_groups(specs, seed=0)
         images = torch.empty(len(specs), 3, 64, 64)
         with progress_bar(len(specs), f"in ComfyUI, {variant.name}", "image", leave=False) as bar:
