@@ -32,8 +32,6 @@ from .token_maps import FittedMap, TokenSums, WantedMap
 
 _ROWS = 16
 """Latents in one UNet call, at most, if not even one seed's prompts are more."""
-OVER_GUIDANCE = ((1.0, 3.0), (2.0, 2.5), (4.0, 1.5), (7.5, 1.0), (12.0, 0.75))
-"""Factors on the strength over the guidance scale, measured on ToyWorld (docs/contrast.md)."""
 _RANK_OF_ADDED = 4
 """Of what is added or taken away, which often is a thing at one place: a higher rank leaves the rest alone."""
 
@@ -189,7 +187,7 @@ class ContrastFit:
             latent_width=self.latent[1],
             strength=settings.strength,
             axis=settings.axis,
-            guidance=OVER_GUIDANCE,
+            guidance=tuple(sorted(settings.strength_at_guidance.items())),
             training={
                 "contexts": list(settings.contexts),
                 "steps": settings.schedule_steps,

@@ -11,6 +11,8 @@ from .settings import setting
 
 MOST_GROUPS = 16
 """Maximum number of groups of an axis: memory grows with each."""
+OVER_GUIDANCE: Mapping[float, float] = {1.0: 2.5, 2.0: 2.0, 4.0: 1.35, 7.5: 1.0, 12.0: 0.75}
+"""Factors on the strength over the guidance scale, measured on ToyWorld's head shape (docs/contrast.md)."""
 _VOWELS = "aeiouAEIOU"
 _ARTICLE = re.compile(r"\b([Aa])n? +\{\}")
 
@@ -46,6 +48,10 @@ class ContrastSettings:
         "else add.",
     )
     strength: float = setting(1.0, "Recommended strength.", gt=0, le=100)
+    strength_at_guidance: Mapping[float, float] = setting(
+        OVER_GUIDANCE,
+        "Factor on the strength at a guidance scale (CFG) of the images, as SCALE=FACTOR.",
+    )
     seeds: int = setting(4, "Number of start noises in each context.", ge=1, le=64)
     seed: int = setting(0, "Seed of the first start noise.", ge=0, lt=2**62)
     schedule_steps: int = setting(25, "DDIM steps from noise to image.", ge=2, le=500, notes={"flag": "--steps"})
@@ -78,6 +84,11 @@ class ContrastSettings:
             raise ValueError("there is only one group: name those that it is contrasted with as well")
         if self.operation == "move" and self.category == "safety":
             raise ValueError("safety concepts are added: use operation = 'add'")
+        for scale, factor in self.strength_at_guidance.items():
+            if not (0 < scale <= 100 and 0 <= factor <= 100):
+                raise ValueError(
+                    f"the strength at guidance {scale:g} is {factor:g}: give a scale above 0, a factor of at most 100"
+                )
         if self.parts > self.schedule_steps:
             raise ValueError(f"the schedule has {self.schedule_steps} steps, fewer than {self.parts} parts")
         if any("{}" not in context for context in self.contexts) or not self.contexts:

@@ -75,7 +75,7 @@ def test_a_shared_module_is_kept_as_ram(ablation):
 def test_an_ablation_of_other_trainings_is_refused_in_the_same_folder(ablation):
     done = run("ablate", "--base", "toyworld", "-o", ablation, "--training-steps", 3, "--variant", "RAM + SAM", *QUICK)
     assert done.exit_code == 1
-    assert "was trained with other settings" in done.output
+    assert "was made with other settings" in done.output
 
 
 def test_what_the_refusal_names_is_enough_to_train_with_other_settings(tmp_path):
@@ -107,7 +107,7 @@ def test_a_file_that_was_trained_elsewhere_is_never_replaced(tmp_path):
     before = mine.read_bytes()
     done = run("reproduce", "gender", "--base", "toyworld", "-o", tmp_path, *QUICK)
     assert done.exit_code == 1
-    assert "was not trained by this command" in " ".join(done.output.split())
+    assert "was not made by this command" in " ".join(done.output.split())
     assert mine.read_bytes() == before
 
 
@@ -188,3 +188,61 @@ def test_what_no_classifier_can_tell_apart_is_not_calibrated(tmp_path):
     assert done.exit_code == 1
     assert "has nothing to calibrate" in done.output
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_both_methods_are_compared_with_the_group_named_in_the_prompt(tmp_path):
+    variants = tmp_path / "variants.toml"
+    variants.write_text(
+        "[named]\nnamed = true\n[contrast]\n[contrast.contrast]\nschedule_steps = 2\nseeds = 1\n"
+        '[middle]\ncontrast = { schedule_steps = 2, seeds = 1, site = "middle" }\n'
+        "[places]\ncontrast = { schedule_steps = 2, seeds = 1, places = 4 }\n"
+        "[both]\nboth = true\ncontrast = { schedule_steps = 2, seeds = 1 }\n"
+    )
+    command = ("ablate", "--base", "toyworld", "-o", tmp_path / "out", "--seeds", 1, "--training-steps", 2)
+    command = (*command, "--variants", variants, "--protocol", "equisteer", "--images", 2, *QUICK)
+    found = figures(run(*command))
+    assert list(found) == ["unsteered", "named", "contrast", "middle", "places", "both"]
+    assert len({json.dumps(one, sort_keys=True) for one in found.values()}) == len(found), "no two are the same"
+    assert len(list((tmp_path / "out" / "adapters").glob("*.safetensors"))) == 6
+    sites = {
+        name: read(tmp_path / "out" / "adapters" / f"{name}, contrast, seed 0.safetensors").concepts["round"].site
+        for name in ("contrast", "middle", "places")
+    }
+    assert sites == {"contrast": "cross-attention", "middle": "middle", "places": "cross-attention"}
+    assert figures(run(*command)) == found
+
+
+def test_equisteers_table_is_of_contrast_concepts(tmp_path):
+    command = ("reproduce", "equisteer", "--base", "toyworld", "-o", tmp_path / "out", "--images", 2, *QUICK)
+    found = figures(run(*command))
+    before, after = found["base, ours"], found["contrast concepts, ours"]
+    assert after["reduction"] == pytest.approx(1 - after["parity"] / before["parity"], abs=1e-5)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "EquiSteer, at best, published" in table
+    assert "87 %" in table
+    assert not list((tmp_path / "out").glob("*.run")), "nothing is trained"
+    assert figures(run(*command)) == found
+
+
+def test_a_calibration_at_several_scales_says_how_the_strength_changes(tmp_path):
+    path = shape_adapter(tmp_path / "shape.safetensors")
+    command = ("calibrate", path, "--base", "toyworld", "--images", 16, "--no-pairs", *QUICK)
+    found = figures(run(*command, "-o", tmp_path / "out.safetensors", "--guidance", 7.5, "--guidance", 2))
+    round_ = read(tmp_path / "out.safetensors").concepts["round"].info
+    assert round_.strength == found["round"]["strength"]
+    assert dict(round_.guidance) == pytest.approx(
+        {2.0: found["round at CFG 2"]["strength"] / found["round"]["strength"], 7.5: 1.0}
+    )
+
+
+def test_an_evaluation_at_several_scales_has_a_curve(tmp_path):
+    path = shape_adapter(tmp_path / "shape.safetensors")
+    scales = ("--guidance", 2, "--guidance", 7.5)
+    command = ("eval", "equisteer", "--base", "toyworld", "--adapter", path, "--images", 2, "-o", tmp_path / "out")
+    found = figures(run(*command, *scales, *QUICK))
+    assert list(found) == [f"{name} at CFG {scale}" for scale in ("2", "7.5") for name in ("unsteered", "shape")]
+    assert found["shape at CFG 2"]["change"] > 0
+    assert found["unsteered at CFG 2"]["parity gap/shape"] <= 0.5
+    assert found["unsteered at CFG 2"] != found["unsteered at CFG 7.5"]
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "guidance scale (CFG)" in report

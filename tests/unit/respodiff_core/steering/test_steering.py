@@ -9,6 +9,7 @@ import pytest
 import torch
 from adapters import SIZES, random_concept
 from respodiff.respodiff_core.errors import BatchSizeError, StrengthError
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from respodiff.respodiff_core.steering.mask import Area, Mask
 from respodiff.respodiff_core.steering.steering import Steering, Term, Window
 
@@ -211,3 +212,35 @@ class TestMask:
 def test_areas_share_one_tensor_where_there_is_no_mask():
     (group,) = Steering((Term(random_concept(), 1, 1, 1),)).groups()
     assert group.delta(h, Area(0.0, 0.0, 0.5, 0.5)) is group.delta(h)
+
+
+class TestGuidance:
+    """Strengths that depend on the guidance scale."""
+
+    over = random_concept(strength=2.0, guidance=((2.0, 3.0), (8.0, 1.0)))
+
+    @pytest.mark.parametrize(
+        ("scale", "factor"), [(1.0, 3.0), (2.0, 3.0), (4.0, 3**0.5), (8.0, 1.0), (20.0, 1.0), (0.0, 3.0)]
+    )
+    def test_a_term_takes_the_factor_of_its_file(self, scale, factor):
+        assert Term.of(self.over, 0.5).at_guidance(scale).strength == pytest.approx(factor)
+
+    def test_a_plan_of_other_files_stays_as_it_is(self):
+        steering = Steering((Term.of(random_concept(), 0.5),))
+        assert steering.at_guidance(2.0).terms == steering.terms
+        assert Steering((Term.of(self.over, 1.0),)).at_guidance(None).terms[0].strength == 2.0
+
+    def test_the_negative_prompt_is_not_guided(self):
+        assert Term.of(self.over, 1.0, prompt="negative").at_guidance(2.0).strength == 2.0
+
+    def test_no_factor_is_no_steering(self):
+        concept = random_concept(guidance=((1.0, 0.0), (8.0, 1.0)))
+        assert Steering((Term.of(concept, 1.0),)).at_guidance(1.0).groups() == ()
+        assert Term.of(concept, 1.0).at_guidance(4.0).strength == pytest.approx(0)
+
+    def test_rows_of_a_batch_have_their_own_scales(self):
+        group = FairGroup("over", (Term.of(self.over, 0.5),))
+        steering = steer_rows([group] * 3, guidance=[2.0, 8.0, 2.0])
+        moved = steering.middle(h, torch.ones(3)) - h
+        one = by_hand(self.over, 1, 1)
+        torch.testing.assert_close(moved, torch.stack([3 * one, one, 3 * one]).expand_as(moved), rtol=1e-4, atol=1e-4)

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import random_contrast
 from respodiff.respodiff_core.adapter.adapter import Adapter, read, write
-from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.respodiff_core.errors import AdapterFileError, RespoDiffError
+from respodiff.respodiff_core.learning.contrast_presets import contrast_values
 from respodiff.respodiff_core.steering.fair_groups import FairGroup
 from respodiff.trainer.evaluation.run import jobs_of
 from respodiff.trainer.evaluation.scoring import metrics_of
@@ -22,6 +24,7 @@ from respodiff.trainer.recipes.strict import RecipeError
 from respodiff.trainer.worlds import protocols
 from respodiff.trainer.worlds.image_spec import ImageSpec
 from respodiff.trainer.worlds.lookup import world_of
+from respodiff.trainer.worlds.scorer import Axis
 from safetensors.torch import save_file
 from toyworld_adapters import concept, shape_adapter
 
@@ -58,6 +61,29 @@ class TestWinoBias:
         setting = resolve(VariantRecipe(name="shape", adapters=[shape_adapter(tmp_path / "shape.safetensors")]))
         with pytest.raises(RespoDiffError, match="cannot be divided evenly among the 2 groups"):
             setting.assign_groups(protocols.winobias(15), seed=0)
+
+
+class TestEquiSteer:
+    def test_is_the_papers(self):
+        """Eight professions in one prompt, 100 pictures each."""
+        specs = protocols.equisteer()
+        assert len(specs) == 8 * 100
+        assert {one.prompt for one in specs} >= {"A photo of a CEO", "A photo of a fashion designer"}
+        assert Counter(one.group for one in specs) == dict.fromkeys(protocols.EQUISTEER_PROFESSIONS, 100)
+
+    def test_toyworld_has_the_professions_that_its_contrasts_do_not_use(self):
+        values = {"protocol": "equisteer", "base": "toyworld", "output": "out", "images": 6}
+        specs = world_of("toyworld").image_specs(EvalRecipe.of(values))
+        assert len(specs) == 8 * 6
+        contexts = contrast_values("toyworld/shape")["contexts"]
+        assert not any(one.group in context for one in specs for context in contexts)
+
+    def test_judges_by_the_papers_clip(self):
+        values = {"base": "toyworld", "output": "out"}
+        assert EvalRecipe.of({**values, "protocol": "equisteer"}).clip == "openai/clip-vit-large-patch14"
+        assert EvalRecipe.of({**values, "protocol": "winobias"}).clip == "openai/clip-vit-base-patch32"
+        mine = {**values, "protocol": "equisteer", "scoring": {"clip": "mine"}}
+        assert EvalRecipe.of(mine).clip == "mine"
 
 
 class TestI2P:
@@ -300,6 +326,23 @@ class TestRecipe:
         given = {"top": {}, "variant": {}, "strengths": [], "guidance": [], "unsteered": None, "sections": {}, **given}
         return assemble_evaluation(file, **given)
 
+    def test_every_variant_is_measured_at_every_guidance_scale(self, tmp_path):
+        path = shape_adapter(tmp_path / "shape.safetensors")
+        top = {"protocol": "winobias", "base": "toyworld", "output": tmp_path}
+        recipe = self.assembled(top=top, variant={"adapters": [path]}, guidance=[2.0, 7.5])
+        scales = {one.name: recipe.guidance_of(one) for one in recipe.variants}
+        assert scales == {
+            "unsteered at CFG 2": 2.0,
+            "shape at CFG 2": 2.0,
+            "unsteered at CFG 7.5": 7.5,
+            "shape at CFG 7.5": 7.5,
+        }
+        assert recipe.baselines() == {
+            "shape at CFG 2": "unsteered at CFG 2",
+            "shape at CFG 7.5": "unsteered at CFG 7.5",
+        }
+        assert self.assembled(top=top, guidance=[4.0]).sampling.guidance == 4.0
+
     def test_a_recipe_alone_is_an_evaluation(self, tmp_path):
         file = tmp_path / "eval.toml"
         file.write_text('protocol = "winobias"\nbase = "toyworld"\n[[variants]]\nname = "alone"\n')
@@ -345,3 +388,48 @@ def test_a_word_that_toyworld_never_saw_is_named(tmp_path):
     recipe = {"protocol": "prompts", "base": "toyworld", "output": "x", "prompts": str(tmp_path / "mine.json")}
     with pytest.raises(RespoDiffError, match="does not know 'astronaut'"):
         world_of("toyworld").image_specs(EvalRecipe.of(recipe))
+
+
+class TestNamed:
+    def variant(self, tmp_path: Path, **changes: Any) -> VariantRecipe:
+        concepts = {name: concept(name, "hue", kind="channel") for name in ("amber", "teal")}
+        return adapter_of(concepts, tmp_path, **changes)
+
+    @pytest.mark.parametrize(
+        ("prompt", "named"),
+        [
+            ("a photo of a doctor in a park", "a photo of an amber doctor in a park"),
+            ("Image of doctor", "Image of amber doctor"),
+            ("A photo of a doctor", "A photo of an amber doctor"),
+        ],
+    )
+    def test_the_group_stands_before_the_profession_and_nothing_is_steered(self, tmp_path, prompt, named):
+        setting = resolve(self.variant(tmp_path, named=True), 7.5)
+        job, *_ = jobs_of([ImageSpec("0", prompt, 0, "doctor")], [setting], seed=0)
+        assert job.prompt.replace("a teal", "an amber").replace("teal", "amber") == named
+        assert all(term.is_noop for term in job.given.terms)
+        assert class_wanted(job.given, Axis("hue", ("amber", "teal"), ("amber", "teal"))) in (0, 1)
+
+    def test_prompts_without_a_profession_are_refused(self, tmp_path):
+        setting = resolve(self.variant(tmp_path, named=True))
+        with pytest.raises(RespoDiffError, match="cannot be named in the prompt 'a nurse'"):
+            jobs_of([ImageSpec("0", "a nurse", 0, "doctor")], [setting], seed=0)
+
+    def test_an_adapter_without_groups_has_none_to_name(self, tmp_path):
+        safety = {"hazard": concept("hazard", "", kind="channel", category="safety")}
+        with pytest.raises(RespoDiffError, match="no groups"):
+            resolve(adapter_of(safety, tmp_path, named=True))
+
+
+def test_a_group_of_both_kinds_is_steered_by_both(tmp_path):
+    """RespoDiff's and contrast concepts of one name act together; two of one kind are refused."""
+    trained = shape_adapter(tmp_path / "trained.safetensors")
+    names = read(trained).concepts
+    contrast = Adapter("toyworld", {n: random_contrast(n, category="fairness", axis="shape") for n in names}, "epsilon")
+    other = write(contrast, tmp_path / "contrast.safetensors")
+    setting = resolve(VariantRecipe(name="both", adapters=(trained, other)))
+    assert {group.name: [term.concept.kind for term in group.terms] for group in setting.groups} == {
+        name: ["constant", "contrast"] for name in names
+    }
+    with pytest.raises(AdapterFileError, match="another of these adapters also contains"):
+        resolve(VariantRecipe(name="twice", adapters=(other, other)))

@@ -53,6 +53,14 @@ def test_a_balanced_set():
     assert (found["share/gender/woman"], found["share/gender/man"]) == (0.5, 0.5)
 
 
+def test_the_parity_gap_is_a_mean_over_the_classes():
+    """EquiSteer's measure: three of four women are .25 away from each half; it is averaged over the professions."""
+    made = rows([W, W, W, M, W, M, W, M], groups=["doctor"] * 4 + ["nurse"] * 4)
+    found = variant_figures(made, (GENDER,), COLUMNS, QUICK, parity=True).named
+    assert found["parity gap/gender"].value == pytest.approx((0.25 + 0) / 2)
+    assert "parity gap/gender" not in overall(made)
+
+
 def test_a_set_of_one_class():
     """All women: as uneven as can be, and half of what was asked for."""
     found = overall(rows([W] * 6, wanted=[W, W, W, M, M, M]))
