@@ -60,9 +60,9 @@ def sampled(graph: Graph, model: Link, prompts: str, latent: Link, denoise: floa
     )
 
 
-def all_of(graph: Graph, adapter: Link) -> Link:
+def all_of(graph: Graph, adapter: Link, strength: float = 1.0) -> Link:
     """Every concept of an adapter as a group, in equal shares."""
-    return graph.add("RespoDiffFairGroup", adapter=adapter, concept="(all of them)", share=1.0, strength=1.0)
+    return graph.add("RespoDiffFairGroup", adapter=adapter, concept="(all of them)", share=1.0, strength=strength)
 
 
 def guarded(graph: Graph, adapter: Link, prompt: str) -> Link:

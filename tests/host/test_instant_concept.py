@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from comfy_bench import Bench, relative, sample, steer
-from comfy_graph import Graph, Link
+from comfy_graph import Graph, Link, output
 from respodiff.respodiff_core.adapter.adapter import Adapter, read
 from respodiff.respodiff_core.adapter.contrast import LowRankMap
+from respodiff.respodiff_core.learning.contrast_presets import contrast_values
+from respodiff.trainer.base.model import load_base
 from respodiff.trainer.recipes.contrast_recipe import assemble_contrast
 from respodiff.trainer.run.contrast import contrast
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld.classifier import classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
-from toyworld_graph import empty, load_toyworld
+from respodiff.trainer.toyworld.scenes import PROFESSIONS, SHAPES
+from toyworld_graph import all_of, empty, fair, load_toyworld, sampled
 
 PROBES = Path(__file__).parent / "probe_nodes"
 GROUPS = "round: round\nsquare: square"
@@ -145,3 +150,25 @@ def test_bad_input_is_a_sentence(bench, changes, said):
     steered = instant(graph, load_toyworld(graph), **changes)
     graph.add("RespoDiffInspectAdapter", adapter=steered)
     assert said in bench.error(graph).message
+
+
+def test_a_batch_of_professions_becomes_fair_in_one_queue(bench):
+    """The node, Fair Batch and a sampler in one graph: professions that none of the contexts has."""
+    professions = [who for who in PROFESSIONS[::2] for _ in range(6)]
+    graph = Graph()
+    model = load_toyworld(graph)
+    contexts = "\n".join(contrast_values("toyworld/shape")["contexts"])
+    adapter = instant(graph, model, contexts=contexts, seeds=1, steps=12)
+    model = fair(graph, model, all_of(graph, adapter, strength=1.5), len(professions), seed=5)
+    shown = graph.add("PreviewAny", source=output(model, 2))
+    texts = "\n".join(f"a photo of a {who}" for who in professions)
+    latent = sampled(graph, model, texts, empty(graph, len(professions)), steps=25)
+    graph.add("SaveLatent", samples=latent, filename_prefix="fair")
+    outputs = bench.run(graph).outputs
+    given = [SHAPES.index(name) for name in outputs[shown[0]]["text"][0].splitlines()]
+    base = load_base(TOYWORLD)
+    with torch.inference_mode():
+        latents = bench.saved_latent(outputs[graph.id_of("SaveLatent")]) * base.latent_scale
+        seen = classify(base.decode_latents(latents))
+    assert (seen.shape == np.array(given)).mean() >= 0.95
+    assert (seen.profession == np.array([PROFESSIONS.index(who) for who in professions])).mean() >= 0.97
