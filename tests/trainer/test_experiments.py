@@ -196,14 +196,15 @@ def test_both_methods_are_compared_with_the_group_named_in_the_prompt(tmp_path):
         "[named]\nnamed = true\n[contrast]\n[contrast.contrast]\nschedule_steps = 2\nseeds = 1\n"
         '[middle]\ncontrast = { schedule_steps = 2, seeds = 1, site = "middle" }\n'
         "[places]\ncontrast = { schedule_steps = 2, seeds = 1, places = 4 }\n"
+        "[layers]\nlayers = 4\n"
         "[both]\nboth = true\ncontrast = { schedule_steps = 2, seeds = 1 }\n"
     )
     command = ("ablate", "--base", "toyworld", "-o", tmp_path / "out", "--seeds", 1, "--training-steps", 2)
     command = (*command, "--variants", variants, "--protocol", "equisteer", "--images", 2, *QUICK)
     found = figures(run(*command))
-    assert list(found) == ["unsteered", "named", "contrast", "middle", "places", "both"]
+    assert list(found) == ["unsteered", "named", "contrast", "middle", "places", "layers", "both"]
     assert len({json.dumps(one, sort_keys=True) for one in found.values()}) == len(found), "no two are the same"
-    assert len(list((tmp_path / "out" / "adapters").glob("*.safetensors"))) == 6
+    assert len(list((tmp_path / "out" / "adapters").glob("*.safetensors"))) == 7
     sites = {
         name: read(tmp_path / "out" / "adapters" / f"{name}, contrast, seed 0.safetensors").concepts["round"].site
         for name in ("contrast", "middle", "places")

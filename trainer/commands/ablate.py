@@ -34,8 +34,8 @@ def ablate(
             metavar="<str>",
             help="Variant: RAM + SAM, RAM alone, one shared module, joint update, channel, mlp, conv, reference "
             "rollout, named (in the prompt), contrast, contrast add, contrast parts (of the schedule), contrast "
-            "places, contrast middle (block), or both methods (or one of --variants); all of them if left out. May be "
-            "repeated.",
+            "places, contrast middle (block), trained at cross-attention, or both methods (or one of --variants); all "
+            "of them if left out. May be repeated.",
         ),
     ] = None,
     variants: Annotated[

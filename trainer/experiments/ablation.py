@@ -30,7 +30,7 @@ from ..support import charts
 from ..support.table import Table
 from ..worlds.column import FigureName
 from ..worlds.lookup import world_of
-from .trained_adapters import contrasted, trained
+from .trained_adapters import contrasted, trained, trained_at_layers
 
 CONFIDENCE = 0.95
 
@@ -40,7 +40,8 @@ class AblationVariant(Strict):
 
     RespoDiff's differ from the default by factors of the presets' learning rates and by settings of `[training]`.
     Contrast concepts are used if `contrast` is given, with settings that differ from the preset of the axis.
-    With `both` they act together with RespoDiff's. With `named` the group is named in the prompt instead.
+    With `both` they act together with RespoDiff's. With `layers` RespoDiff's objective is trained at the
+    cross-attention layers, on a grid of so many places. With `named` the group is named in the prompt instead.
     """
 
     ram_rate: float = Field(default=1.0, gt=0)
@@ -48,12 +49,13 @@ class AblationVariant(Strict):
     training: dict[str, Any] = Field(default={})
     contrast: dict[str, Any] | None = None
     both: bool = False
+    layers: int = Field(default=0, ge=0, le=64)
     named: bool = False
     strength: float = 1.0
 
     @property
     def is_trained(self) -> bool:
-        return self.both or not (self.named or self.contrast is not None)
+        return self.both or not (self.named or self.layers or self.contrast is not None)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Ablation:
     def made(self, name: str, seed: int) -> list[Path]:
         """The adapters of a variant with this seed, which are trained or computed if they do not exist."""
         variant = self.variants[name]
+        if variant.layers:
+            return [trained_at_layers(self.recipe(name, seed), variant.layers)]
         adapters = [trained(self.recipe(name, seed))] if variant.is_trained else []
         if variant.named or variant.contrast is not None:
             adapters.append(contrasted(self.contrast(name, seed)))

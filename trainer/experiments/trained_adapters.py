@@ -14,6 +14,7 @@ from ..run.contrast import contrast
 from ..run.run_folder import RunFolder
 from ..run.training import train
 from ..support.processes import is_main_process
+from .attention_training import train_at_layers
 
 
 def trained(recipe: Recipe) -> Path:
@@ -25,6 +26,16 @@ def trained(recipe: Recipe) -> Path:
     if _is_made(recipe.output, recipe.resolved(), run):
         return recipe.output
     return train(recipe, resume=run.is_unfinished)
+
+
+def trained_at_layers(recipe: Recipe, places: int) -> Path:
+    """The path of the recipe's adapter, trained at the cross-attention layers if it does not exist.
+
+    Raises RespoDiffError if an existing file has other settings.
+    """
+    if _is_made(recipe.output, {**recipe.resolved(), "places": places}):
+        return recipe.output
+    return train_at_layers(recipe, places)
 
 
 def contrasted(recipe: ContrastRecipe) -> Path:
