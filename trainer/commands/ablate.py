@@ -34,8 +34,8 @@ def ablate(
             metavar="<str>",
             help="Variant: RAM + SAM, RAM alone, one shared module, joint update, channel, mlp, conv, reference "
             "rollout, named (in the prompt), contrast, contrast add, contrast parts (of the schedule), contrast "
-            "places, contrast middle (block), trained at cross-attention, or both methods (or one of --variants); all "
-            "of them if left out. May be repeated.",
+            "places, contrast middle (block), trained at attention (layers), or both methods (or one of --variants); "
+            "all of them if left out. May be repeated.",
         ),
     ] = None,
     variants: Annotated[
@@ -64,7 +64,7 @@ def ablate(
 
     respodiff ablate --base model.safetensors
 
-    Makes every variant with every seed (9 are trained, with 3 seeds: 27 trainings), evaluates all of them, and writes a
+    Makes every variant with every seed (10 are trained, with 3 seeds: 30 trainings), evaluates all of them, and writes a
     table and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
     """
     with report_errors(), stop_message(STOPPED.format(output)):

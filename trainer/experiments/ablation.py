@@ -55,7 +55,7 @@ class AblationVariant(Strict):
 
     @property
     def is_trained(self) -> bool:
-        return self.both or not (self.named or self.layers or self.contrast is not None)
+        return self.both or not (self.named or self.contrast is not None)
 
 
 @dataclass(frozen=True)
