@@ -64,8 +64,8 @@ def ablate(
 
     respodiff ablate --base model.safetensors
 
-    Makes every variant with every seed (10 are trained, with 3 seeds: 30 trainings), evaluates all of them, and writes a
-    table and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
+    Makes every variant with every seed (10 are trained, with 3 seeds: 30 trainings), evaluates all of them, and writes
+    a table and a plot. Run the same command again to resume. The flags under Model apply to training and to images.
     """
     with report_errors(), stop_message(STOPPED.format(output)):
         locate(base)
