@@ -111,6 +111,11 @@ def _acting_at(site: str, groups: Sequence[Group]) -> tuple[Group, ...]:
     return tuple(group for group in groups if site in group.sites)
 
 
+def _by_layer(groups: Sequence[Group]) -> dict[str, tuple[Group, ...]]:
+    sites = {site for group in groups for site in group.sites} - {MIDDLE}
+    return {site: _acting_at(site, groups) for site in sites}
+
+
 class HSpacePatch:
     """Steers at the middle block. Immutable, so it can be shared by clones of a MODEL and by threads."""
 
@@ -118,7 +123,13 @@ class HSpacePatch:
         self.steering = steering
         self.groups = steering.groups()
         # Closures over plain values instead of bound methods, so that the cache does not keep the patch alive.
-        self._groups_at = lru_cache(maxsize=_CACHED_SCALES)(lambda scale: steering.at_guidance(scale).groups())
+        groups = self.groups
+
+        def groups_at(scale: float | None) -> tuple[Group, ...]:
+            guided = steering.at_guidance(scale)
+            return groups if guided is steering else guided.groups()
+
+        self._groups_at = lru_cache(maxsize=_CACHED_SCALES)(groups_at)
 
     def __call__(
         self, h: torch.Tensor, hsp: torch.Tensor | None, transformer_options: dict[str, Any]
@@ -163,8 +174,7 @@ class LayerPatch:
     def __init__(self, groups: Sequence[Group], run: Run | None = None):
         self._run = run
         self._groups = groups
-        sites = {site for group in groups for site in group.sites} - {MIDDLE}
-        self._at = {site: _acting_at(site, groups) for site in sites}
+        self._at = _by_layer(groups)
 
     @property
     def acts(self) -> bool:
@@ -173,10 +183,10 @@ class LayerPatch:
 
     def within(self, run: Run) -> LayerPatch:
         """The same patch in this run."""
-        if run.groups is not self._groups:
-            return LayerPatch(run.groups, run)
         bound = copy(self)
         bound._run = run
+        if run.groups is not self._groups:
+            bound._groups, bound._at = run.groups, _by_layer(run.groups)
         return bound
 
     def __call__(self, x: torch.Tensor, extra_options: dict[str, Any]) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import is_
 from typing import Any, Literal
 
 import torch
@@ -330,8 +331,9 @@ class Steering:
         return Steering(self.terms + other.terms)
 
     def at_guidance(self, scale: float | None) -> Steering:
-        """The plan in sampling at this guidance scale; unchanged if it is not known."""
-        return self if scale is None else Steering(tuple(term.at_guidance(scale) for term in self.terms))
+        """The plan in sampling at this guidance scale; itself if nothing changes or the scale is not known."""
+        terms = self.terms if scale is None else tuple(term.at_guidance(scale) for term in self.terms)
+        return self if all(map(is_, terms, self.terms)) else Steering(terms)
 
     @property
     def batch_size(self) -> int | None:

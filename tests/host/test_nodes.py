@@ -53,7 +53,7 @@ def test_the_slider_is_as_artists_expect(bench):
     assert (options["min"], options["max"], options["step"], options["default"]) == (-2.0, 2.0, 0.01, 1.0)
     assert options["display"] == "slider"
     advanced = {name for name, (_, o) in inputs_of(info(bench, "RespoDiffSteer")).items() if o.get("advanced")}
-    assert advanced == {"ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve"}
+    assert advanced == {"ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve", "gate"}
 
 
 def test_the_pack_loads_and_needs_nothing(bench):
