@@ -62,7 +62,7 @@ CONTRASTS: Mapping[str, Mapping[str, Any]] = {
         "groups": {"amber": "amber", "teal": "teal", "violet": "violet"},
         "neutral": "",
         "strength": 3.0,
-        "strength_at_guidance": {1.0: 1.0, 2.0: 1.33, 4.0: 1.25, 7.5: 1.0, 12.0: 1.0},
+        "strength_at_guidance": {1.0: 1.0, 2.0: 1.2, 4.0: 1.25, 7.5: 1.0, 12.0: 1.0},
         "places": 8,
         "parts": 5,
         "contexts": _TOY_PEOPLE,
