@@ -2,7 +2,7 @@
 
 Contexts are other professions and scenes than those that fairness is measured on (WinoBias, EquiSteer); those of
 ToyWorld are half of its professions. Several are needed: the fit then reads the group from what all have in common.
-The strengths for ToyWorld are the smallest of 1, 1.5, 2 and 3 that reach what docs/results.md shows. Its figures always
+The strengths for ToyWorld are about the smallest that reach what docs/results.md shows. Its figures always
 stand in the middle, and its three hues are hard for it: there vectors with places do more (docs/contrast.md).
 """
 
@@ -61,8 +61,8 @@ CONTRASTS: Mapping[str, Mapping[str, Any]] = {
         "axis": "hue",
         "groups": {"amber": "amber", "teal": "teal", "violet": "violet"},
         "neutral": "",
-        "strength": 3.0,
-        "strength_at_guidance": {1.0: 1.0, 2.0: 1.2, 4.0: 1.25, 7.5: 1.0, 12.0: 1.0},
+        "strength": 2.75,
+        "strength_at_guidance": {1.0: 1.1, 2.0: 1.3, 4.0: 1.35, 7.5: 1.0, 12.0: 1.1},
         "places": 8,
         "parts": 5,
         "contexts": _TOY_PEOPLE,
