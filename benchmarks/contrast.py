@@ -47,15 +47,22 @@ def main() -> None:
     figures = step_ratios(model, layers, options.size, options.turns)
     evaluations, seconds = making()
     figures |= {"evaluations": evaluations, "toyworld_s": seconds}
-    for family, its_layers in (("sd15", layers), ("sdxl", _SDXL)):
-        held = to_bytes(Adapter(family, {"woman": random_concept("woman", its_layers)}))
+    for family, its_layers, width in (("sd15", layers, 768), ("sdxl", _SDXL, 2048)):
+        held = to_bytes(Adapter(family, {"woman": random_concept("woman", its_layers, tokens=width)}))
         figures[f"file_mb_{family}"] = len(held) / 1e6
         print(f"file of one group of two, {family}, fp32: {len(held) / 1e6:.2f} MB")
     print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
 
 
-def random_concept(name: str, layers: Mapping[str, int], seed: int = 0) -> ContrastConcept:
-    """A concept as Instant Concept makes it of two groups, with small random vectors."""
+def random_gate(width: int) -> dict[str, torch.Tensor]:
+    """The gate of two groups, for text encodings of this width."""
+    return {"gate.center": torch.randn(width), "gate.reading": torch.randn(2, width), "gate.level": torch.ones(2)}
+
+
+def random_concept(name: str, layers: Mapping[str, int], seed: int = 0, tokens: int = 0) -> ContrastConcept:
+    """A concept as Instant Concept makes it of two groups, with small random vectors; with a gate for text encodings of
+    width `tokens`, if it is given.
+    """
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, torch.Tensor] = {}
     for site, channels in layers.items():
@@ -63,6 +70,8 @@ def random_concept(name: str, layers: Mapping[str, int], seed: int = 0) -> Contr
             direction, reading = 0.05 * torch.randn(2, 1, 1, channels, 1, 1, generator=generator)
             of = f"{site}.{part}"
             tensors |= {f"{of}.direction": direction, f"{of}.reading": reading, f"{of}.level": torch.ones(1, 1)}
+    if tokens:
+        tensors |= random_gate(tokens)
     return ContrastConcept.of(ConceptInfo(name), tensors, "move")
 
 
