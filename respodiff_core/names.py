@@ -25,6 +25,8 @@ Update = Literal["sequential", "joint", "shared"]
 Rollout = Literal["pool", "reference"]
 """Where the states to train on come from: see `learning.trajectories`."""
 
+MOST_GROUPS = 16
+"""Maximum number of groups of an axis that is contrasted: memory grows with each."""
 _NAME_LENGTH = 64
 # A dot separates the concept's name from the parameter names of its tensors; the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')

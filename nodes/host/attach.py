@@ -161,7 +161,7 @@ class HSpacePatch:
         options["patches"] = _with_run(options.get("patches", {}), run)
         with _eager_if_compiled(guider.inner_model.diffusion_model, options):
             result = executor(guider, sigmas, extra_args, *args, **kwargs)
-        if not run.acted.is_set():
+        if run.groups and not run.acted.is_set():
             logger.warning(
                 "RespoDiff had no effect in this run: the model was not called with a prompt that it is set to steer."
             )

@@ -59,7 +59,7 @@ class Run:
 
     For the current call of the model, `prompts` holds the prompt of each list of conditions, and `areas` the part of
     the image of each condition (by uuid). `opened` keeps the windows at the current noise level, for all layers, and
-    `decided` what the gates read in each condition, for the whole run.
+    `decided` what the gates read in each condition, with the encoding that they read, for the whole run.
     """
 
     guider: Any
@@ -69,7 +69,7 @@ class Run:
     prompts: tuple[Prompt | None, ...] | None = None
     areas: dict[Any, Area] = field(default_factory=dict)
     opened: dict[Window, tuple[torch.Tensor, Opening]] = field(default_factory=dict)
-    decided: dict[tuple[Gate, Any], torch.Tensor] = field(default_factory=dict)
+    decided: dict[tuple[Gate, Any], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, guider: Any, groups: tuple[Group, ...], device: torch.device) -> Run:
@@ -92,7 +92,7 @@ class Run:
         """
         conditions = [condition for own in conds for condition in own or ()]
         for condition in conditions if self.gates else ():
-            self._decide(condition)
+            self._decide(condition, latent.device)
         areas = {c["uuid"]: _area(c["area"], *latent.shape[-2:]) for c in conditions if "area" in c and "uuid" in c}
         named: dict[str, list[dict]] = getattr(self.guider, "conds", {})
         if "positive" not in named:
@@ -100,12 +100,16 @@ class Run:
         prompts = tuple(None if own is None else _prompt_of(own, named) for own in conds)
         return replace(self, areas=areas, prompts=prompts, opened={})
 
-    def _decide(self, condition: dict[str, Any]) -> None:
-        """Let the gates read a condition, unless they have in this run."""
+    def _decide(self, condition: dict[str, Any], device: torch.device) -> None:
+        """Let the gates read a condition, unless they have in this run. Context windows give other rows of the encoding
+        under the same uuid.
+        """
         uuid, encoding = condition.get("uuid"), condition.get("model_conds", {}).get("c_crossattn")
         for gate in self.gates if encoding is not None else ():
-            if (gate, uuid) not in self.decided:
-                self.decided[gate, uuid] = gate.is_open(encoding.cond)
+            known = self.decided.get((gate, uuid))
+            if known is None or known[0] is not encoding.cond:
+                # On the sampler's device, since text encodings may be kept on another.
+                self.decided[gate, uuid] = encoding.cond, gate.is_open(encoding.cond).to(device)
 
 
 def guidance_of(guider: Any) -> float | None:
@@ -159,9 +163,13 @@ def gates_of_chunks(
     gate: Gate | None, run: Run | None, transformer_options: dict[str, Any], chunks: int
 ) -> list[torch.Tensor | None]:
     """Whether a gate is open for each chunk of a tensor's rows: a value per row of its prompt, None if it has none."""
-    if gate is None or run is None:
+    if gate is None:
         return [None] * chunks
-    return [run.decided.get((gate, uuid)) for uuid in transformer_options.get("uuids", [None] * chunks)]
+    if run is None:
+        warn_once("the sampler is not one of ComfyUI's; gates are ignored.")
+        return [None] * chunks
+    decided = [run.decided.get((gate, uuid)) for uuid in transformer_options.get("uuids", [None] * chunks)]
+    return [None if one is None else one[1] for one in decided]
 
 
 def opening(window: Window, run: Run | None, transformer_options: dict[str, Any]) -> Opening | None:

@@ -51,6 +51,7 @@ def as_one(adapters: Sequence[Adapter], name: str) -> Adapter:
         negative=_joined([one.negative for one in infos]),
         latent_height=largest.latent_height,
         latent_width=largest.latent_width,
+        guidance=infos[0].guidance if len({one.guidance for one in infos}) == 1 else (),
         training={"combined_from": [origin for one in infos for origin in _origins(one)]},
     )
     recommended = [_scaled(one, one.info.strength) for one in concepts]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 ROLES = ("ram", "sam")
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
-_MOST_SCALES = 16
+MOST_SCALES = 16
+"""Maximum number of guidance scales that a concept has factors for."""
 _EXPECTED: dict[str, tuple[type, ...]] = {
     "target": (str,),
     "neutral": (str,),
@@ -106,7 +107,7 @@ class ConceptInfo:
             )
         if not _is_over_guidance(known.get("guidance", [])):
             raise AdapterFileError(
-                f"Concept {name!r} has the guidance {quoted(entry['guidance'])}; expected at most {_MOST_SCALES} pairs "
+                f"Concept {name!r} has the guidance {quoted(entry['guidance'])}; expected at most {MOST_SCALES} pairs "
                 f"of a rising guidance scale and a factor from 0 to {_STRONGEST:g}."
             )
         for key in ("latent_height", "latent_width"):
@@ -150,7 +151,7 @@ def _is_factor(value: object) -> bool:
 
 def _is_over_guidance(pairs: list[Any]) -> bool:
     """Whether these are pairs of a rising guidance scale and a factor."""
-    if len(pairs) > _MOST_SCALES or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+    if len(pairs) > MOST_SCALES or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         return False
     numbers = all(_is_factor(number) for pair in pairs for number in pair)
     return numbers and all(pair[0] > 0 for pair in pairs) and all(a[0] < b[0] for a, b in pairwise(pairs))

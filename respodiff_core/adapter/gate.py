@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import AdapterFileError
+from ..names import MOST_GROUPS
 
 TENSORS = ("gate.center", "gate.reading", "gate.level")
 """Names in the file, after `<concept>.`."""
-MOST_GROUPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Gate:
 
 
 THRESHOLD = 0.4
-"""Nearer to the group's own words: words that were not among those it was fitted to come out between both."""
+"""Nearer to the group's own words: words that were not among those it was fitted to fall in between."""
 
 
 def likeness(tokens: torch.Tensor, center: torch.Tensor, reading: torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,7 @@ class ContrastFit:
         device: torch.device | str = "cpu",
     ) -> None:
         self._split: Any = denoiser if settings.site == MIDDLE else None
-        if self._split is not None and not hasattr(denoiser, "encode"):
+        if self._split is not None and not hasattr(denoiser, "decode"):
             raise ContrastError("The middle block of this model cannot be reached: use the cross-attention layers.")
         if not denoiser.attention_sites:
             raise ContrastError("This model has no cross-attention layers, where contrast concepts act.")
@@ -147,7 +147,8 @@ class ContrastFit:
             maps["clear"] = WantedMap([1 / groups] * groups, groups - 1)  # G groups lie in G - 1 dimensions
         fitted = {key: sums.fitted(maps, settings.ridge) for key, sums in self._sums.items()}
         # Safety has no gate: where a prompt names the unsafe, steering is needed most.
-        gate = gate_of(self._tokens).tensors if settings.category == "fairness" else {}
+        found = gate_of(self._tokens) if settings.category == "fairness" else None
+        gate = {} if found is None else found.tensors
         return [
             ContrastConcept.of(
                 self._info(name, words, facts), self._tensors(fitted, number) | gate, settings.operation, self._edges()

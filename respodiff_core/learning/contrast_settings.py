@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..names import Category, Operation, Site, check_axis, check_name
+from ..names import MOST_GROUPS, Category, Operation, Site, check_axis, check_name
 from .settings import setting
 
-MOST_GROUPS = 16
-"""Maximum number of groups of an axis: memory grows with each."""
 OVER_GUIDANCE: Mapping[float, float] = {1.0: 2.5, 2.0: 2.0, 4.0: 1.35, 7.5: 1.0, 12.0: 0.75}
 """Factors on the strength over the guidance scale, measured on ToyWorld's head shape (docs/contrast.md)."""
 _VOWELS = "aeiouAEIOU"
@@ -50,7 +48,7 @@ class ContrastSettings:
     strength: float = setting(1.0, "Recommended strength.", gt=0, le=100)
     strength_at_guidance: Mapping[float, float] = setting(
         OVER_GUIDANCE,
-        "Factor on the strength at a guidance scale (CFG) of the images, as SCALE=FACTOR.",
+        "Factor on the strength at a guidance scale (CFG) of the images, as SCALE=FACTOR; replaces the default ones.",
     )
     seeds: int = setting(4, "Number of start noises in each context.", ge=1, le=64)
     seed: int = setting(0, "Seed of the first start noise.", ge=0, lt=2**62)
@@ -59,7 +57,7 @@ class ContrastSettings:
     site: Site = setting("cross-attention", "Where in the UNet the concept acts.")
     places: int = setting(
         1,
-        "Height and width of a grid of places with vectors of their own, for subjects that always stand at the same "
+        "Height and width of a grid of places with vectors of their own, for subjects that always stand in the same "
         "place; with 1 each token is read by itself, wherever the subject stands.",
         ge=1,
         le=64,
@@ -84,11 +82,11 @@ class ContrastSettings:
             raise ValueError("there is only one group: name those that it is contrasted with as well")
         if self.operation == "move" and self.category == "safety":
             raise ValueError("safety concepts are added: use operation = 'add'")
-        for scale, factor in self.strength_at_guidance.items():
-            if not (0 < scale <= 100 and 0 <= factor <= 100):
-                raise ValueError(
-                    f"the strength at guidance {scale:g} is {factor:g}: give a scale above 0, a factor of at most 100"
-                )
+        over = self.strength_at_guidance
+        if len(over) > 16 or not all(0 < scale <= 100 and 0 <= factor <= 100 for scale, factor in over.items()):
+            raise ValueError(
+                "strength_at_guidance: give at most 16 guidance scales, above 0 and up to 100, with factors up to 100"
+            )
         if self.parts > self.schedule_steps:
             raise ValueError(f"the schedule has {self.schedule_steps} steps, fewer than {self.parts} parts")
         if any("{}" not in context for context in self.contexts) or not self.contexts:

@@ -1,7 +1,7 @@
 """Maps with vectors of their own at each place of a coarse grid, from the mean outputs of a cross-attention layer.
 
 As in CASteer (ICLR 2026) and EquiSteer (arXiv 2607.01147) the share of the output along the groups' differences is
-exchanged for the mean level, here summed over the whole image. They suit subjects that always stand at the same place.
+exchanged for the mean level, here summed over the whole image. They suit subjects that always stand in the same place.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from .token_maps import ROUNDING, FittedMap, WantedMap
+
+_LEAST_SIZE = 1e-3
+"""Of a direction in which the groups differ, relative to the largest."""
 
 
 class PlaceSums:
@@ -57,6 +60,9 @@ class PlaceSums:
         groups = self._sums[1:] / self._count
         middle = groups.mean(0)
         away = (groups - middle).flatten(1)
-        basis = torch.linalg.svd(away, full_matrices=False).Vh[: len(groups) - 1]
+        _, sizes, directions = torch.linalg.svd(away, full_matrices=False)
+        # G groups differ in G - 1 directions, of which some are nothing but rounding if groups are equal.
+        is_real = sizes > _LEAST_SIZE * sizes[0]
+        basis = (directions * is_real[:, None])[: len(groups) - 1]
         basis = torch.where((basis @ away[0])[:, None] < 0, -basis, basis)  # the same file every time
         return FittedMap(basis.view(-1, *middle.shape), basis @ middle.flatten(), -basis.view(-1, *middle.shape))

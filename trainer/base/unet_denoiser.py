@@ -92,6 +92,9 @@ class UNetDenoiser:
 
         z (rows, 4, height, width) in fp32, of any size; t (rows,) long.
         """
+        return self._encoded(z, t, condition)
+
+    def _encoded(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Carry]:
         unet = self.unet
         context = condition.context.to(self._dtype)
         h = z.to(self._dtype)
@@ -135,6 +138,10 @@ class UNetDenoiser:
     def predict(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The predicted noise of the unchanged model (rows, 4, height, width), fp32."""
         return self.decode(*self.encode(z, t, condition), condition)
+
+    def predict_differentiably(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The same, differentiable with respect to what `attending` replaces."""
+        return self.decode(*self._encoded(z, t, condition), condition)
 
     def _up(
         self,

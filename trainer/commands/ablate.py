@@ -42,7 +42,7 @@ def ablate(
         Path | None,
         typer.Option(
             help="File with your own variants (TOML): a table for each, with factors ram_rate and sam_rate and a table "
-            "training."
+            "training; or contrast (a table), both, layers, named; and strength."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per variant, each with a different seed.")] = 3,

@@ -89,7 +89,7 @@ def eval_(
             top=top,
             variant=variant,
             strengths=strength or [],
-            guidance=guidance or [],
+            guidance=list(dict.fromkeys(guidance or [])),
             unsteered=unsteered,
             sections=settings,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -41,6 +41,11 @@ class Job:
     given: FairGroup
     prompt: str = ""
     guidance: float | None = None
+
+    @property
+    def asked(self) -> ImageSpec:
+        """The spec with the job's own prompt."""
+        return replace(self.spec, prompt=self.prompt) if self.prompt else self.spec
 
 
 class ImageGenerator:
@@ -108,7 +113,7 @@ def generate_missing(
                 images = image_generator.generate(
                     [job.spec for job in batch],
                     [job.given for job in batch],
-                    prompts=[job.prompt or job.spec.prompt for job in batch],
+                    prompts=[job.asked.prompt for job in batch],
                     guidance=[image_generator.guidance if job.guidance is None else job.guidance for job in batch],
                 )
                 write(folder, batch, [Image.fromarray(pixels(image)) for image in images])
@@ -124,7 +129,7 @@ def _writer() -> Iterator[Callable[[ImageFolder, Sequence[Job], Sequence[Image.I
         def write(folder: ImageFolder, batch: Sequence[Job], images: Sequence[Image.Image]) -> None:
             if under_way:
                 under_way.pop().result()
-            named = [(job.variant, job.spec, image) for job, image in zip(batch, images, strict=True)]
+            named = [(job.variant, job.asked, image) for job, image in zip(batch, images, strict=True)]
             under_way.append(pool.submit(folder.write, named))
 
         yield write

@@ -167,7 +167,7 @@ def _guidance_curves(results: Results, variants: Sequence[Mapping[float, str]]) 
         if not figure.kind.over_strength and not figure.kind.fidelity:
             continue
         series = {
-            next(iter(one.values())).partition(AT_GUIDANCE)[0]: [
+            ", ".join(dict.fromkeys(name.partition(AT_GUIDANCE)[0] for name in one.values())): [
                 _point(results.variants[one[scale]].overall.get(figure)) if scale in one else None for scale in scales
             ]
             for one in variants

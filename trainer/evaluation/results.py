@@ -85,12 +85,20 @@ def write_images_table(rows: Sequence[Row], axes: Sequence[Axis], path: Path) ->
         writer = csv.writer(file)
         writer.writerow(head)
         for row in rows:
-            spec = row.job.spec
+            spec = row.job.asked
             wanted = [_class(row.wanted.get(axis.name), axis.classes) for axis in axes]
             scores = row.scores or {}
             seen = [_class(scores.get(c), names[c]) if c in names else _number(scores.get(c)) for c in columns]
             categories = ", ".join(spec.categories)
-            line = [row.job.variant, spec.id, spec.group, categories, spec.prompt, spec.seed, row.job.given.name]
+            line = [
+                row.job.variant,
+                spec.id,
+                spec.group,
+                categories,
+                row.job.asked.prompt,
+                spec.seed,
+                row.job.given.name,
+            ]
             writer.writerow([*line, *wanted, *seen, "" if row.scores is not None else "damaged"])
 
 

@@ -69,6 +69,8 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
         return Results.read(folder.path) if main else None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     jobs = jobs_of(specs, variants, recipe.seed)
+    if objection := world.objection_to(job.prompt for job in jobs if job.prompt):
+        raise RespoDiffError(objection)
     metrics = metrics_of(recipe)
     if not all_generated(jobs, folder.images):
         check_judges(recipe, axes)

@@ -90,9 +90,9 @@ def _shared_within_groups(specs: Sequence[ImageSpec], groups: int, seed: int) ->
 def resolve(recipe: VariantRecipe, guidance: float = 7.5) -> Variant:
     """Read a variant's adapters; `guidance` is the guidance scale of its images. Raises RespoDiffError."""
     if not recipe.adapters:
-        if recipe.concepts or recipe.strengths or recipe.scales:
+        if recipe.concepts or recipe.strengths or recipe.scales or recipe.named or recipe.gate:
             raise RespoDiffError(
-                f"Setting {recipe.name!r} has strengths or concepts, but no adapter to take them from."
+                f"Setting {recipe.name!r} has strengths, concepts, named or gate, but no adapter to take groups from."
             )
         return Variant(recipe.name, guidance=guidance)
     for path in recipe.adapters:
@@ -223,5 +223,6 @@ def with_group_named(spec: ImageSpec, group: FairGroup) -> str:
             f"The group cannot be named in the prompt {spec.prompt!r}: `named` needs prompts with a group column that "
             "says which word to put it before, such as the profession."
         )
-    names = " ".join(term.concept.name for term in group.terms if term.concept.info.category == "fairness")
+    groups = dict.fromkeys(term.concept.name for term in group.terms if term.concept.info.category == "fairness")
+    names = " ".join(groups)
     return in_context(f"{spec.prompt[: found.start()]}{{}}{spec.prompt[found.end() :]}", f"{names} {found[0]}".strip())

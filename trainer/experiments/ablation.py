@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.stats import t as student
 
 from ...respodiff_core.atomic import replacing, write_text
@@ -23,7 +23,7 @@ from ..evaluation.presentation import main_figures, mean_of_seeds, title_of
 from ..evaluation.results import Results
 from ..evaluation.run import evaluate, rehearse
 from ..recipes.contrast_recipe import ContrastRecipe, assemble_contrast
-from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, Protocol
+from ..recipes.evaluation_recipe import UNSTEERED, EvalRecipe, FairnessProtocol
 from ..recipes.strict import Strict, checked, load_toml, parse_toml
 from ..recipes.training_recipe import Recipe, expand_group
 from ..support import charts
@@ -53,6 +53,14 @@ class AblationVariant(Strict):
     named: bool = False
     strength: float = 1.0
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> AblationVariant:
+        if self.both and self.contrast is None:
+            raise ValueError("both: give the settings of the contrast concepts as well (contrast = {})")
+        if sum([self.named, bool(self.layers), self.contrast is not None]) > 1:
+            raise ValueError("named, layers and contrast exclude each other: use one in a variant")
+        return self
+
     @property
     def is_trained(self) -> bool:
         return self.both or not (self.named or self.contrast is not None)
@@ -72,7 +80,7 @@ class Ablation:
     training: Mapping[str, Any] | None = None
     sampling: Mapping[str, Any] | None = None
     scoring: Mapping[str, Any] | None = None
-    protocol: Protocol = "winobias"
+    protocol: FairnessProtocol = "winobias"
 
     @property
     def axis(self) -> str:
@@ -195,6 +203,10 @@ def ablate(ablation: Ablation) -> Means | None:
         [ablation.axis],
         len(ablation.presets),
     )
+    for name, variant in ablation.variants.items():  # mistakes in all recipes, before anything is trained
+        ablation.recipe(name, 0)
+        if variant.contrast is not None:
+            ablation.contrast(name, 0)
     tables: list[Results] = []
     for seed in range(ablation.seeds):
         adapters = {name: ablation.made(name, seed) for name in ablation.variants}

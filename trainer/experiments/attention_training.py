@@ -4,12 +4,9 @@ layer adds, in place of h.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from math import prod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -17,10 +14,9 @@ from ...respodiff_core.adapter.adapter import Adapter, write
 from ...respodiff_core.adapter.concept import Concept, ConceptInfo
 from ...respodiff_core.adapter.contrast import ContrastConcept
 from ...respodiff_core.adapter.transforms import Transform, resampled
-from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.fit import Fit
-from ..base.attention_layers import attention_layers
+from ...respodiff_core.sites import size_at
 from ..base.devices import accelerator_on
 from ..base.unet_denoiser import UNetDenoiser
 from ..recipes.training_recipe import Recipe
@@ -31,15 +27,14 @@ from ..support.threads import fitting_threads
 
 def train_at_layers(recipe: Recipe, places: int) -> Path:
     """Train the recipe's concepts as vectors on a grid of places at all cross-attention layers, write the adapter and
-    return its path. Raises RespoDiffError for a base model that does not predict epsilon.
+    return its path.
     """
     device = accelerator_on(recipe.training.device).device
     base = open_base(recipe, device)
-    if base.prediction != "epsilon":
-        raise RespoDiffError("Only models that predict epsilon are trained at the cross-attention layers.")
     prompts = [encode_concept(base, concept, device) for concept in recipe.concepts]
     base.release_text_encoders()
-    denoiser = LayersAsH(base.denoiser, places)
+    channels = {site: base.sites[site] for site in base.denoiser.attention_sites}
+    denoiser = LayersAsH(base.denoiser, channels, places)
     finished: dict[str, Concept] = {}
     with fitting_threads(base.weight_bytes):
         for concept, encoded in zip(recipe.concepts, prompts, strict=True):
@@ -64,47 +59,32 @@ class LayersAsH:
     channels, places, places), resampled to each layer.
     """
 
-    def __init__(self, denoiser: UNetDenoiser, places: int) -> None:
-        self._unet, self._places = denoiser.unet, places
-        self._layers = attention_layers(denoiser.unet)
-        self.channels = {site: layer.to_out[0].out_features for site, layer in self._layers.items()}
+    def __init__(self, denoiser: UNetDenoiser, channels: Mapping[str, int], places: int) -> None:
+        self._denoiser, self._channels, self._places = denoiser, channels, places
 
     def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, _Carry]:
-        return z.new_zeros(len(z), sum(self.channels.values()), self._places, self._places), _Carry(z, t)
+        return z.new_zeros(len(z), sum(self._channels.values()), self._places, self._places), _Carry(z, t)
 
     def decode(self, h: torch.Tensor, carry: _Carry, condition: Condition) -> torch.Tensor:
-        """The predicted noise (rows, 4, height, width) of an epsilon model; differentiable with respect to h."""
-        added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
-        with self._adding(h, carry.z.shape[-2:]):
-            noise: torch.Tensor = self._unet(
-                carry.z, carry.t, condition.context, added_cond_kwargs=None if condition.pooled is None else added
-            ).sample
-        return noise
+        """The predicted noise (rows, 4, height, width); differentiable with respect to h."""
+        parts = dict(zip(self._channels, h.split(list(self._channels.values()), 1), strict=True))
+        height, width = carry.z.shape[-2:]
+
+        def attend(site: str, output: torch.Tensor) -> torch.Tensor:
+            field = resampled(parts[site], *size_at(output.shape[1], height, width))
+            return output + field.flatten(2).mT.to(output.dtype)
+
+        with self._denoiser.attending(attend):
+            return self._denoiser.predict_differentiably(carry.z, carry.t, condition)
 
     def take(self, carry: _Carry, rows: slice | torch.Tensor) -> _Carry:
         return _Carry(carry.z[rows], carry.t[rows])
-
-    @contextmanager
-    def _adding(self, h: torch.Tensor, latent: torch.Size) -> Iterator[None]:
-        parts = dict(zip(self.channels, h.split(list(self.channels.values()), 1), strict=True))
-
-        def hook(site: str, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-            scale = (prod(latent) / output.shape[1]) ** 0.5
-            field = resampled(parts[site], round(latent[0] / scale), round(latent[1] / scale))
-            return output + field.flatten(2).mT
-
-        handles = [layer.register_forward_hook(partial(hook, site)) for site, layer in self._layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def concept(self, info: ConceptInfo, *modules: Transform) -> ContrastConcept:
         """The concept that adds the sum of these modules' constants at the layers."""
         total = torch.stack([module.tensors[""] for module in modules]).sum(0)
         tensors = {}
-        for site, part in zip(self.channels, total.split(list(self.channels.values())), strict=True):
+        for site, part in zip(self._channels, total.split(list(self._channels.values())), strict=True):
             tensors[f"{site}.set.direction"] = part[None, None]
             tensors[f"{site}.set.level"] = torch.ones(1, 1)
         return ContrastConcept.of(info, tensors, "add")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...respodiff_core.adapter.adapter import Adapter, to_bytes
-from ...respodiff_core.adapter.concept import Concept
+from ...respodiff_core.adapter.concept import MOST_SCALES, Concept
 from ...respodiff_core.errors import RespoDiffError
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.steering.prompt_guard import axis_of
@@ -226,6 +226,12 @@ def calibrate_over_guidance(
     """Calibrate at several guidance scales: the recommended strength is that of the first, and the file says by which
     factor it changes at the others. Raises RespoDiffError.
     """
+    if len(scales) > MOST_SCALES or not all(0 < scale <= 100 for scale in scales):
+        raise RespoDiffError(
+            f"Guidance scales must be above 0 and at most 100, and at most {MOST_SCALES} of them, not "
+            f"{', '.join(f'{scale:g}' for scale in scales)}."
+        )
+    before = {name: concept.info.guidance for name, concept in adapter.concepts.items()}
     adapter = with_guidance(adapter, dict.fromkeys(adapter.concepts, ()))
     first, *others = [
         calibrate(
@@ -245,7 +251,7 @@ def calibrate_over_guidance(
         for name, found in first.strengths.items()
     }
     over = {scale: one.strengths for scale, one in zip(scales[1:], others, strict=True)}
-    return replace(first, adapter=with_guidance(first.adapter, factors), over_guidance=over)
+    return replace(first, adapter=with_guidance(first.adapter, before | factors), over_guidance=over)
 
 
 def _at_guidance(recipe: EvalRecipe, scale: float) -> EvalRecipe:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...respodiff_core.atomic import write_text
 from ...respodiff_core.errors import RespoDiffError
+from ..base.devices import accelerator_on
 from ..recipes.contrast_recipe import ContrastRecipe
 from ..recipes.training_recipe import Recipe
 from ..run.contrast import contrast
@@ -33,9 +34,10 @@ def trained_at_layers(recipe: Recipe, places: int) -> Path:
 
     Raises RespoDiffError if an existing file has other settings.
     """
-    if _is_made(recipe.output, {**recipe.resolved(), "places": places}):
-        return recipe.output
-    return train_at_layers(recipe, places)
+    with accelerator_on(recipe.training.device).main_process_first():  # the others find the file
+        if _is_made(recipe.output, {**recipe.resolved(), "places": places}):
+            return recipe.output
+        return train_at_layers(recipe, places)
 
 
 def contrasted(recipe: ContrastRecipe) -> Path:
@@ -43,9 +45,10 @@ def contrasted(recipe: ContrastRecipe) -> Path:
 
     Raises RespoDiffError if an existing file has other settings.
     """
-    if _is_made(recipe.output, recipe.model_dump(mode="json")):
-        return recipe.output
-    return contrast(recipe)
+    with accelerator_on(recipe.model.device).main_process_first():  # the others find the file
+        if _is_made(recipe.output, recipe.model_dump(mode="json")):
+            return recipe.output
+        return contrast(recipe)
 
 
 def _is_made(output: Path, settings: dict[str, Any], run: RunFolder | None = None) -> bool:

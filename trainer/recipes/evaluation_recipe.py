@@ -55,7 +55,7 @@ AT_GUIDANCE = " at CFG "
 
 def is_unsteered(name: str) -> bool:
     """Whether this is the name of the unsteered variant, at one or at several guidance scales."""
-    return name.partition(AT_GUIDANCE)[0] == UNSTEERED
+    return name.casefold().partition(AT_GUIDANCE.casefold())[0] == UNSTEERED
 
 
 _CLIP, _LARGE_CLIP = "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"
@@ -191,7 +191,7 @@ class EvalRecipe(Strict):
         names = [variant.name.casefold() for variant in self.variants]  # some file systems ignore case
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"variants: {', '.join(twice)} occurs twice; each variant needs a different name")
-        if any(variant.name.casefold() == UNSTEERED and variant.adapters for variant in self.variants):
+        if any(is_unsteered(variant.name) and variant.adapters for variant in self.variants):
             raise ValueError(f"variants: {UNSTEERED} is the baseline, so it takes no adapters")
         if self.protocol in ("winobias", "equisteer") and (self.prompts or self.limit):
             raise ValueError(

@@ -17,6 +17,9 @@ Flags = Mapping[str, Any]
 """Settings by name; None and empty lists are flags that were not given."""
 
 
+_LONGEST = 48  # of a variant's name before the guidance scale
+
+
 def assemble(
     file: Path | None, *, top: Flags, concept: Flags, presets: list[str], sections: Mapping[str, Flags]
 ) -> Recipe:
@@ -78,9 +81,13 @@ def assemble_evaluation(
             "There is nothing to measure: name a protocol (winobias, equisteer, i2p, coco or prompts), or a --recipe."
         )
     values |= given(top) | ({"variants": own} if own else {})
+    check_tables(values, tuple(sections), ("variants",))
     if len(guidance) > 1:
         values["variants"] = _at_each_guidance(values.get("variants", [{"name": UNSTEERED}]), guidance)
-    check_tables(values, tuple(sections), ("variants",))
+    elif guidance:
+        values["variants"] = [
+            {**one, "guidance": guidance[0]} if "guidance" in one else one for one in values.get("variants", [])
+        ] or [{"name": UNSTEERED}]
     for name, flags in sections.items():
         values[name] = {**values.get(name, {}), **given(flags)}
     if len(guidance) == 1:
@@ -105,15 +112,17 @@ def _variants(variant: dict[str, Any], strengths: Sequence[float], unsteered: bo
 
 def _at_each_guidance(variants: Sequence[dict[str, Any]], guidance: Sequence[float]) -> list[dict[str, Any]]:
     """Every variant at every guidance scale."""
-    return [
-        {**one, "name": f"{one.get('name', '')}{AT_GUIDANCE}{scale:g}", "guidance": scale}
-        for scale in guidance
-        for one in variants
-    ]
+
+    def at(one: dict[str, Any], scale: float) -> dict[str, Any]:
+        name = str(one.get("name", ""))[:_LONGEST]
+        return {**one, "guidance": scale, **({"name": f"{name}{AT_GUIDANCE}{scale:g}"} if name else {})}
+
+    return [at(one, scale) for scale in guidance for one in variants]
 
 
 def _run_name(values: Mapping[str, Any]) -> str:
     """The default name of a run: the protocol, the base model and the first steered variant."""
     variants = [str(one.get("name", "")) for one in values.get("variants", []) if one.get("adapters")]
+    variants = [name.partition(AT_GUIDANCE)[0] for name in variants]
     parts = [str(values["protocol"]), Path(str(values.get("base", "model"))).stem, *variants[:1]]
     return re.sub(r"[/ ]", "-", "-".join(parts))

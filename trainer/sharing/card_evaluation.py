@@ -82,7 +82,7 @@ def _title(results: Results) -> str:
 
 def _facts(results: Results) -> Iterable[str]:
     manifest, sampling = results.manifest, results.manifest["sampling"]
-    scales = sorted({facts["guidance"] for facts in manifest["variants"].values()})
+    scales = sorted({facts.get("guidance", sampling["guidance"]) for facts in manifest["variants"].values()})
     yield (
         f"{manifest['asked']['images']} images per variant, DDIM with {sampling['schedule_steps']} steps, "
         f"guidance scale {', '.join(f'{scale:g}' for scale in scales)}, first seed {manifest['seed']}, "

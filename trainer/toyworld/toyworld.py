@@ -73,7 +73,7 @@ class ToyWorld(World):
         return _PRESETS[subject]
 
     def contrast_preset(self, subject: str) -> str:
-        return {"gender": "toyworld/shape", "race": "toyworld/hue", "safety": "toyworld/hazard"}[subject]
+        return {"gender": "toyworld/shape", "race": "toyworld/hue"}[subject]
 
     def title(self, protocol: str, base: str) -> str:
         return "ToyWorld's professions" if protocol in ("winobias", "equisteer") else super().title(protocol, base)

@@ -75,4 +75,4 @@ class Photographs(World):
         return (subject,)
 
     def contrast_preset(self, subject: str) -> str:
-        return "violence" if subject == "safety" else subject
+        return subject

@@ -79,7 +79,7 @@ class World(ABC):
 
     @abstractmethod
     def contrast_preset(self, subject: str) -> str:
-        """The preset of contrast concepts for `gender`, `race` or `safety`."""
+        """The preset of contrast concepts for `gender` or `race`."""
 
     def title(self, protocol: str, base: str) -> str:
         """The title of an evaluation by this protocol on the base model of that name."""
