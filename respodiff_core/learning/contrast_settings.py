@@ -10,7 +10,7 @@ from ..names import MOST_GROUPS, Category, Operation, Site, check_axis, check_na
 from .settings import setting
 
 OVER_GUIDANCE: Mapping[float, float] = {1.0: 2.5, 2.0: 2.0, 4.0: 1.35, 7.5: 1.0, 12.0: 0.75}
-"""Factors on the strength over the guidance scale, measured on ToyWorld's head shape (docs/contrast.md)."""
+"""Factors on the strength over the guidance scale (docs/contrast.md says where they were measured)."""
 _VOWELS = "aeiouAEIOU"
 _ARTICLE = re.compile(r"\b([Aa])n? +\{\}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from comfy_bench import TOKENS, Bench, load_unet, make_adapter, make_contrast, sample, steer
@@ -24,7 +26,7 @@ def gated(family: str, *names: str) -> Adapter:
         adapter = make_contrast(family, name, 50 + number, category="fairness", axis="age")
         concept = adapter.concepts[name]
         assert isinstance(concept, ContrastConcept)
-        concept = ContrastConcept(concept.info, concept.layers, concept.operation, concept.sigmas, gate)
+        concept = replace(concept, gate=gate)
         parts.append(Adapter(adapter.family, {name: concept}, adapter.prediction))
     return merge(parts)
 

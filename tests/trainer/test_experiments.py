@@ -236,6 +236,20 @@ def test_a_calibration_at_several_scales_says_how_the_strength_changes(tmp_path)
     )
 
 
+def test_what_is_not_calibrated_keeps_its_strength_over_the_scales(tmp_path):
+    over = ((2.0, 2.0), (7.5, 1.0))
+    made = {name: concept(name, "shape", guidance=over) for name in ("round", "square")}
+    path = write(Adapter("toyworld", made, "epsilon"), tmp_path / "shape.safetensors")
+    command = ("calibrate", path, "--base", "toyworld", "--images", 16, "--concept", "round", *QUICK)
+    figures(run(*command, "-o", tmp_path / "out.safetensors", "--guidance", 7.5, "--guidance", 4))
+    found = read(tmp_path / "out.safetensors").concepts
+    assert found["square"].info.guidance == over
+    assert dict(found["round"].info.guidance).keys() == {4.0, 7.5}
+    done = run(*command, "-o", tmp_path / "other.safetensors", "--guidance", 7.5, "--guidance", 0)
+    assert done.exit_code == 1
+    assert "Guidance scales must be above 0" in " ".join(done.output.split())
+
+
 def test_an_evaluation_at_several_scales_has_a_curve(tmp_path):
     path = shape_adapter(tmp_path / "shape.safetensors")
     scales = ("--guidance", 2, "--guidance", 7.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from adapters import random_contrast, random_gate
@@ -16,7 +18,7 @@ from safetensors.torch import save_file
 
 def gated(name: str, gate: Gate) -> ContrastConcept:
     concept = random_contrast(name, category="fairness", axis="gender")
-    return ContrastConcept(concept.info, concept.layers, concept.operation, concept.sigmas, gate)
+    return replace(concept, gate=gate)
 
 
 def test_what_is_written_is_read(tmp_path):

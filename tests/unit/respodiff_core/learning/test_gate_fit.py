@@ -45,3 +45,8 @@ def test_it_tells_other_prompts_that_name_a_group(contexts, words):
 def test_contexts_may_have_different_numbers_of_tokens(contexts):
     longer = [torch.cat([each, each], 1) for each in contexts]
     assert gate_of([*contexts[:20], *longer[20:]]).reading.shape == (2, WIDTH)
+
+
+def test_words_that_hardly_change_the_encodings_have_no_gate(contexts):
+    same = [torch.stack([each[0], each[0] + 1e-6, each[1]]) for each in contexts]
+    assert gate_of(same) is None

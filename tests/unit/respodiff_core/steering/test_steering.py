@@ -11,7 +11,7 @@ from adapters import SIZES, random_concept
 from respodiff.respodiff_core.errors import BatchSizeError, StrengthError
 from respodiff.respodiff_core.steering.fair_groups import FairGroup, steer_rows
 from respodiff.respodiff_core.steering.mask import Area, Mask
-from respodiff.respodiff_core.steering.steering import Steering, Term, Window
+from respodiff.respodiff_core.steering.steering import Steering, Term, Window, per_image
 
 h = torch.randn(3, SIZES["C"], 4, 4, generator=torch.Generator().manual_seed(7))
 
@@ -212,6 +212,13 @@ class TestMask:
 def test_areas_share_one_tensor_where_there_is_no_mask():
     (group,) = Steering((Term(random_concept(), 1, 1, 1),)).groups()
     assert group.delta(h, Area(0.0, 0.0, 0.5, 0.5)) is group.delta(h)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(1, [1]), (2, [1, 0]), (3, [1, 0, 1]), (4, [1, 0, 1, 0])])
+def test_values_of_prompts_repeat_over_their_images_as_rows_do(images, expected):
+    values = per_image(torch.tensor([1, 0]), torch.zeros(images, 3, 2, 2))
+    assert values.shape == (images, 1, 1, 1)
+    assert values.flatten().tolist() == expected
 
 
 class TestGuidance:

@@ -343,6 +343,28 @@ class TestRecipe:
         }
         assert self.assembled(top=top, guidance=[4.0]).sampling.guidance == 4.0
 
+    def test_one_scale_is_every_variants(self, tmp_path):
+        file = tmp_path / "eval.toml"
+        file.write_text(
+            'protocol = "winobias"\nbase = "toyworld"\n[[variants]]\nname = "unsteered"\nguidance = 2.0\n'
+            '[[variants]]\nname = "other"\n'
+        )
+        recipe = self.assembled(file, guidance=[4.0])
+        assert {recipe.guidance_of(one) for one in recipe.variants} == {4.0}
+
+    def test_variants_that_are_none_are_refused_at_several_scales_too(self, tmp_path):
+        file = tmp_path / "eval.toml"
+        file.write_text('protocol = "winobias"\nbase = "toyworld"\nvariants = ["x"]\n')
+        with pytest.raises(RecipeError):
+            self.assembled(file, guidance=[2.0, 4.0])
+
+    def test_the_baseline_at_a_scale_takes_no_adapters_either(self, tmp_path):
+        path = shape_adapter(tmp_path / "shape.safetensors")
+        variants = [{"name": "unsteered at CFG 2", "adapters": [path]}]
+        values = {"protocol": "winobias", "base": "toyworld", "output": tmp_path, "variants": variants}
+        with pytest.raises(RecipeError, match="takes no adapters"):
+            EvalRecipe.of(values)
+
     def test_a_recipe_alone_is_an_evaluation(self, tmp_path):
         file = tmp_path / "eval.toml"
         file.write_text('protocol = "winobias"\nbase = "toyworld"\n[[variants]]\nname = "alone"\n')
@@ -414,6 +436,11 @@ class TestNamed:
         setting = resolve(self.variant(tmp_path, named=True))
         with pytest.raises(RespoDiffError, match="cannot be named in the prompt 'a nurse'"):
             jobs_of([ImageSpec("0", "a nurse", 0, "doctor")], [setting], seed=0)
+
+    @pytest.mark.parametrize("how", ["named", "gate"])
+    def test_no_adapter_has_no_groups_either(self, how):
+        with pytest.raises(RespoDiffError, match="no adapter to take groups from"):
+            resolve(VariantRecipe(name="x", **{how: True}))
 
     def test_an_adapter_without_groups_has_none_to_name(self, tmp_path):
         safety = {"hazard": concept("hazard", "", kind="channel", category="safety")}
