@@ -10,16 +10,23 @@ from .figures import DEVIATION
 from .presentation import cell_of, main_figures, title_of
 from .results import Results
 
+_MOST_COLUMNS = 4
+
 
 def summary(results: Results) -> str:
-    """A table of the main figures of each variant, with intervals, and notes."""
+    """A table of the main figures of each variant, and notes.
+
+    Few variants are columns, with intervals; more are rows.
+    """
+    many = len(results.variants) > _MOST_COLUMNS
     rows = []
     for figure in main_figures(variant.overall for variant in results.variants.values()):
         cells = [cell_of(variant.overall.get(figure), figure.kind) for variant in results.variants.values()]
-        values = (f"{cell.value}  {cell.interval}".strip() for cell in cells)
+        values = (cell.value if many else f"{cell.value}  {cell.interval}".strip() for cell in cells)
         rows.append([title_of(figure), *values])
-    figures = Table(["figure", *results.variants], rows).in_terminal()
-    notes = []
+    table = Table(["" if many else "figure", *results.variants], rows)
+    figures = (table.transposed() if many else table).in_terminal()
+    notes = ["Intervals are in the report."] if many else []
     for name, variant in results.variants.items():
         groups = results.manifest["variants"][name]["groups"]
         if len(groups) == 1 and any(figure.kind == DEVIATION for figure in variant.overall):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from respodiff.trainer.evaluation.figures import DEVIATION, Figure, VariantFigures
 from respodiff.trainer.evaluation.results import Results
 from respodiff.trainer.evaluation.terminal_summary import summary
@@ -27,3 +29,15 @@ def test_names_are_not_markup():
     text = summary(results("[red]x", ["a", "b"], "[b]axis"))
     assert "[red]x" in text
     assert "[b]axis" in text
+
+
+def test_many_variants_are_rows_of_values(monkeypatch):
+    """Ten columns would be unreadable in a terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
+    few = results("gender", ["woman", "man"])
+    names = ["unsteered", *(f"gender at CFG {scale}" for scale in (1, 2, 4, 7.5))]
+    variants = dict.fromkeys(names, few.variants["unsteered"])
+    text = summary(replace(few, manifest={"variants": {name: {"groups": []} for name in names}}, variants=variants))
+    assert sum(line.startswith("gender at CFG") and "0.700" in line for line in text.splitlines()) == 4
+    assert "0.600 to 0.800" not in text
+    assert text.endswith("Intervals are in the report.")
