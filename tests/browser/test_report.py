@@ -59,7 +59,7 @@ def test_it_is_whole_in_itself_and_fits(report, chrome: Browser, width, scheme):
     assert pictures.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 0)")
     headings = page.locator("h2").all_inner_texts()
     assert headings == [
-        "Figures", "Over strength", "Images", "By group", "Further figures", "How to read this", "What was measured",
+        "Figures", "Curves", "Images", "By group", "Further figures", "How to read this", "What was measured",
     ]  # fmt: skip
     assert page.locator("svg").count() >= 4
     # Each value stands on its own line, readable: nothing is laid over it.

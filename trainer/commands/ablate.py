@@ -47,7 +47,7 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per variant, each with a different seed.")] = 3,
     images: Annotated[
-        int | None, typer.Option(help="Images per profession; 150 if left out (ToyWorld: 16 per concept).")
+        int | None, typer.Option(help="Images per profession; 150 if left out (ToyWorld: 5 per concept).")
     ] = None,
     protocol: Annotated[
         FairnessProtocol,
