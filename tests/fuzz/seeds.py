@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from adapters import random_adapter, random_contrast
+from adapters import random_adapter, random_contrast, random_gate
 from respodiff.respodiff_core.adapter.adapter import Adapter, to_bytes
 from respodiff.respodiff_core.adapter.importers import RAM_NAME, SAM_NAME
 from respodiff.respodiff_core.adapter.transforms import PARAMETERS
@@ -28,7 +28,8 @@ def _adapters() -> Iterator[bytes]:
         yield to_bytes(adapter)
         yield to_bytes(adapter, torch.float16)
     for operation, parts in (("add", 1), ("move", 3)):
-        yield to_bytes(Adapter("sd15", {"woman": random_contrast("woman", operation, parts=parts)}))
+        concept = replace(random_contrast("woman", operation, parts=parts), gate=random_gate(groups=parts))
+        yield to_bytes(Adapter("sd15", {"woman": concept}))
     adapter = random_adapter("woman")
     info = replace(
         adapter.concepts["woman"].info,
@@ -36,6 +37,7 @@ def _adapters() -> Iterator[bytes]:
         axis="gender",
         synonyms=("lady",),
         scales={"race": 1.1},
+        guidance=((2.0, 2.5), (7.5, 1.0)),
         training={"steps": 3, "base_model": "a", "rates": [1, 2]},
     )
     yield to_bytes(replace(adapter, concepts={"woman": replace(adapter.concepts["woman"], info=info)}))

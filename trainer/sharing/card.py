@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...respodiff_core.adapter.adapter import Adapter
+from ...respodiff_core.adapter.contrast import ContrastConcept
 from ...respodiff_core.adapter.families import family_title, pixels_per_latent
 from ..base.spec import BUILT_IN, HubId
 from ..support.table import Table
@@ -144,12 +145,17 @@ def _slug(text: str) -> str:
 
 
 def _concepts(adapter: Adapter) -> Table:
-    head = ("concept", "category", "axis", "target prompt", "neutral prompt", "negative prompt", "strength", "kind")
+    head = (
+        "concept", "category", "axis", "target prompt", "neutral prompt", "negative prompt", "strength",
+        "strength over the guidance scale", "gate", "kind",
+    )  # fmt: skip
     rows = []
     for concept in adapter.concepts.values():
         info = concept.info
-        prompts = (info.target, info.neutral, info.negative)
-        rows.append((info.name, info.category, info.axis, *prompts, number(float(info.strength)), concept.kind))
+        texts = (info.name, info.category, info.axis, info.target, info.neutral, info.negative)
+        over = ", ".join(f"{info.strength * factor:.3g} at CFG {scale:g}" for scale, factor in info.guidance)
+        gate = "yes" if isinstance(concept, ContrastConcept) and concept.gate else ""
+        rows.append((*texts, number(float(info.strength)), over, gate, concept.kind))
     return Table(head, rows).without_empty_columns()
 
 
