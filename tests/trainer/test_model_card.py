@@ -8,7 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from adapters import random_contrast
+from adapters import random_contrast, random_gate
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -60,6 +60,16 @@ class TestCard:
         assert f"respodiff pull {REPO}\n" in text
         assert sha256((tmp_path / "gender.safetensors").read_bytes()) in text
         assert "**This file comes without an evaluation.**" in text
+
+    def test_a_contrast_concepts_strengths_and_gate_are_told(self, online, tmp_path):
+        concept = replace(
+            random_contrast(
+                "woman", category="fairness", axis="gender", strength=1.5, guidance=((2.0, 2.0), (7.5, 1.0))
+            ),
+            gate=random_gate(groups=2),
+        )
+        path = write(Adapter("sd15", {"woman": concept}, "epsilon"), tmp_path / "gender.safetensors")
+        assert "| 1.5 | 3 at CFG 2, 1.5 at CFG 7.5 | yes | contrast |" in card_of(tmp_path, path, "--license", "mit")
 
     def test_its_front_matter_is_for_the_hub(self, online, tmp_path):
         data = ModelCard(card_of(tmp_path, adapter_file(tmp_path))).data.to_dict()
