@@ -180,7 +180,7 @@ def test_the_mixers_sliders_hit_0_and_1(page):
 def test_steers_further_inputs_are_advanced(page):
     widgets = page.widgets(page.add("RespoDiffSteer"))
     advanced = [w["name"] for w in widgets if w["options"].get("advanced")]
-    assert advanced == ["ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve"]
+    assert advanced == ["ram_strength", "sam_strength", "start_percent", "end_percent", "prompt", "curve", "gate"]
 
 
 class TestConceptMixer:
