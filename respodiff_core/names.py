@@ -27,6 +27,8 @@ Rollout = Literal["pool", "reference"]
 
 MOST_GROUPS = 16
 """Maximum number of groups of an axis that is contrasted: memory grows with each."""
+MOST_SCALES = 16
+"""Maximum number of guidance scales that a concept has factors for."""
 _NAME_LENGTH = 64
 # A dot separates the concept's name from the parameter names of its tensors; the others are unsafe in file names.
 NAME_FORBIDS = frozenset('./\\:*?"<>|')

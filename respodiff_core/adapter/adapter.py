@@ -82,11 +82,12 @@ class Adapter:
     def concept(self, name: object) -> Concept:
         """The concept with that name. Raises UnknownConceptError, which lists the concepts, for any other value."""
         if not isinstance(name, str) or name not in self.concepts:
-            raise _unknown(name, self.source, self.concepts)
+            raise unknown_concept(name, self.source, self.concepts)
         return self.concepts[name]
 
 
-def _unknown(name: object, source: str, known: Iterable[str]) -> UnknownConceptError:
+def unknown_concept(name: object, source: str, known: Iterable[str]) -> UnknownConceptError:
+    """The error for a name that is not among the known concepts of a source."""
     return UnknownConceptError(f"{source} has no concept {quoted(name)}. Its concepts are: {listed(known)}.")
 
 
@@ -111,7 +112,7 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
         names = list(header.concepts) if concepts is None else list(concepts)
         for name in names:
             if name not in header.concepts:
-                raise _unknown(name, opened.name, header.concepts)
+                raise unknown_concept(name, opened.name, header.concepts)
         loaded = {name: opened.concept(header.concepts[name]).check_finite() for name in names}
         opened.check_unchanged()
         return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import AdapterFileError, StrengthError
-from ..names import CATEGORIES, MIDDLE, Category, Kind, Operation, Site, check_axis, check_name
+from ..names import CATEGORIES, MIDDLE, MOST_SCALES, Category, Kind, Operation, Site, check_axis, check_name
 from ..plain_text import quoted
 from .transforms import Transform, is_finite
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 ROLES = ("ram", "sam")
 _STRONGEST = 100.0
 _LARGEST_LATENT = 1 << 14
-MOST_SCALES = 16
-"""Maximum number of guidance scales that a concept has factors for."""
 _EXPECTED: dict[str, tuple[type, ...]] = {
     "target": (str,),
     "neutral": (str,),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..names import MOST_GROUPS, Category, Operation, Site, check_axis, check_name
+from ..names import MOST_GROUPS, MOST_SCALES, Category, Operation, Site, check_axis, check_name
 from .settings import setting
 
 OVER_GUIDANCE: Mapping[float, float] = {1.0: 2.5, 2.0: 2.0, 4.0: 1.35, 7.5: 1.0, 12.0: 0.75}
@@ -83,9 +83,12 @@ class ContrastSettings:
         if self.operation == "move" and self.category == "safety":
             raise ValueError("safety concepts are added: use operation = 'add'")
         over = self.strength_at_guidance
-        if len(over) > 16 or not all(0 < scale <= 100 and 0 <= factor <= 100 for scale, factor in over.items()):
+        if len(over) > MOST_SCALES or not all(
+            0 < scale <= 100 and 0 <= factor <= 100 for scale, factor in over.items()
+        ):
             raise ValueError(
-                "strength_at_guidance: give at most 16 guidance scales, above 0 and up to 100, with factors up to 100"
+                f"strength_at_guidance: give at most {MOST_SCALES} guidance scales, above 0 and up to 100, with factors "
+                "up to 100"
             )
         if self.parts > self.schedule_steps:
             raise ValueError(f"the schedule has {self.schedule_steps} steps, fewer than {self.parts} parts")

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 
-from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read
+from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read, unknown_concept
 from ...respodiff_core.adapter.concept import Concept, ModuleConcept
 from ...respodiff_core.adapter.contrast import ContrastConcept
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
 from ...respodiff_core.learning.contrast_settings import in_context
-from ...respodiff_core.plain_text import listed, quoted
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
@@ -192,9 +191,8 @@ def _chosen(adapters: Sequence[Adapter], names: Sequence[str]) -> list[Concept]:
         merge([one for one in of_kind if one.concepts] or of_kind)
     found = [concept for adapter in adapters for concept in adapter.concepts.values()]
     if unknown := [name for name in names if name not in {one.name for one in found}]:
-        source = " and ".join(adapter.source for adapter in adapters)
-        raise UnknownConceptError(
-            f"{source} has no concept {quoted(unknown[0])}. Its concepts are: {listed(one.name for one in found)}."
+        raise unknown_concept(
+            unknown[0], " and ".join(adapter.source for adapter in adapters), [one.name for one in found]
         )
     return [one for name in names for one in found if one.name == name] if names else found
 

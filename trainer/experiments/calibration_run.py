@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ...respodiff_core.adapter.adapter import Adapter, to_bytes
-from ...respodiff_core.adapter.concept import MOST_SCALES, Concept
+from ...respodiff_core.adapter.concept import Concept
 from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.names import MOST_SCALES
 from ...respodiff_core.steering.fair_groups import FairGroup
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
