@@ -87,8 +87,8 @@ class ContrastSettings:
             0 < scale <= 100 and 0 <= factor <= 100 for scale, factor in over.items()
         ):
             raise ValueError(
-                f"strength_at_guidance: give at most {MOST_SCALES} guidance scales, above 0 and up to 100, with factors "
-                "up to 100"
+                f"strength_at_guidance: give at most {MOST_SCALES} guidance scales, above 0 and up to 100, with "
+                "factors up to 100"
             )
         if self.parts > self.schedule_steps:
             raise ValueError(f"the schedule has {self.schedule_steps} steps, fewer than {self.parts} parts")
