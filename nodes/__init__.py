@@ -55,10 +55,12 @@ class RespoDiffExtension(ComfyExtension):
         from .save_images import SaveImages
         from .steer import Steer
         from .strength_sweep import StrengthSweep
+        from .train_concept import TrainConcept
 
         return [
             LoadAdapter,
             InstantConcept,
+            TrainConcept,
             Steer,
             ConceptMixer,
             Safety,

@@ -75,3 +75,8 @@ def strength_slider(
         advanced=advanced,
         optional=optional,
     )
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a multiline input that are not empty, without spaces at their ends."""
+    return [line for one in text.splitlines() if (line := one.strip())]

@@ -17,7 +17,7 @@ from ..respodiff_core.learning.contrast_settings import ContrastSettings
 from ..respodiff_core.names import Category
 from .host.denoiser import HostDenoiser
 from .host.unet import family_of, prediction_of
-from .inputs import CATEGORY, AdapterType, model_input
+from .inputs import CATEGORY, AdapterType, lines, model_input
 
 _GENDER = CONTRASTS["gender"]
 
@@ -119,7 +119,7 @@ class InstantConcept(io.ComfyNode):
             settings = ContrastSettings(
                 groups=_groups(groups),
                 neutral=neutral.strip(),
-                contexts=tuple(_lines(contexts)),
+                contexts=tuple(lines(contexts)),
                 axis=axis.strip(),
                 category=category,
                 seeds=seeds,
@@ -134,7 +134,7 @@ class InstantConcept(io.ComfyNode):
             denoiser,
             denoiser.alphas_cumprod,
             settings,
-            lambda prompts: denoiser.encode(clip, prompts),
+            lambda prompts: denoiser.encode_prompts(clip, prompts),
             latent=denoiser.latent,
             device=denoiser.device,
         )
@@ -150,13 +150,9 @@ class InstantConcept(io.ComfyNode):
 def _groups(text: str) -> dict[str, str]:
     """The words of each group by its name; a line without a name is its own. Raises ContrastError."""
     groups: dict[str, str] = {}
-    for line in _lines(text):
+    for line in lines(text):
         name, found, words = (part.strip() for part in line.partition(":"))
         if name in groups:
             raise ContrastError(f"The group {name!r} is listed twice: give each group its own name.")
         groups[name] = words if found else name
     return groups
-
-
-def _lines(text: str) -> list[str]:
-    return [line for one in text.splitlines() if (line := one.strip())]

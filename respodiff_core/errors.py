@@ -47,6 +47,10 @@ class ContrastError(RespoDiffError):
     """Contrast concepts that cannot be computed on this model with these words."""
 
 
+class TrainingDiverged(RespoDiffError):
+    """A loss became NaN or infinite."""
+
+
 class ClassifierError(RespoDiffError):
     """Classes, images or a CLIP model that cannot be used for classification."""
 

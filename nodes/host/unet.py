@@ -8,8 +8,8 @@ from typing import Any
 
 import comfy.supported_models
 from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import EPS, IMG_TO_IMG, V_PREDICTION
 
 from ...respodiff_core.adapter.adapter import Adapter
 from ...respodiff_core.adapter.compatibility import check_fits
@@ -39,8 +39,20 @@ def family_of(model: ModelPatcher) -> str:
 
 
 def prediction_of(model: ModelPatcher) -> str | None:
-    """The prediction type of the model: "epsilon", "v", or None for others."""
-    return {ModelType.EPS: "epsilon", ModelType.V_PREDICTION: "v"}.get(model.model.model_type)
+    """The prediction type that the model is sampled with: "epsilon", "v", or None for others."""
+    # Not the model's own type, which ModelSamplingDiscrete overrides.
+    convert = type(model.get_model_object("model_sampling")).calculate_denoised
+    return {EPS.calculate_denoised: "epsilon", V_PREDICTION.calculate_denoised: "v"}.get(convert)
+
+
+def check_noise(model: ModelPatcher) -> None:
+    """Raise ModelMismatchError for a model that is sampled by flow matching, which has no schedule of noise levels."""
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, EPS) or isinstance(sampling, IMG_TO_IMG):
+        raise ModelMismatchError(
+            "This model is sampled by flow matching, and RespoDiff's methods need diffusion. Remove "
+            "the ModelSampling node before this one, or connect another Stable Diffusion 1.x, 2.x or SDXL model."
+        )
 
 
 def sites_of(model: ModelPatcher) -> dict[str, int]:

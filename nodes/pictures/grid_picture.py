@@ -35,9 +35,11 @@ def along_axes(images: torch.Tensor, sweep: Sweep) -> torch.Tensor:
     return as_image(canvas)
 
 
-def with_labels(images: torch.Tensor, labels: Sequence[str]) -> torch.Tensor:
-    """Images (N, height, width, 3) in a nearly square grid, each with its label below; `labels` may be empty."""
-    columns = next(count for count in range(1, len(images) + 1) if count * count >= len(images))
+def with_labels(images: torch.Tensor, labels: Sequence[str], columns: int | None = None) -> torch.Tensor:
+    """Images (N, height, width, 3), each with its label below, in so many columns, or else in a nearly square grid;
+    `labels` may be empty.
+    """
+    columns = columns or next(count for count in range(1, len(images) + 1) if count * count >= len(images))
     size = _text_size(images)
     below = round(1.6 * size) if any(labels) else 0
     canvas, pen, places = _canvas(images, columns, -(-len(images) // columns), _GAP, _GAP, below)

@@ -59,31 +59,6 @@ class Condition:
         return Condition(change(self.context), changed(self.pooled), changed(self.time_ids))
 
 
-class Denoiser(Protocol):
-    """A frozen UNet split at its bottleneck into an encoder E(z, t, y) -> h and a decoder D(h, ...) -> noise
-    (arXiv 2509.15257, section 3).
-
-    Latents z (rows, 4, height, width) and predictions are fp32; h (rows, C, H, W) has the dtype of the UNet.
-    """
-
-    def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Any]:
-        """h, and the other inputs of the decoder (`carry`); t (rows,) are timesteps, long."""
-        ...
-
-    def decode(self, h: torch.Tensor, carry: Any, condition: Condition) -> torch.Tensor:
-        """The predicted noise like z, whatever the prediction type of the UNet; differentiable with respect to h."""
-        ...
-
-    def take(self, carry: Any, rows: slice | torch.Tensor) -> Any:
-        """The carry of the selected rows: a slice, or indices (long) in their order."""
-        ...
-
-
-Attend = Callable[[str, torch.Tensor], torch.Tensor | None]
-"""Called with a site and what that cross-attention layer adds, (rows, tokens, C); its result, if any, is added instead.
-"""
-
-
 class Conditions(Protocol):
     """Conditions of any kind, one row per latent; `Condition` is one."""
 
@@ -96,6 +71,36 @@ class Conditions(Protocol):
     def rows(self, index: torch.Tensor) -> Any:
         """The rows with these indices (long), in their order; indices may repeat."""
         ...
+
+    @staticmethod
+    def cat(parts: Sequence[Any]) -> Any:
+        """The rows of all parts, in their order; all parts must have the same fields."""
+        ...
+
+
+class Denoiser(Protocol):
+    """A frozen UNet split at its bottleneck into an encoder E(z, t, y) -> h and a decoder D(h, ...) -> noise
+    (arXiv 2509.15257, section 3).
+
+    Latents z (rows, 4, height, width) and predictions are fp32; h (rows, C, H, W) has the dtype of the UNet.
+    """
+
+    def encode(self, z: torch.Tensor, t: torch.Tensor, condition: Any) -> tuple[torch.Tensor, Any]:
+        """h, and the other inputs of the decoder (`carry`); t (rows,) are timesteps, long."""
+        ...
+
+    def decode(self, h: torch.Tensor, carry: Any, condition: Any) -> torch.Tensor:
+        """The predicted noise like z, whatever the prediction type of the UNet; differentiable with respect to h."""
+        ...
+
+    def take(self, carry: Any, rows: slice | torch.Tensor) -> Any:
+        """The carry of the selected rows: a slice, or indices (long) in their order."""
+        ...
+
+
+Attend = Callable[[str, torch.Tensor], torch.Tensor | None]
+"""Called with a site and what that cross-attention layer adds, (rows, tokens, C); its result, if any, is added instead.
+"""
 
 
 class AttentionDenoiser(Protocol):

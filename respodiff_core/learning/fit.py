@@ -8,14 +8,17 @@ concept = fit.finished()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..adapter.concept import ConceptInfo, ModuleConcept
-from .denoiser import Condition, Denoiser
+from ..adapter.transforms import Transform
+from ..errors import TrainingDiverged
+from .denoiser import Conditions, Denoiser
 from .diffusion import Schedule
 from .learner import Learner, StepResult, train_step
 from .objective import FrozenPredictions, Prompts, ReferenceScoreMatching, ScoreMatching
@@ -97,7 +100,7 @@ class Fit:
         denoiser: Denoiser,
         alphas_cumprod: torch.Tensor,
         concept: ConceptSettings,
-        encode: Callable[[list[str]], Condition],
+        encode: Callable[[list[str]], Conditions],
         training: TrainingSettings = _DEFAULTS,
         **more: Any,
     ) -> Fit:
@@ -114,6 +117,12 @@ class Fit:
         frozen, losses = train_step(number, self.trajectories, self.objective, self.learner)
         self.number = number
         return FitStep(number, losses, frozen)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Copies of the states of the learner and of the trajectories, for `resume`."""
+        states = self.learner.state(), self.trajectories.state()
+        learner, trajectories = ({name: tensor.clone() for name, tensor in state.items()} for state in states)
+        return learner, trajectories
 
     def resume(self, number: int, learner: Tensors, trajectories: Tensors) -> None:
         """Continue after step `number`, with the states of the learner and of the trajectories at that step."""
@@ -135,7 +144,23 @@ class Fit:
         return ModuleConcept(concept_info(self.concept, self.latent, training), *self.learner.finished())
 
 
-def concept_prompts(concept: ConceptSettings, encode: Callable[[list[str]], Condition]) -> Prompts:
+def checked_losses(losses: torch.Tensor, name: str, step: int) -> tuple[float, float]:
+    """RAM's and SAM's loss (2,) as numbers. Raises TrainingDiverged if one is NaN or infinite."""
+    ram_loss, sam_loss = losses.tolist()
+    if not (math.isfinite(ram_loss) and math.isfinite(sam_loss)):
+        raise TrainingDiverged(f"Training of {name!r} diverged: the loss is {ram_loss:g} at step {step}.")
+    return ram_loss, sam_loss
+
+
+@torch.no_grad()
+def steering_share(h: torch.Tensor, modules: Sequence[Transform]) -> torch.Tensor:
+    """Norm of what the modules add, relative to the norm of h: shows whether training has any effect."""
+    added = sum(module.to(dtype=h.dtype)(h) for module in modules)
+    assert isinstance(added, torch.Tensor)
+    return added.expand_as(h).float().norm() / h.float().norm()
+
+
+def concept_prompts(concept: ConceptSettings, encode: Callable[[list[str]], Conditions]) -> Prompts:
     """The encoded prompts of the concept: one row per distinct text."""
     return Prompts.of(encode, neutrals=concept.neutral, positive=concept.target or None, negative=concept.negative)
 

@@ -128,6 +128,13 @@ class Learner:
     def _module(self, role: Role) -> Transform:
         return Transform(self.kind, MappingProxyType(dict(self._parameters[role])))
 
+    def start_from(self, ram: Transform, sam: Transform) -> None:
+        """Begin at these modules, which must have the learner's kind and sizes (constants are resampled)."""
+        for role, module in zip(ROLES, (ram, sam), strict=True):
+            for name, parameter in self._parameters[role].items():
+                tensor = module.field(*parameter.shape[1:]) if self.kind == "constant" else module.tensors[name]
+                parameter.data.copy_(tensor)
+
     def finished(self) -> tuple[Transform, Transform]:
         """Copies of RAM and SAM in their current state, on the CPU."""
         copies = [

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..adapter.transforms import Transform
-from .denoiser import Condition, Denoiser
+from .denoiser import Conditions, Denoiser
 from .diffusion import guided
 
 
@@ -27,7 +27,7 @@ class Prompts:
     `positive` is None if the target points towards the neutral prompt itself (safety).
     """
 
-    table: Condition
+    table: Conditions
     empty: int
     neutrals: tuple[int, ...]
     positive: int | None
@@ -36,7 +36,7 @@ class Prompts:
     @classmethod
     def of(
         cls,
-        encode: Callable[[list[str]], Condition],
+        encode: Callable[[list[str]], Conditions],
         *,
         neutrals: Iterable[str],
         positive: str | None,

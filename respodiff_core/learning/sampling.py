@@ -10,7 +10,7 @@ import torch
 
 from ..names import MIDDLE
 from ..sites import size_at
-from .denoiser import Condition, Denoiser, attending
+from .denoiser import Conditions, Denoiser, attending
 from .diffusion import Schedule, guided
 
 
@@ -28,8 +28,8 @@ def sample(
     denoiser: Denoiser,
     schedule: Schedule,
     noise: torch.Tensor,
-    condition: Condition,
-    empty: Condition,
+    condition: Conditions,
+    empty: Conditions,
     *,
     guidance: float | torch.Tensor,
     steer: RowSteering | None = None,
@@ -41,7 +41,7 @@ def sample(
     """
     rows = len(noise)
     schedule = schedule.to(noise.device)
-    conditions = Condition.cat([empty.rows(torch.zeros(rows, dtype=torch.long, device=noise.device)), condition])
+    conditions = condition.cat([empty.rows(torch.zeros(rows, dtype=torch.long, device=noise.device)), condition])
     scale = guidance.view(-1, 1, 1, 1) if isinstance(guidance, torch.Tensor) else guidance
     z, sigmas = noise, schedule.sigmas.expand(rows, -1).T
     stage, height, width = 0, *noise.shape[-2:]

@@ -92,6 +92,8 @@ class ConceptSettings:
         check_axis(self.axis)
         if not self.target and not self.negative:
             raise ValueError("it has no prompts: set target (to steer towards) or negative (to steer away from)")
+        if not self.neutral:
+            raise ValueError("there is no neutral prompt: describe an ordinary image, such as 'a person'")
         if any(not neutral for neutral in self.neutral):
             raise ValueError("a neutral prompt is empty: describe an ordinary image, such as 'a person'")
 

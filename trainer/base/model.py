@@ -14,8 +14,8 @@ from diffusers import DDIMScheduler
 from transformers import CLIPTokenizer
 
 from ...respodiff_core.adapter.families import pixels_per_latent
+from ...respodiff_core.hashes import sha256_of
 from ...respodiff_core.learning.denoiser import Condition
-from ..support.hashes import sha256_of
 from .attention_layers import sites_of
 from .base_model_error import BaseModelError
 from .conventions import Conventions

@@ -10,8 +10,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...respodiff_core.hashes import sha256_of
 from ...respodiff_core.unfinished import temporary_folder
-from ..support.hashes import sha256_of
 from .children import run_child
 
 log = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ from ...respodiff_core.adapter.adapter import Adapter, merge, peek, read, unknow
 from ...respodiff_core.adapter.concept import Concept, ModuleConcept
 from ...respodiff_core.adapter.contrast import ContrastConcept
 from ...respodiff_core.errors import RespoDiffError, UnknownConceptError
+from ...respodiff_core.hashes import sha256_of
 from ...respodiff_core.learning.contrast_settings import in_context
 from ...respodiff_core.steering.allocation import balanced
 from ...respodiff_core.steering.fair_groups import FairGroup, crossed
 from ...respodiff_core.steering.prompt_guard import axis_of
 from ...respodiff_core.steering.steering import Term
 from ..recipes.evaluation_recipe import Protocol, VariantRecipe
-from ..support.hashes import sha256_of
 from ..worlds.image_spec import ImageSpec
 from ..worlds.scorer import Axis
 from ..worlds.world import World

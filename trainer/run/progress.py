@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...respodiff_core.errors import RespoDiffError
-from ...respodiff_core.learning.fit import FitStep
+from ...respodiff_core.learning.fit import FitStep, checked_losses, steering_share
 from ...respodiff_core.learning.learner import Learner, StepResult
-from ...respodiff_core.learning.objective import FrozenPredictions
 from ..support.progress_bars import progress_bar
 from .unet_evaluations import Evaluations
 
@@ -23,13 +20,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 REPORT_EVERY = 10  # steps; reading a loss makes the CPU wait for the device
-
-
-class TrainingDiverged(RespoDiffError):
-    """A loss became NaN or infinite."""
-
-
-TrainingDiverged.__module__ = "respodiff"
 
 
 class Progress:
@@ -80,7 +70,8 @@ class Progress:
         now, total = time.monotonic(), self._evaluations.total
         rate = (total - self._since[1]) / max(now - self._since[0], 1e-9)
         self._since = (now, total)
-        share = _steering_share(step.frozen, learner)
+        h = step.frozen.h
+        share = None if h is None else float(steering_share(h, learner.modules))
         postfix = {"RAM": f"{ram_loss:.3g}", "SAM": f"{sam_loss:.3g}", "UNet/s": f"{rate:.3g}"}
         if share is not None:
             postfix["of h"] = f"{share:.1%}"
@@ -91,21 +82,9 @@ class Progress:
                 self._writer.add_scalar(tag, value, step.number)
 
     def _losses(self, step: int, result: StepResult) -> tuple[float, float]:
-        ram_loss, sam_loss = self._mean(torch.stack([result.ram_loss, result.sam_loss])).tolist()
-        if not (math.isfinite(ram_loss) and math.isfinite(sam_loss)):
-            raise TrainingDiverged(f"Training of {self._name!r} diverged: the loss is {ram_loss:g} at step {step}.")
-        return ram_loss, sam_loss
+        return checked_losses(self._mean(torch.stack([result.ram_loss, result.sam_loss])), self._name, step)
 
     def image(self, step: int, image: torch.Tensor) -> None:
         """Log a preview sheet, (height, width, 3) uint8."""
         if self._writer is not None:
             self._writer.add_image("preview", image, step, dataformats="HWC")
-
-
-@torch.no_grad()
-def _steering_share(frozen: FrozenPredictions, learner: Learner) -> float | None:
-    """Norm of RAM + SAM relative to the norm of h: shows whether training has any effect."""
-    if frozen.h is None:
-        return None
-    ram, sam = (module.to(dtype=frozen.h.dtype)(frozen.h) for module in learner.modules)
-    return float((ram + sam).expand_as(frozen.h).float().norm() / frozen.h.float().norm())

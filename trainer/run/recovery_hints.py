@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
-from ...respodiff_core.errors import RespoDiffError, reason_of
+from ...respodiff_core.errors import RespoDiffError, TrainingDiverged, reason_of
 from ..recipes.training_recipe import TrainingRecipe
 from ..support.resource_errors import is_disk_full, is_out_of_memory
-from .progress import TrainingDiverged
 from .run_folder import RunFolder
 
 

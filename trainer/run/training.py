@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from ...respodiff_core.adapter.adapter import write
 from ...respodiff_core.adapter.concept import Concept, ModuleConcept
 from ...respodiff_core.atomic import remove_partials
-from ...respodiff_core.errors import RespoDiffError
+from ...respodiff_core.errors import RespoDiffError, TrainingDiverged
 from ...respodiff_core.learning.denoiser import Condition
 from ...respodiff_core.learning.fit import Fit
 from ...respodiff_core.learning.objective import Prompts
@@ -32,7 +32,7 @@ from ..support.output_lock import sole_writer
 from ..support.threads import fitting_threads
 from .checkpoint import RunState
 from .previews import preview
-from .progress import Progress, TrainingDiverged
+from .progress import Progress
 from .provenance import make_adapter, training_facts
 from .recovery_hints import with_recovery_hints
 from .run_folder import ResumeError, RunFolder
@@ -119,7 +119,7 @@ class Run:
         with Progress(concept.name, concept.steps, state.step, evaluations, mean, logs=logs, shown=shown) as progress:
             try:
                 for step in fit:
-                    learner, trajectories = _copies(fit.learner.state()), _copies(fit.trajectories.state())
+                    learner, trajectories = fit.state()
                     state = replace(state, step=step.number, learner=learner, trajectories=trajectories)
                     progress.step(step, fit.learner)
                     stopping = self._stop_requested(stop)
@@ -188,10 +188,6 @@ class Run:
 
     def _concept(self, fit: Fit) -> ModuleConcept:
         return fit.described(training_facts(self.base, fit))
-
-
-def _copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _fresh(accelerator: Accelerator) -> RunState:

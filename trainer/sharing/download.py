@@ -16,10 +16,10 @@ from huggingface_hub.hf_api import RepoSibling
 
 from ...respodiff_core.adapter.adapter import Adapter, read
 from ...respodiff_core.atomic import replacing
+from ...respodiff_core.hashes import sha256_of
 from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.unfinished import temporary_folder
 from ..base.spec import HubId
-from ..support.hashes import sha256_of
 from ..support.interrupts import shielded
 from ..support.output_file import refuse_to_replace
 from ..support.untrusted_text import one_line

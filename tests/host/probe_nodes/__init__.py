@@ -18,23 +18,8 @@ from comfy.patcher_extension import WrappersMP
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-CONTEXT = {"sd15": 768, "sd2": 1024, "sdxl": 2048}
-
-
-class Probe:
-    """What ComfyUI asks of every node; most of these give a MODEL on."""
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "run"
-    CATEGORY = "test"
-
-
-class FreshProbe(Probe):
-    """Runs in every graph, also where nothing changed."""
-
-    @classmethod
-    def IS_CHANGED(cls, **_):
-        return float("nan")
+from . import training
+from .probe import CONTEXT, FreshProbe, Probe
 
 
 class ProbeCondition(Probe):
@@ -360,5 +345,6 @@ NODE_CLASS_MAPPINGS = {
         ProbeClipVision,
         ProbePooled,
         ProbeBrokenImage,
+        *training.NODES,
     )
 }

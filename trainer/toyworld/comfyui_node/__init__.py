@@ -104,6 +104,34 @@ class ToyWorldPrompts(ToyWorldNode):
         return (clip.encode_from_tokens_scheduled(clip.tokenize(prompts.split("\n"))),)
 
 
+class ToyWorldVae:
+    """ToyWorld's VAE, with the method that nodes call of a VAE."""
+
+    def __init__(self, folder: str) -> None:
+        from diffusers import AutoencoderKL
+
+        self._vae = AutoencoderKL.from_pretrained(Path(folder) / "vae").float()
+
+    @torch.inference_mode()
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        images = self._vae.decode(samples.float()).sample
+        shown: torch.Tensor = (images / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+        return shown
+
+
+class ToyWorldVAE(ToyWorldNode):
+    """Loads the VAE of a diffusers folder."""
+
+    RETURN_TYPES = ("VAE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"folder": ("STRING", {"default": ""})}}
+
+    def run(self, folder: str) -> tuple[ToyWorldVae]:
+        return (ToyWorldVae(folder),)
+
+
 class ToyWorldDecode(ToyWorldNode):
     """Decodes latents, with four pixels per latent pixel (ComfyUI's own VAEs have eight)."""
 
@@ -113,13 +141,8 @@ class ToyWorldDecode(ToyWorldNode):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"folder": ("STRING", {"default": ""}), "samples": ("LATENT",)}}
 
-    @torch.inference_mode()
     def run(self, folder: str, samples: dict[str, torch.Tensor]) -> tuple[torch.Tensor]:
-        from diffusers import AutoencoderKL
-
-        vae = AutoencoderKL.from_pretrained(Path(folder) / "vae").float()
-        images = vae.decode(samples["samples"].float()).sample
-        return ((images / 2 + 0.5).clamp(0, 1).movedim(1, -1),)
+        return (ToyWorldVae(folder).decode(samples["samples"]),)
 
 
 def _comfyui_config(unet: dict[str, Any]) -> dict[str, Any]:
@@ -143,5 +166,5 @@ def _comfyui_config(unet: dict[str, Any]) -> dict[str, Any]:
 
 
 NODE_CLASS_MAPPINGS = {
-    cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldTextEncoder, ToyWorldPrompts, ToyWorldDecode)
+    cls.__name__: cls for cls in (ToyWorldLoader, ToyWorldTextEncoder, ToyWorldPrompts, ToyWorldVAE, ToyWorldDecode)
 }
