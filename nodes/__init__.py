@@ -45,6 +45,7 @@ class RespoDiffExtension(ComfyExtension):
         from .cross_groups import CrossGroups
         from .fair_batch import FairBatch
         from .fair_group import FairGroupNode
+        from .fair_prompts import FairPrompts
         from .grid import Grid
         from .inspect_adapter import InspectAdapter
         from .instant_concept import InstantConcept
@@ -67,6 +68,7 @@ class RespoDiffExtension(ComfyExtension):
             FairGroupNode,
             CrossGroups,
             FairBatch,
+            FairPrompts,
             PromptGuard,
             StrengthSweep,
             Grid,

@@ -8,7 +8,17 @@ from comfy_api.latest import io
 
 from ..respodiff_core.steering.fair_groups import Allocation, FairGroup, allocate, plan
 from .host import attach, unet
-from .inputs import CATEGORY, Groups, GroupsType, gate_input, model_input, model_output
+from .inputs import (
+    CATEGORY,
+    Groups,
+    GroupsType,
+    allocation_inputs,
+    batch_inputs,
+    gate_input,
+    model_input,
+    model_output,
+    none_share_input,
+)
 
 MOST_GROUPS = 64
 
@@ -37,44 +47,12 @@ class FairBatch(io.ComfyNode):
                     ),
                     tooltip="Groups from Fair Group or Cross Groups. Each connection adds another input.",
                 ),
-                io.Float.Input(
-                    "none_share",
-                    default=0.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.01,
-                    tooltip=(
-                        "Share of unsteered images, relative to the groups: with two groups of share 1, a value of 1 "
-                        "leaves one third of the images unsteered."
-                    ),
+                none_share_input(
+                    "Share of unsteered images, relative to the groups: with two groups of share 1, a value of 1 "
+                    "leaves one third of the images unsteered."
                 ),
-                io.Combo.Input(
-                    "allocation",
-                    options=["balanced", "random"],
-                    default="balanced",
-                    tooltip="balanced: quotas, exact over runs. random: independent draw per image, as in the paper.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=io.ControlAfterGenerate.increment,
-                    tooltip=(
-                        "Seed of the assignment, not KSampler's seed. With increment (the default), the shares are met "
-                        "exactly over several runs."
-                    ),
-                ),
-                io.Int.Input(
-                    "batch_size",
-                    default=4,
-                    min=1,
-                    max=4096,
-                    tooltip="Batch size of the latent to be sampled. Ignored if latent is connected.",
-                ),
-                io.Latent.Input(
-                    "latent", optional=True, tooltip="The latent to be sampled. Only its batch size is used."
-                ),
+                *allocation_inputs(),
+                *batch_inputs(),
                 gate_input(),
             ],
             outputs=[

@@ -46,6 +46,47 @@ def gate_input() -> io.Input:
     )
 
 
+def none_share_input(tooltip: str) -> io.Input:
+    return io.Float.Input("none_share", default=0.0, min=0.0, max=1000.0, step=0.01, tooltip=tooltip)
+
+
+def allocation_inputs() -> list[io.Input]:
+    """How groups are assigned to images, and the seed of it."""
+    return [
+        io.Combo.Input(
+            "allocation",
+            options=["balanced", "random"],
+            default="balanced",
+            tooltip="balanced: quotas, exact over runs. random: independent draw per image, as in the paper.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=io.ControlAfterGenerate.increment,
+            tooltip=(
+                "Seed of the assignment, not KSampler's seed. With increment (the default), the shares are met "
+                "exactly over several runs."
+            ),
+        ),
+    ]
+
+
+def batch_inputs() -> list[io.Input]:
+    """The number of images, or the latent that has it."""
+    return [
+        io.Int.Input(
+            "batch_size",
+            default=4,
+            min=1,
+            max=4096,
+            tooltip="Batch size of the latent to be sampled. Ignored if latent is connected.",
+        ),
+        io.Latent.Input("latent", optional=True, tooltip="The latent to be sampled. Only its batch size is used."),
+    ]
+
+
 def model_output() -> io.Output:
     return io.Model.Output(tooltip="The steered model. The input model is not modified.")
 

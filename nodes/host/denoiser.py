@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from comfy import model_management, sampler_helpers, samplers
 from comfy.model_patcher import ModelPatcher
-from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from ...respodiff_core.errors import ContrastError
 from ...respodiff_core.learning.denoiser import Attend
@@ -138,13 +137,9 @@ class HostDenoiser:
             self._checkpointing = checkpointing == "on" or (checkpointing == "auto" and is_short)
             yield
 
-    @contextmanager
-    def differentiable(self) -> Iterator[None]:
+    def differentiable(self) -> AbstractContextManager[None]:
         """Within the context, predictions are differentiable; the model must be loaded and stay where it is."""
-        # Patches of other packs may write to what autograd has saved, as FreeU_V2 does; only they cost something.
-        patched = self._model.model_options.get("transformer_options", {}).get("patches", {})
-        with differentiable(self._unet), allow_mutation_on_saved_tensors() if patched else nullcontext():
-            yield
+        return differentiable(self._unet)
 
     def encode_prompts(self, clip: Any, prompts: list[str]) -> HostCondition:
         """One row per prompt, as ComfyUI encodes it for this model. Raises ContrastError for a model that also needs an

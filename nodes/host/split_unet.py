@@ -6,12 +6,14 @@ between sampling steps and compilation, are not: they have no meaning for one ha
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import forward_timestep_embed, timestep_embedding
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 Options = dict[str, Any]
@@ -81,13 +83,14 @@ def decode(
     options = {**options, "original_shape": list(at.shape), "transformer_index": at.transformers}
     patches = options.get("patches", {}).get("output_block_patch", ())
     skips = list(at.skips)
-    if patches:  # FreeU writes to what it is given, and h and skips are used again
+    if patches:  # FreeU_V2 writes to what it is given, and h and skips are used again
         h, skips = h.clone(), [skip.clone() for skip in skips]
     for number, block in enumerate(unet.output_blocks):
         options["block"] = ("output", number)
         skip: torch.Tensor | None = skips.pop()
-        for patch in patches:
-            h, skip = patch(h, skip, options)
+        with _CopiedParts() if h.requires_grad else nullcontext():
+            for patch in patches:
+                h, skip = patch(h, skip, options)
         h = h if skip is None else torch.cat([h, skip], dim=1)
         inputs = (block, h, at.embedding, context, options, skips[-1].shape if skips else None)
         recompute = checkpointing and h.requires_grad
@@ -95,6 +98,14 @@ def decode(
         options = {**options, "transformer_index": options["transformer_index"] + _transformers(block)}
     output: torch.Tensor = unet.out(h.to(at.embedding.dtype))
     return output
+
+
+class _CopiedParts(TorchFunctionMode):
+    """Indexing gives copies of parts, which autograd can keep when a patch writes to the whole, as FreeU_V2 does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result.clone() if func is torch.Tensor.__getitem__ else result
 
 
 def _run(

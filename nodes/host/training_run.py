@@ -14,12 +14,12 @@ import torch
 from comfy import model_management
 from comfy.utils import ProgressBar
 from PIL import Image
-from server import PromptServer
 
 from ...respodiff_core.adapter.concept import ModuleConcept
 from ...respodiff_core.errors import RespoDiffError, TrainingDiverged, reason_of
 from ...respodiff_core.learning.fit import Fit, FitStep, checked_losses, steering_share
 from ...respodiff_core.learning.sampling import noise_of_seeds
+from . import node_text
 from .denoiser import HostDenoiser
 from .training_state import StateFile, TrainingState
 
@@ -43,8 +43,7 @@ class Watch:
 
     def say(self, text: str) -> None:
         """Show a text on the node."""
-        if self.node is not None:
-            PromptServer.instance.send_progress_text(text, self.node)
+        node_text.show(self.node, text)
 
 
 def train(fit: Fit, denoiser: HostDenoiser, watch: Watch) -> torch.Tensor:

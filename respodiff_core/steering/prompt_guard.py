@@ -122,6 +122,25 @@ def guard(prompt: str, adapters: Sequence[Adapter], similarities: Sequence[float
     return Verdict(replace(adapter, muted=adapter.muted | frozenset(muted)), tuple(reasons))
 
 
+def reason_to_leave(prompt: str, infos: Sequence[ConceptInfo]) -> str:
+    """Why a prompt should not be made to show one of these groups, as a sentence; "" if it leaves them open."""
+    read = Prompt(prompt)
+    about_people = any(axis_of(info) in AXES for info in infos)
+    if read.kind == "scene" and read.looks_english and not about_people:
+        return ""
+    return next(iter(_muted(read, infos).values()), "")
+
+
+def first_person(prompt: str) -> int | None:
+    """The index in the text of the first word for a person; None if there is none."""
+    tags = [tag.span() for tag in _TAGS.finditer(prompt) if len(tag[0]) > 1]
+    for word in _WORDS.finditer(prompt):
+        hidden = any(start <= word.start() < end for start, end in tags)
+        if not hidden and _is_person(_plain(word[0].lower())):
+            return word.start()
+    return None
+
+
 def neutral_kind(adapter: Adapter) -> Kind:
     """The subject of the adapter's neutral prompt, which is what it was trained to steer."""
     return Prompt(neutral_prompt(adapter)).kind

@@ -1,4 +1,4 @@
-"""`make soak` and `make faults`: trainings in the graph, interrupted fifty times, twenty in a row, on every kind of model."""
+"""`make soak`: trainings in the graph, interrupted fifty times, twenty in a row, on every kind of model."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import training
+from . import families, training
 from .probe import CONTEXT, FreshProbe, Probe
 
 
@@ -345,6 +345,7 @@ NODE_CLASS_MAPPINGS = {
         ProbeClipVision,
         ProbePooled,
         ProbeBrokenImage,
+        *families.NODES,
         *training.NODES,
     )
 }
