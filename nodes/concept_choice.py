@@ -19,7 +19,7 @@ def concept_input(name: str = "concept", first: str = ONLY_CONCEPT, tooltip: str
     """
     return io.Combo.Input(
         name,
-        options=[first, *_known_concepts()],
+        options=[first, *folder.concept_names()],
         default=first,
         tooltip=tooltip or "A concept of the connected adapter. The list shows the concepts of all your adapters.",
     )
@@ -34,7 +34,3 @@ def chosen(adapter: Adapter, name: str) -> Concept:
             f"{adapter.source} contains several concepts. Choose one of them: {', '.join(adapter.concepts)}."
         )
     return next(iter(adapter.concepts.values()))
-
-
-def _known_concepts() -> list[str]:
-    return sorted({name for header in folder.headers().values() for name in header.concepts})

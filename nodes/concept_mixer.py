@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter.adapter import ConceptHeader
-from .concept_sliders import SliderNode, file_input
-from .inputs import CATEGORY, model_input, model_output
+from ..respodiff_core.adapter.adapter import Adapter, ConceptHeader
+from ..respodiff_core.errors import RespoDiffError, StrengthError
+from ..respodiff_core.steering.steering import Steering, Term
+from .concept_sliders import SliderNode, file_input, steered
+from .host import attach, unet
+from .inputs import CATEGORY, adapter_input, lines, model_input, model_output
 
 
 class ConceptMixer(SliderNode):
@@ -21,10 +26,53 @@ class ConceptMixer(SliderNode):
                 "at 0 has no effect; with all sliders at 0 the model is passed through unchanged."
             ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "concept sliders", "mixer"],
-            inputs=[model_input(), file_input(cls.wanted, 0.0)],
+            inputs=[
+                model_input(),
+                file_input(cls.wanted, 0.0),
+                adapter_input(
+                    "computed",
+                    "From RespoDiff Instant Concept or another node: steered at computed_strengths.",
+                    optional=True,
+                ),
+                io.String.Input(
+                    "computed_strengths",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Strengths of its concepts, one per line, such as 'old = 0.5'. Others stay at 0.",
+                ),
+            ],
             outputs=[model_output()],
         )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        adapter: dict[str, Any] | None = None,
+        computed: Adapter | None = None,
+        computed_strengths: str = "",
+    ) -> io.NodeOutput:
+        if computed is not None:
+            unet.check(computed, model)
+            terms = _terms(computed, computed_strengths)
+            model = attach.attach(model, Steering(terms))
+        return io.NodeOutput(steered(model, adapter, cls.wanted))
 
     @staticmethod
     def wanted(concept: ConceptHeader) -> bool:
         return True
+
+
+def _terms(adapter: Adapter, strengths: str) -> tuple[Term, ...]:
+    """The concepts at the strengths of a text with lines such as 'old = 0.5'. Raises StrengthError."""
+    given: dict[str, float] = {}
+    for line in lines(strengths):
+        name, _, value = (part.strip() for part in line.rpartition("="))
+        try:
+            given[adapter.concept(name).name] = float(value)
+        except ValueError as error:
+            if isinstance(error, RespoDiffError):
+                raise
+            raise StrengthError(f"The line {line!r} is not a strength: write it as 'old = 0.5'.") from None
+    return tuple(Term.of(adapter.concept(name), value) for name, value in given.items() if value)

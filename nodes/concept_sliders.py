@@ -25,20 +25,19 @@ Wanted = Callable[[ConceptHeader], bool]
 """Which concepts of a file get a slider."""
 
 
-def file_input(wanted: Wanted, default: float, *, is_optional: bool = False) -> io.Input:
-    """A list of the files with at least one wanted concept, and NONE if no file is needed. Choosing a file shows its
-    sliders, set to `default`.
+def file_input(wanted: Wanted, default: float) -> io.Input:
+    """A list of the files with at least one wanted concept, and NONE. Choosing a file shows its sliders, set to
+    `default`.
     """
     options = [
         io.DynamicCombo.Option(name, _sliders(header, wanted, default))
         for name, header in folder.headers().items()
         if any(map(wanted, header.concepts.values()))
     ]
-    if is_optional:
-        options.append(io.DynamicCombo.Option(NONE, []))
+    options.append(io.DynamicCombo.Option(NONE, []))
     return io.DynamicCombo.Input(
         FILE,
-        options=options or [io.DynamicCombo.Option(folder.NO_FILE, [])],
+        options=options,
         tooltip="A .safetensors adapter in models/respodiff. Reload the page after adding a file.",
     )
 
@@ -52,6 +51,8 @@ class SliderNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter: dict[str, Any] | None = None, **_: Any) -> str:
+        if adapter and adapter[FILE] == NONE:
+            return NONE
         return folder.fingerprint(adapter[FILE]) if adapter else "missing"
 
     @classmethod
@@ -60,7 +61,9 @@ class SliderNode(io.ComfyNode):
 
 
 def steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:
-    """The model, steered at the strengths set by the sliders."""
+    """The model, steered at the strengths set by the sliders; as it is without a file."""
+    if adapter and adapter[FILE] == NONE:
+        return model
     if not adapter:
         raise AdapterFileError(
             "The adapter file chosen on this node is not in models/respodiff, or cannot be read (see the log for the "

@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.adapter.summary import summarise
+from .host.adapter_preview import find_preview
 from .inputs import CATEGORY, adapter_input
 from .pictures.adapter_picture import draw
 
@@ -49,4 +50,7 @@ class InspectAdapter(io.ComfyNode):
         text = summarise(adapter)
         image = draw(adapter)
         shown = ui.PreviewImage(image, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
+        preview = None if adapter.path is None else find_preview(adapter.path)
+        if preview is not None:
+            shown["images"] = [*ui.PreviewImage(preview, cls=cls).as_dict()["images"], *shown["images"]]
         return io.NodeOutput(text, image, ui=shown)

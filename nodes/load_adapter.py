@@ -6,9 +6,10 @@ import logging
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter.adapter import read
+from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.plain_text import plain
 from .host import adapter_folder as folder
+from .host import node_text
 from .inputs import CATEGORY, AdapterType
 
 logger = logging.getLogger("respodiff")
@@ -21,13 +22,17 @@ class LoadAdapter(io.ComfyNode):
             node_id="RespoDiffLoadAdapter",
             display_name="Load RespoDiff Adapter",
             category=CATEGORY,
-            description="Loads a fairness or safety adapter from models/respodiff. A changed file is loaded again.",
+            description=(
+                "Loads a fairness or safety adapter from models/respodiff, or weights that the authors of RespoDiff or "
+                "SDisc publish (unet.pth). A changed file is loaded again."
+            ),
             search_aliases=["respodiff", "fairness", "safety", "bias", "debias", "load adapter", "h-space"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input(
                     "adapter",
                     options=folder.adapter_files() or [folder.NO_FILE],
-                    tooltip="A .safetensors adapter in models/respodiff. Press R after adding a file.",
+                    tooltip="A .safetensors or .pth file in models/respodiff. Press R after adding a file.",
                 )
             ],
             outputs=[AdapterType.Output("ADAPTER", tooltip="The adapter, for Steer, Fair Group and other nodes.")],
@@ -44,7 +49,18 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter: str) -> io.NodeOutput:
-        loaded = read(folder.resolve(adapter))
+        loaded = folder.load(adapter)
+        node_text.show(cls.hidden.unique_id, _found(loaded))
         for note in loaded.notes:
             logger.warning("RespoDiff: %s: %s", plain(adapter), plain(note))
         return io.NodeOutput(loaded)
+
+
+def _found(adapter: Adapter) -> str:
+    """What is in the file: its family, and its concepts by axis."""
+    axes: dict[str, list[str]] = {}
+    for concept in adapter.concepts.values():
+        info = concept.info
+        axes.setdefault(info.axis or (info.category if info.category == "safety" else ""), []).append(info.name)
+    parts = [f"{axis}: {', '.join(names)}" if axis else ", ".join(names) for axis, names in axes.items()]
+    return f"{adapter.family}; {'; '.join(parts)}"

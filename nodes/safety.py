@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter.adapter import Adapter, ConceptHeader
 from ..respodiff_core.errors import UnknownConceptError
 from ..respodiff_core.steering.steering import Steering, Term
-from .concept_sliders import FILE, NONE, SliderNode, file_input, steered
+from .concept_sliders import SliderNode, file_input, steered
 from .host import attach, unet
 from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
 
@@ -28,7 +28,7 @@ class Safety(SliderNode):
             search_aliases=["respodiff", "safety", "nsfw", "violence", "safe", "harm"],
             inputs=[
                 model_input(),
-                file_input(cls.wanted, 1.0, is_optional=True),
+                file_input(cls.wanted, 1.0),
                 adapter_input(
                     "computed",
                     "From RespoDiff Instant Concept or another node: its safety concepts are used as well.",
@@ -54,15 +54,7 @@ class Safety(SliderNode):
     ) -> io.NodeOutput:
         if computed is not None:
             model = _steered_by(model, computed, computed_strength)
-        if adapter and adapter[FILE] == NONE:
-            return io.NodeOutput(model)
         return io.NodeOutput(steered(model, adapter, cls.wanted))
-
-    @classmethod
-    def fingerprint_inputs(cls, adapter: dict[str, Any] | None = None, **inputs: Any) -> str:
-        if adapter and adapter[FILE] == NONE:
-            return NONE
-        return super().fingerprint_inputs(adapter, **inputs)
 
     @staticmethod
     def wanted(concept: ConceptHeader) -> bool:

@@ -1,4 +1,4 @@
-"""The model folder `respodiff`: finds adapter files and reads their headers."""
+"""The model folder `respodiff`: finds adapter files, reads them and their headers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 
 import folder_paths
 
-from ...respodiff_core.adapter.adapter import AdapterHeader, peek
+from ...respodiff_core.adapter.adapter import Adapter, AdapterHeader, peek, read
+from ...respodiff_core.adapter.importers import import_weights
 from ...respodiff_core.errors import AdapterFileError, RespoDiffError
 from ...respodiff_core.names import SUFFIX
 from ...respodiff_core.plain_text import quoted
 from . import file_names
 
 FOLDER = "respodiff"
+PUBLISHED_SUFFIX = ".pth"  # of the weights that the authors of RespoDiff and SDisc publish
 NO_FILE = "(no file yet)"  # the only option of an empty list: the page cannot send an empty choice
 _LONGEST_NAME = 200  # bytes; with the suffix and the temporary name below the 255 that file systems allow
 
@@ -29,11 +31,11 @@ def register() -> None:
     folder_paths.add_model_folder_path(FOLDER, default)
     paths, _ = folder_paths.folder_names_and_paths[FOLDER]
     # For an unknown model folder ComfyUI lists files of any type; list only adapters.
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, {SUFFIX})
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {SUFFIX, PUBLISHED_SUFFIX})
 
 
 def adapter_files() -> list[str]:
-    """Names of all adapter files, as shown in the drop-down lists."""
+    """Names of all adapter files, those of the authors' code included, as shown in the drop-down list."""
     return [name for name in folder_paths.get_filename_list(FOLDER) if file_names.shows(name)]
 
 
@@ -49,6 +51,12 @@ def resolve(name: str) -> Path:
             "another file."
         )
     return path
+
+
+def load(name: str) -> Adapter:
+    """The adapter by the name in the list or workflow. Raises AdapterFileError."""
+    path = resolve(name)
+    return import_weights(path) if path.suffix.casefold() == PUBLISHED_SUFFIX else read(path)
 
 
 def _find(name: str) -> Path | None:
@@ -88,14 +96,33 @@ def _state(path: Path) -> str:
 
 
 def headers() -> dict[str, AdapterHeader]:
-    """The header of every readable adapter, by file name. Unreadable files are logged once and skipped."""
+    """The header of every readable .safetensors adapter, by file name. Unreadable files are logged once and skipped."""
     found = {}
-    for name in adapter_files():
+    for name in (name for name in adapter_files() if name.casefold().endswith(SUFFIX)):
         path = _find(name)  # None for a broken link
         header = None if path is None else _header(str(path), _state(path))
         if header is not None:
             found[name] = header
     return found
+
+
+def concept_names() -> list[str]:
+    """The names of the concepts in all readable files."""
+    names = {name for header in headers().values() for name in header.concepts}
+    for file in adapter_files():
+        path = _find(file)
+        if path is not None and path.suffix.casefold() == PUBLISHED_SUFFIX:
+            names.update(_published_names(str(path), _state(path)))
+    return sorted(names)
+
+
+@lru_cache(maxsize=64)
+def _published_names(path: str, _fingerprint: str) -> tuple[str, ...]:
+    try:
+        return tuple(import_weights(path).concepts)
+    except RespoDiffError as error:
+        logger.warning("RespoDiff: %s", error)
+        return ()
 
 
 @lru_cache(maxsize=1024)

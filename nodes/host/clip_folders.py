@@ -84,7 +84,7 @@ def _load(folder: str, _fingerprint: str) -> tuple[Any, Any]:
         raise ClassifierError(
             f"{folder} is not a complete CLIP model: {' and '.join(gaps)}. Download the whole folder again."
         )
-    return model.float().eval(), processor
+    return model.float().train(False), processor
 
 
 def _folders() -> dict[str, Path]:

@@ -68,7 +68,8 @@ class Adapter:
 
     `prediction` is the prediction type of the base model ("epsilon" or "v"); `metadata` contains the other entries of
     the file, including those of ModelSpec; `source` is the file name for messages. `muted` are the concepts of axes
-    that the current prompt already specifies (see prompt_guard): they are kept but must not be used to steer.
+    that the current prompt already specifies (see prompt_guard): they are kept but must not be used to steer. `path` is
+    the file it was read from, if any.
     """
 
     family: str | None
@@ -78,6 +79,7 @@ class Adapter:
     notes: tuple[str, ...] = ()
     source: str = "adapter"
     muted: frozenset[str] = frozenset()
+    path: Path | None = None
 
     def concept(self, name: object) -> Concept:
         """The concept with that name. Raises UnknownConceptError, which lists the concepts, for any other value."""
@@ -115,7 +117,9 @@ def read(path: str | os.PathLike[str], concepts: Iterable[str] | None = None) ->
                 raise unknown_concept(name, opened.name, header.concepts)
         loaded = {name: opened.concept(header.concepts[name]).check_finite() for name in names}
         opened.check_unchanged()
-        return Adapter(header.family, loaded, header.prediction, header.metadata, header.notes, opened.name)
+        return Adapter(
+            header.family, loaded, header.prediction, header.metadata, header.notes, opened.name, path=Path(path)
+        )
 
 
 def to_bytes(adapter: Adapter, dtype: torch.dtype = torch.float32) -> bytes:

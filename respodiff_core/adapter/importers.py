@@ -1,7 +1,7 @@
 """Imports adapters from the pickles of the RespoDiff and SDisc reference code.
 
 Both contain one column of 81920 = 1280 x 8 x 8 numbers per concept. Anything but plain tensors is refused, and no code
-in the files is executed.
+in the files is run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..plain_text import listed, quoted
 from .adapter import Adapter
 from .concept import Concept, ConceptInfo, ModuleConcept
 from .tensor_file import TensorFileError, parse_json
-from .torch_file import TorchFile, TorchFileError
+from .torch_file import TorchFileError, read_tensors
 from .transforms import Transform
 
 RAM_NAME = "controlnet.fc1.weight"
@@ -41,8 +41,8 @@ class _Column:
     info: ConceptInfo
 
 
-def _fairness(name: str, target: str) -> ConceptInfo:
-    return ConceptInfo(name, "fairness", target, "a person", latent_height=64, latent_width=64)
+def _fairness(name: str, target: str, axis: str = "") -> ConceptInfo:
+    return ConceptInfo(name, "fairness", target, "a person", latent_height=64, latent_width=64, axis=axis)
 
 
 def _safety(name: str, neutral: str) -> ConceptInfo:
@@ -50,29 +50,29 @@ def _safety(name: str, neutral: str) -> ConceptInfo:
 
 
 _RESPODIFF_COLUMNS = (
-    _Column(0, "a woman", _fairness("woman", "a woman")),
-    _Column(1, "a man", _fairness("man", "a man")),
-    _Column(2, "young", _fairness("young", "young")),
-    _Column(3, "old", _fairness("old", "old")),
-    _Column(3, "a white-race person", _fairness("white", "a white-race person")),
-    _Column(4, "a black-race person", _fairness("black", "a black-race person")),
-    _Column(5, "a Asian-race person", _fairness("asian", "a Asian-race person")),
+    _Column(0, "a woman", _fairness("woman", "a woman", "gender")),
+    _Column(1, "a man", _fairness("man", "a man", "gender")),
+    _Column(2, "young", _fairness("young", "young", "age")),
+    _Column(3, "old", _fairness("old", "old", "age")),
+    _Column(3, "a white-race person", _fairness("white", "a white-race person", "race")),
+    _Column(4, "a black-race person", _fairness("black", "a black-race person", "race")),
+    _Column(5, "a Asian-race person", _fairness("asian", "a Asian-race person", "race")),
     _Column(6, "sexual", _safety("sexual", "a gorgeous person")),
     _Column(7, "violence", _safety("violence", "a scene")),
 )
 _SDISC_COLUMNS = (
-    _Column(0, "female", _fairness("woman", "female")),
-    _Column(1, "male", _fairness("man", "male")),
-    _Column(2, "young", _fairness("young", "young")),
-    _Column(3, "old", _fairness("old", "old")),
-    _Column(4, "whiterace", _fairness("white", "whiterace")),
-    _Column(5, "blackrace", _fairness("black", "blackrace")),
-    _Column(6, "asianrace", _fairness("asian", "asianrace")),
+    _Column(0, "female", _fairness("woman", "female", "gender")),
+    _Column(1, "male", _fairness("man", "male", "gender")),
+    _Column(2, "young", _fairness("young", "young", "age")),
+    _Column(3, "old", _fairness("old", "old", "age")),
+    _Column(4, "whiterace", _fairness("white", "whiterace", "race")),
+    _Column(5, "blackrace", _fairness("black", "blackrace", "race")),
+    _Column(6, "asianrace", _fairness("asian", "asianrace", "race")),
     _Column(7, "antisexual", _safety("sexual", "a person")),
 )
 
 
-def import_pickle(path: str | os.PathLike[str], concept: str | None = None) -> Adapter:
+def import_weights(path: str | os.PathLike[str], concept: str | None = None) -> Adapter:
     """The adapter in a reference `unet.pth`, for Stable Diffusion 1.x.
 
     A RespoDiff file has one trained column, identified by `concept`, by the config.yaml next to the file, by the names
@@ -94,23 +94,21 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise AdapterFileError(f"There is no file {path}.")
     try:
-        with TorchFile(path) as file:
-            stored = {name.removeprefix("module."): name for name in file.tensors}
-            if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
-                raise AdapterFileError(
-                    f"{path.name} is not a RespoDiff or SDisc file: it has [{listed(map(quoted, sorted(stored)))}], "
-                    f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
-                )
-            for name, inside in stored.items():
-                shape = file.tensors[inside].shape
-                if len(shape) != 2 or shape[0] != _ROWS:
-                    raise AdapterFileError(f"{path.name}: {name} is {quoted(shape)}; expected ({_ROWS}, columns).")
-            return {name: file.tensor(inside) for name, inside in stored.items()}
+        stored = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
     except (TorchFileError, OSError) as error:
         raise AdapterFileError(
-            f"{path.name} is not a pickle of plain tensors, so it is not opened: {error}. Only unet.pth of the "
-            "reference code can be imported."
+            f"{path.name} is not a file of plain tensors, so it is not opened: {error}. Only unet.pth of the reference "
+            "code can be imported."
         ) from error
+    if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
+        raise AdapterFileError(
+            f"{path.name} is not a RespoDiff or SDisc file: it has [{listed(map(quoted, sorted(stored)))}], "
+            f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
+        )
+    for name, tensor in stored.items():
+        if tensor.ndim != 2 or tensor.shape[0] != _ROWS:
+            raise AdapterFileError(f"{path.name}: {name} is {tuple(tensor.shape)}; expected ({_ROWS}, columns).")
+    return stored
 
 
 def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: str | None) -> list[Concept]:

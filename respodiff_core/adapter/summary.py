@@ -56,6 +56,8 @@ def _concept_lines(concept: Concept, pixels: int) -> list[str]:
         lines += [f"  {what}: {_strength(module)}" for what, module in (("RAM", concept.ram), ("SAM", concept.sam))]
     else:
         lines += [f"  {site}: {size:.4g}" for site, size in site_sizes(concept).items()]
+    if info.axis:
+        lines.append(f"  axis: {info.axis}")
     prompts = {"target": info.target, "neutral": info.neutral, "negative": info.negative}
     lines += [f"  {what} prompt: {text}" for what, text in prompts.items() if text]
     lines.append(f"  recommended strength: {info.strength:g}")

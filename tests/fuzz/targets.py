@@ -18,7 +18,7 @@ import torch
 from peak_memory import peak_bytes
 from respodiff.respodiff_core.adapter import importers
 from respodiff.respodiff_core.adapter.adapter import peek, read, to_bytes
-from respodiff.respodiff_core.adapter.importers import import_pickle
+from respodiff.respodiff_core.adapter.importers import import_weights
 from respodiff.respodiff_core.adapter.summary import summarise
 from respodiff.respodiff_core.errors import RespoDiffError
 from respodiff.respodiff_core.names import MIDDLE
@@ -72,7 +72,7 @@ def torch_file(data: bytes) -> None:
     _written(listing, "config.yaml")
     try:
         with patch.multiple(importers, **_SMALL_COLUMNS):
-            found = import_pickle(_written(rest, "unet.pth"))
+            found = import_weights(_written(rest, "unet.pth"))
     except RespoDiffError as error:
         _check_message(error)
         return

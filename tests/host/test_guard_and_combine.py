@@ -163,3 +163,31 @@ class TestCombineAndSave:
         error = bench.error(self.saved())
         assert error.node_type == "RespoDiffCombineAdapters"
         assert "'woman', which another of these adapters also contains" in error.message
+
+
+class TestConceptMixerTakesAnAdapter:
+    def mixed(self, bench, strengths: str) -> Graph:
+        bench.save_adapter(make_adapter("sd15", "woman", "man"))
+        graph = Graph()
+        adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+        model = load_unet(graph, "sd15")
+        settings = {"adapter": "(none)", "computed": adapter, "computed_strengths": strengths}
+        sample(graph, graph.add("RespoDiffConceptMixer", model=model, **settings), "sd15")
+        return graph
+
+    def test_at_the_strengths_of_its_lines(self, bench):
+        mixed = bench.latent(self.mixed(bench, "woman = 0.5\n man= -1 \n"))
+        graph = Graph()
+        adapter = graph.add("RespoDiffLoadAdapter", adapter="test.safetensors")
+        model = load_unet(graph, "sd15")
+        for concept, strength in (("woman", 0.5), ("man", -1.0)):
+            model = steer(graph, model, adapter, concept, strength)
+        sample(graph, model, "sd15")
+        assert torch.equal(mixed, bench.latent(graph))
+
+    @pytest.mark.parametrize(
+        ("strengths", "said"),
+        [("woman", "as 'old = 0.5'"), ("old = 1", "has no concept 'old'"), ("= 1", "no concept ''")],
+    )
+    def test_other_lines_are_a_sentence(self, bench, strengths, said):
+        assert said in bench.error(self.mixed(bench, strengths)).message

@@ -21,7 +21,7 @@ def import_(
     """Convert an adapter of the authors' code (unet.pth, a pickle) to a file that the ComfyUI nodes load, without
     executing code in it.
     """
-    from ...respodiff_core.adapter.importers import import_pickle
+    from ...respodiff_core.adapter.importers import import_weights
 
     with report_errors():
-        write_adapter(import_pickle(file, concept), output, force)
+        write_adapter(import_weights(file, concept), output, force)
