@@ -37,7 +37,7 @@ class SaveAdapter(io.ComfyNode):
             search_aliases=["respodiff", "save adapter", "merge", "export"],
             is_output_node=True,
             inputs=[
-                adapter_input(tooltip="From Combine RespoDiff Adapters or Load RespoDiff Adapter."),
+                adapter_input(tooltip="From a node that makes, combines or loads adapters."),
                 io.String.Input("name", default="combined", tooltip="File name in models/respodiff."),
                 io.Boolean.Input("overwrite", default=False, tooltip="Replace an existing file with this name."),
                 io.Combo.Input(

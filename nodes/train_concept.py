@@ -14,7 +14,7 @@ from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.adapter.concept import ModuleConcept
 from ..respodiff_core.errors import RespoDiffError, UnknownConceptError
 from ..respodiff_core.learning.fit import Fit, concept_prompts
-from ..respodiff_core.learning.presets import PRESETS, preset
+from ..respodiff_core.learning.presets import FOR_PHOTOS, preset
 from ..respodiff_core.learning.settings import ConceptSettings, TrainingSettings
 from .host.base_file import base_facts
 from .host.denoiser import HostDenoiser
@@ -50,7 +50,7 @@ class TrainConcept(io.ComfyNode):
                 io.DynamicCombo.Input(
                     _CONCEPT,
                     options=[
-                        *(io.DynamicCombo.Option(name, []) for name in PRESETS if not name.startswith("toyworld/")),
+                        *(io.DynamicCombo.Option(name, []) for name in FOR_PHOTOS),
                         io.DynamicCombo.Option(OWN_WORDS, _own_words()),
                     ],
                     tooltip="A concept with the paper's prompts and learning rates, or your own words.",

@@ -19,7 +19,8 @@ from ..plain_text import listed, quoted
 from .adapter import Adapter
 from .concept import Concept, ConceptInfo, ModuleConcept
 from .tensor_file import TensorFileError, parse_json
-from .torch_file import TorchFileError, read_tensors
+from .tensor_pickle import TorchFileError
+from .torch_file import TorchFile
 from .transforms import Transform
 
 RAM_NAME = "controlnet.fc1.weight"
@@ -94,21 +95,23 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise AdapterFileError(f"There is no file {path}.")
     try:
-        stored = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+        file = TorchFile(path)
+        stored = {name.removeprefix("module."): name for name in file.tensors}
+        if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
+            raise AdapterFileError(
+                f"{path.name} is not a RespoDiff or SDisc file: it has [{listed(map(quoted, sorted(stored)))}], "
+                f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
+            )
+        for name, inside in stored.items():
+            shape = file.tensors[inside].shape
+            if len(shape) != 2 or shape[0] != _ROWS:
+                raise AdapterFileError(f"{path.name}: {name} is {quoted(shape)}; expected ({_ROWS}, columns).")
+        return {name: file.tensor(inside) for name, inside in stored.items()}
     except (TorchFileError, OSError) as error:
         raise AdapterFileError(
             f"{path.name} is not a file of plain tensors, so it is not opened: {error}. Only unet.pth of the reference "
-            "code can be imported."
+            "code can be read."
         ) from error
-    if stored.keys() not in ({RAM_NAME}, {RAM_NAME, SAM_NAME}):
-        raise AdapterFileError(
-            f"{path.name} is not a RespoDiff or SDisc file: it has [{listed(map(quoted, sorted(stored)))}], "
-            f"expected {RAM_NAME} and, for RespoDiff, {SAM_NAME}."
-        )
-    for name, tensor in stored.items():
-        if tensor.ndim != 2 or tensor.shape[0] != _ROWS:
-            raise AdapterFileError(f"{path.name}: {name} is {tuple(tensor.shape)}; expected ({_ROWS}, columns).")
-    return stored
 
 
 def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: str | None) -> list[Concept]:

@@ -1,23 +1,25 @@
-"""Reads untrusted files of `torch.save` as dictionaries of tensors, by torch's restricted reader.
+"""Reads untrusted files of `torch.save`, without running anything in them, whatever the version of torch.
 
-That reader runs no code, but it decompresses without a limit, and trusts the sizes that a file claims. So the zip's
-directory is checked before, and the sizes of what was loaded before any of its numbers are read.
+torch's own restricted reader decompresses without a limit and, in versions that ComfyUI still runs on, can be made to
+run code or to read beyond the data (docs/contributing.md). Here only uncompressed parts of a zip are read, and only
+the tensors that its pickle describes, within the sizes that they really have.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import torch
 
 from ..plain_text import quoted
+from .tensor_pickle import StoredTensor, TorchFileError, tensors_of
 
 _LARGEST_FILE = 1 << 28  # bytes; those of the reference code have 7 million
-_LARGEST_PART = 1 << 16  # bytes of every part but the tensors' numbers; those of the reference code have a few hundred
+_LARGEST_PICKLE = 1 << 16  # bytes; those of the reference code have a few hundred
 _MOST_PARTS = 1000
 _LOCAL = struct.Struct("<4s5H3L2H")
 _RECORD, _END = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s4H2LH")
@@ -25,63 +27,47 @@ _LOCATOR, _LARGER_END = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 _STORED, _ENCRYPTED = 0, 1
 
 
-class TorchFileError(ValueError):
-    """The file is not a plain dictionary of tensors; the message is part of a sentence that states the reason."""
+class TorchFile:
+    """A file of `torch.save` with its `tensors` by name, as the pickle describes them.
 
+    Raises TorchFileError for anything but a dictionary of tensors, and OSError from the file system.
+    """
 
-@dataclass(frozen=True)
-class _Part:
-    """A file in the zip."""
+    def __init__(self, path: Path) -> None:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise TorchFileError("it is too large")
+        self._parts = _parts(path.read_bytes())
+        pickled = [name for name in self._parts if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickled) != 1:
+            raise TorchFileError("it was not written by torch.save")
+        self._root = pickled[0].removesuffix("data.pkl")
+        if len(self._parts[pickled[0]]) > _LARGEST_PICKLE:
+            raise TorchFileError("its description of the tensors is larger than expected")
+        self.tensors: Mapping[str, StoredTensor] = tensors_of(bytes(self._parts[pickled[0]]))
 
-    name: str
-    size: int
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in the file by name, on the CPU. Raises TorchFileError, and OSError from the file system."""
-    if path.stat().st_size > _LARGEST_FILE:
-        raise TorchFileError("it is too large")
-    data = path.read_bytes()
-    numbers = _sizes_of_numbers(_parts(data))
-    try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises whatever its parts raise
-        raise TorchFileError(f"torch cannot read it as tensors ({_first_line(error)})") from error
-    if not isinstance(loaded, dict) or not all(type(name) is str for name in loaded):
-        raise TorchFileError("it is not a dictionary of tensors")
-    for name, tensor in loaded.items():
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise TorchFileError("it is not a dictionary of tensors")
-        if tensor.untyped_storage().nbytes() != numbers:
-            raise TorchFileError(
-                f"{quoted(name)} claims {tensor.untyped_storage().nbytes()} bytes, but the file has {numbers} of it"
-            )
-        if not tensor.is_floating_point():
+    def tensor(self, name: str) -> torch.Tensor:
+        """The floating point tensor of that name, on the CPU. Raises TorchFileError for missing or invalid data."""
+        stored = self.tensors[name]
+        if stored.dtype is None:
             raise TorchFileError(f"{quoted(name)} is not a floating point tensor")
-        if not tensor.is_contiguous() or not tensor.numel():
-            raise TorchFileError(f"{quoted(name)} is empty or not contiguous")
-    return loaded
+        whole = prod(stored.shape)
+        size = stored.dtype.itemsize
+        if stored.stride != _contiguous(stored.shape) or stored.offset + whole > stored.numbers or not whole:
+            raise TorchFileError(f"{quoted(name)} is empty, not contiguous or larger than its storage")
+        data = self._parts.get(f"{self._root}data/{stored.storage}")
+        if data is None or len(data) != stored.numbers * size:
+            found = 0 if data is None else len(data)
+            raise TorchFileError(f"{quoted(name)} should take {stored.numbers * size} bytes, but has {found}")
+        numbers = torch.frombuffer(bytearray(data), dtype=stored.dtype, count=whole, offset=stored.offset * size)
+        return numbers.reshape(stored.shape)
 
 
-def _sizes_of_numbers(parts: list[_Part]) -> int:
-    """The size of each part with a tensor's numbers. It must be one for all, so that no tensor can claim another's."""
-    roots = {part.name.partition("/")[0] for part in parts}
-    sizes = {part.size for part in parts if part.name.partition("/")[2].startswith("data/")}
-    others = [part.size for part in parts if not part.name.partition("/")[2].startswith("data/")]
-    if len(roots) != 1 or not any(part.name.endswith("/data.pkl") for part in parts):
-        raise TorchFileError("it was not written by torch.save")
-    if max(others) > _LARGEST_PART:
-        raise TorchFileError("its description of the tensors is larger than expected")
-    if not sizes:
-        raise TorchFileError("it is not a dictionary of tensors")
-    if len(sizes) > 1:
-        raise TorchFileError("its tensors are not all of one size")
-    (size,) = sizes
-    return size
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(prod(shape[place + 1 :]) for place in range(len(shape)))
 
 
-def _parts(data: bytes) -> list[_Part]:
-    """The zip's directory. Raises TorchFileError for compressed, encrypted and repeated parts, and for damage."""
+def _parts(data: bytes) -> dict[str, memoryview]:
+    """The contents of the zip's parts by name. Raises TorchFileError for compressed parts and for damage."""
     if len(data) < _END.size or not data.startswith(b"PK\3\4"):
         raise TorchFileError("it was not written by torch.save, or is truncated")
     signature, _, _, _, count, length, start, comment = _END.unpack(data[-_END.size :])
@@ -90,7 +76,7 @@ def _parts(data: bytes) -> list[_Part]:
     _check_larger_end(data, (count, length, start))
     if count > _MOST_PARTS:
         raise TorchFileError("it has too many parts")
-    parts: list[_Part] = []
+    parts: dict[str, memoryview] = {}
     place = start
     for _ in range(count):
         if place + _RECORD.size > start + length:
@@ -104,11 +90,12 @@ def _parts(data: bytes) -> list[_Part]:
             raise TorchFileError("its directory is damaged")
         if method != _STORED or packed != size or flags & _ENCRYPTED:
             raise TorchFileError(f"its part {quoted(name)} is compressed")
-        if zlib.crc32(_content(data, local, size)) != checksum:
+        content = _content(data, local, size)
+        if zlib.crc32(content) != checksum:
             raise TorchFileError(f"its part {quoted(name)} is damaged (CRC)")
-        parts.append(_Part(name, size))
+        parts[name] = content
         place += _RECORD.size + name_length + extra + note
-    if place != start + length or len({part.name for part in parts}) < len(parts):
+    if place != start + length or len(parts) != count:
         raise TorchFileError("its directory is damaged")
     return parts
 
@@ -135,7 +122,3 @@ def _check_larger_end(data: bytes, expected: tuple[int, int, int]) -> None:
     signature, *_, count, length, start = _LARGER_END.unpack_from(data, place)
     if signature != b"PK\6\6" or (count, length, start) != expected:
         raise TorchFileError("its end is damaged")
-
-
-def _first_line(error: Exception) -> str:
-    return quoted((str(error).splitlines() or [type(error).__name__])[0])

@@ -61,6 +61,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """Values of `ConceptSettings` by `group/name`."""
 
+FOR_PHOTOS = tuple(name for name in PRESETS if not name.startswith("toyworld/"))
+"""The presets with the paper's prompts, which need a base model that knows these words."""
+
 
 def preset_values(name: str) -> Mapping[str, Any]:
     """The values of the preset `group/name`. Raises ValueError for an unknown name, and suggests the closest one."""

@@ -332,19 +332,12 @@ class TestPickles:
         assert list(import_weights(saved(pickled)).concepts) == ["man"]
 
     def test_numbers_that_are_not_there_are_not_read(self, pickled):
-        with pytest.raises(AdapterFileError, match="its tensors are not all of one size"):
+        with pytest.raises(AdapterFileError, match="should take 3276800 bytes, but has 8"):
             import_weights(with_part(pickled, "data/0", lambda _: bytes(8)))
-
-    def test_what_every_tensor_claims_is_compared_with_the_file(self, pickled, monkeypatch):
-        """Older versions of torch do not compare it themselves, and read what lies behind the file in memory."""
-        claimed = {RAM_NAME: RAM[: ROWS // 2].clone(), SAM_NAME: RAM[: ROWS // 2].clone()}
-        monkeypatch.setattr(torch, "load", lambda *_, **__: claimed)
-        with pytest.raises(AdapterFileError, match="claims 1638400 bytes, but the file has 3276800 of it"):
-            import_weights(saved(pickled))
 
     def test_a_storage_that_claims_more_than_it_has_is_refused(self, pickled):
         true, claimed = (b"J" + number.to_bytes(4, "little") for number in (ROWS * 10, 2**31 - 1))
-        with pytest.raises(AdapterFileError, match="so it is not opened"):
+        with pytest.raises(AdapterFileError, match="should take 8589934588 bytes"):
             import_weights(with_part(pickled, "data.pkl", lambda good: good.replace(true, claimed)))
 
     @pytest.mark.parametrize("tensor", [RAM.t().contiguous().t(), torch.ones(1, 1).expand(ROWS, 10)])
