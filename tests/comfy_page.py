@@ -305,8 +305,8 @@ class ComfyPage:
         for latent in self.nodes("EmptyLatentImage"):
             self.set(latent, "width", pixels)
             self.set(latent, "height", pixels)
-        for sampler in self.nodes("KSampler"):
-            self.set(sampler, "steps", steps)
+        for node in (*self.nodes("KSampler"), *self.nodes("RespoDiffTrainConcept")):
+            self.set(node, "steps", steps)
         for instant in self.nodes("RespoDiffInstantConcept"):
             self.set(instant, "steps", steps)
             self.set(instant, "contexts", "a photo of {}\n{} outdoors")

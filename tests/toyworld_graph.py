@@ -44,12 +44,21 @@ def empty(graph: Graph, images: int = 1, size: int = SIZE) -> Link:
     return graph.add("EmptyLatentImage", width=size, height=size, batch_size=images)
 
 
-def sampled(graph: Graph, model: Link, prompts: str, latent: Link, denoise: float = 1.0, steps: int = STEPS) -> Link:
-    """By DDIM, as the paper's protocol has it."""
+def sampled(
+    graph: Graph,
+    model: Link,
+    prompts: str,
+    latent: Link,
+    denoise: float = 1.0,
+    steps: int = STEPS,
+    positive: Link | None = None,
+) -> Link:
+    """By DDIM, as the paper's protocol has it, for these prompts or a `positive` condition."""
+    given = conditions(graph, prompts)
     return graph.add(
         "KSampler",
         model=model,
-        **conditions(graph, prompts),
+        **(given if positive is None else {**given, "positive": positive}),
         latent_image=latent,
         seed=17,
         steps=steps,

@@ -29,21 +29,25 @@ from respodiff.trainer.toyworld.scenes import HAZARD, HUES, SHAPES
 from shipped_workflows import (
     COMPANY,
     CROSSED,
+    FAIR_PROMPTS,
     GENDER_SD15,
     GUARD,
     HIRES,
     INSTANT_BOTH,
     INSTANT_FAIRNESS,
     INSTANT_SAFETY,
+    MADE_HERE,
     MIX,
     RACE_SDXL_WORKFLOW,
     REGION,
     SAFE,
     STEER,
     SWEEP,
+    TRAIN,
     WORKFLOWS,
 )
 from toyworld_graph import SIZE, all_of, empty, fair, guarded, load_toyworld, safe, sampled, train_adapter
+from training_graph import trained_on_toyworld
 
 FOLDER = PACK / "workflows"
 ADAPTERS = {"shape": SHAPES, "hue": HUES, "safety": (HAZARD,)}
@@ -247,6 +251,34 @@ def draw_guard(studio: Studio) -> Sheet:
     return Sheet(rows, ["", ""])
 
 
+def draw_fair_prompts(studio: Studio) -> Sheet:
+    def images(prompt: str) -> Images:
+        graph = Graph()
+        settings = {"groups": "round\nsquare", "none_share": 0.0, "allocation": "balanced", "seed": 1, "batch_size": 3}
+        clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+        positive = graph.add("RespoDiffFairPrompts", clip=clip, prompt=prompt, guard=False, **settings)
+        return studio.run(graph, sampled(graph, load_toyworld(graph), "", empty(graph, 3), positive=positive))
+
+    return Sheet(
+        [("without", studio.generate(TEACHER, images=3)), ("with", images("a photo of a {} teacher"))], [""] * 3
+    )
+
+
+def draw_train(studio: Studio) -> Sheet:
+    """After some steps of training, in columns: strength 0, 0.5 and 1."""
+
+    def at(strength: float) -> Steering:
+        def add(graph: Graph, model: Link) -> Link:
+            adapter = trained_on_toyworld(graph, load_toyworld(graph), 150)
+            settings = STEER_DEFAULTS | {"concept": "square", "strength": strength}
+            return graph.add("RespoDiffSteer", model=model, adapter=adapter, **settings)
+
+        return add
+
+    rows = [("", [studio.generate(who, at(s))[0] for s in (0.0, 0.5, 1.0)]) for who in (DOCTOR, LAWYER)]
+    return Sheet(rows, ["strength 0", "0.5", "1"])
+
+
 def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], Sheet]:
     def drawn(studio: Studio) -> Sheet:
         without, with_ = studio.generate(prompt, images=3), studio.generate(prompt, *steering, images=3)
@@ -259,6 +291,8 @@ THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
     INSTANT_FAIRNESS.name: without_and_with(LAWYER, instant_fair("shape", 3)),
     INSTANT_SAFETY.name: without_and_with("a photo of a doctor in a mine", instant_safety),
     INSTANT_BOTH.name: without_and_with("a photo of a guard in a mine", instant_safety, instant_fair("shape", 3)),
+    FAIR_PROMPTS.name: draw_fair_prompts,
+    TRAIN.name: draw_train,
     STEER.name: draw_steer,
     MIX.name: draw_mix,
     GENDER_SD15.name: draw_gender,
@@ -289,7 +323,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as tmp:
         server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp), TOYWORLD_FOLDER)
         names = [workflow.name for workflow in WORKFLOWS if wanted in workflow.name.lower()]
-        if any("Instant" not in name for name in names):
+        if set(names) - {workflow.name for workflow in MADE_HERE}:
             train_adapters(server.base_directory / "models" / "respodiff")
         with server:
             studio = Studio(Bench(server), load_base(TOYWORLD))

@@ -687,5 +687,136 @@ INSTANT_BOTH = Workflow(
     ],
 )
 
+FAIR_PROMPTS = Workflow(
+    "Fair prompts (any model)",
+    _note(
+        "**RespoDiff Fair Prompts** names a group in the prompt of each image: 'a photo of a female doctor', 'a photo "
+        "of a male doctor'. It changes no model: for Qwen-Image, Z-Image, Flux or Wan use the loaders and the latent "
+        "of your model instead.",
+        "One group per line, with a share after = ('female = 2'). A prompt that names a group itself is left alone.",
+        files="checkpoint",
+    ),
+    [
+        Column(
+            320, [Group("Model", "model", [_checkpoint()]), Group("Size and batch size", "prompt", [_latent(512, 4)])]
+        ),
+        Column(
+            340,
+            [
+                Group(
+                    "Prompts",
+                    "prompt",
+                    [
+                        Node("prompts", "RespoDiffFairPrompts", {"prompt": PROMPT, "seed": 0}, height=420),
+                        Node("negative", "CLIPTextEncode", {"text": NEGATIVE}, "Negative prompt", 90),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_images(SAVE_NAMED)]),
+        Column(440, [Group("Result", "image", [GRID])]),
+    ],
+    [
+        ("checkpoint.0", "sampler.model"),
+        ("checkpoint.1", "prompts.clip"),
+        ("checkpoint.1", "negative.clip"),
+        ("latent.0", "prompts.latent"),
+        ("latent.0", "sampler.latent_image"),
+        ("prompts.0", "sampler.positive"),
+        ("negative.0", "sampler.negative"),
+        *_FROM_SAMPLER,
+        ("decode.0", "save.images"),
+        ("prompts.2", "save.names"),
+        ("decode.0", "grid.images"),
+        ("prompts.2", "grid.labels"),
+    ],
+)
+
+TRAIN = Workflow(
+    "Train a concept (SD1.5)",
+    _note(
+        "**RespoDiff Train Concept** trains on the loaded checkpoint, from prompts alone. It takes as long as some 600 "
+        "images and needs a GPU; **RespoDiff Instant Concept** needs neither. Choose '(own words)' for your own "
+        "concept.",
+        "Interrupt it whenever you like: queue again to go on, also after a restart.",
+        "The adapter is saved to models/respodiff, with the preview beside it. Press R, and it is in the lists.",
+        files="checkpoint",
+    ),
+    [
+        Column(
+            320,
+            [
+                Group("Model", "model", [_checkpoint()]),
+                Group("Size to train at", "prompt", [_latent()]),
+            ],
+        ),
+        Column(
+            360,
+            [
+                Group(
+                    "Train",
+                    "steer",
+                    [
+                        Node(
+                            "train",
+                            "RespoDiffTrainConcept",
+                            {"concept": "gender/woman", "preview_prompt": PROMPT},
+                            height=420,
+                        )
+                    ],
+                )
+            ],
+        ),
+        Column(
+            360,
+            [
+                Group(
+                    "Keep it",
+                    "image",
+                    [Node("keep", "RespoDiffSaveAdapter", {"name": "woman", "overwrite": True}, height=260)],
+                )
+            ],
+        ),
+        Column(
+            440,
+            [
+                Group(
+                    "Look",
+                    "look",
+                    [
+                        Node("loss", "PreviewImage", title="Losses", height=300),
+                        Node("shown", "PreviewImage", title="Strength 0, 0.5 and 1", height=260),
+                    ],
+                )
+            ],
+        ),
+    ],
+    [
+        ("checkpoint.0", "train.model"),
+        ("checkpoint.1", "train.clip"),
+        ("checkpoint.2", "train.vae"),
+        ("latent.0", "train.latent"),
+        ("train.0", "keep.adapter"),
+        ("train.2", "keep.preview"),
+        ("train.1", "loss.images"),
+        ("train.2", "shown.images"),
+    ],
+)
+
 INSTANT = (INSTANT_FAIRNESS, INSTANT_SAFETY, INSTANT_BOTH)
-WORKFLOWS = (*INSTANT, STEER, MIX, GENDER_SD15, RACE_SDXL_WORKFLOW, CROSSED, SAFE, COMPANY, HIRES, SWEEP, REGION, GUARD)
+MADE_HERE = (*INSTANT, FAIR_PROMPTS, TRAIN)
+"""Those that need no adapter file."""
+WORKFLOWS = (
+    *MADE_HERE,
+    STEER,
+    MIX,
+    GENDER_SD15,
+    RACE_SDXL_WORKFLOW,
+    CROSSED,
+    SAFE,
+    COMPANY,
+    HIRES,
+    SWEEP,
+    REGION,
+    GUARD,
+)

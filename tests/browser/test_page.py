@@ -142,8 +142,8 @@ def set_values(page: ComfyPage) -> dict[int, dict[str, Any]]:
 
 
 def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Queue the graph and wait: the error, if any, and the saved pictures."""
-    (saver,) = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages")]
+    """Queue the graph and wait: the error, if any, and the saved pictures, or those shown first."""
+    saver, *_ = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages"), *page.nodes("PreviewImage")]
     return page.run(saver)
 
 
