@@ -86,6 +86,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/accelerator.py
 	$(BIN)/python benchmarks/threads.py
 	$(BIN)/python benchmarks/equal_quality.py
+	$(BIN)/python benchmarks/training_in_comfyui.py
+	$(BIN)/python benchmarks/warm_start.py
 
 fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py adapter --runs $(RUNS)
@@ -106,9 +108,10 @@ matrix-libraries: .venv/ready
 matrix-comfyui:
 	$(MAKE) --no-print-directory test-comfyui RESPODIFF_HOSTS="$(MATRIX_HOSTS)"
 
-# 200 prompts in a row on one ComfyUI, its memory after each in out/soak (some minutes).
+# 200 prompts in a row on one ComfyUI, its memory after each in out/soak, and trainings in the graph (half an hour).
 soak: .venv/ready
-	RESPODIFF_ARTEFACTS="$${RESPODIFF_ARTEFACTS:-out/soak}" $(BIN)/python -m pytest tests/endurance/test_soak.py
+	RESPODIFF_ARTEFACTS="$${RESPODIFF_ARTEFACTS:-out/soak}" $(BIN)/python -m pytest -s \
+		tests/endurance/test_soak.py tests/endurance/test_trainings.py
 
 # The stamp is written last: an interrupted set-up is done again.
 .venv/ready: tests/requirements.txt pyproject.toml
