@@ -99,7 +99,7 @@ def checkpoint_of(source: ComfySource, name: str) -> str:
         return "toyworld"
     path: Path = cache_directory() / "models" / "checkpoints" / f"{name}.safetensors"
     if not path.exists():
-        write_checkpoint(source, path, name, dtype="float16")
+        write_checkpoint(source, path, "sd15", dtype="float16")
     return str(path)
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import passive  # noqa: F401
 import torch
@@ -26,7 +27,7 @@ from respodiff.respodiff_core.learning.fit import Fit, concept_prompts
 from respodiff.respodiff_core.learning.presets import preset
 from respodiff.respodiff_core.learning.settings import TrainingSettings
 from respodiff.respodiff_core.sites import size_at
-from respodiff.respodiff_core.steering.fair_groups import FairGroup, steer_rows
+from respodiff.respodiff_core.steering.fair_groups import FairGroup, RowSteering, steer_rows
 from respodiff.respodiff_core.steering.steering import Term
 from respodiff.trainer.base.model import BaseModel, load_base
 
@@ -64,15 +65,17 @@ def change_of_h(base: BaseModel, fit: Fit, concept: Concept) -> torch.Tensor:
         alphas = base.alphas_cumprod[t]
         sigmas = ((1 - alphas) / alphas).sqrt()
 
-        def attend(site: str, x: torch.Tensor, steer=steer, sigmas=sigmas, z=z) -> torch.Tensor | None:
-            size = size_at(x.shape[1], *z.shape[-2:])
-            return steer.layer(site, x, size, sigmas) if site in steer.sites else None
-
         plain, _ = base.denoiser.encode(z, t, condition)
-        with base.denoiser.attending(attend):
+        with base.denoiser.attending(partial(_steered, steer, sigmas, z.shape[-2:])):
             steered, _ = base.denoiser.encode(z, t, condition)
         changes.append((steered - plain).float())
     return torch.cat(changes).mean(dim=0)
+
+
+def _steered(
+    steer: RowSteering, sigmas: torch.Tensor, latent: Sequence[int], site: str, x: torch.Tensor
+) -> torch.Tensor | None:
+    return steer.layer(site, x, size_at(x.shape[1], *latent), sigmas) if site in steer.sites else None
 
 
 def starts(base: BaseModel, seed: int) -> Iterator[tuple[str, Fit]]:
