@@ -7,8 +7,11 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter.adapter import Adapter
 from ..respodiff_core.adapter.concept import Concept
 from ..respodiff_core.errors import UnknownConceptError
+from ..respodiff_core.learning.presets import FOR_PHOTOS
 from .host import adapter_folder as folder
 
+# Always in the list, since adapters made in the graph are in no file.
+_USUAL = tuple(name.rpartition("/")[2] for name in FOR_PHOTOS)
 ONLY_CONCEPT = "(the only one)"
 
 
@@ -19,9 +22,9 @@ def concept_input(name: str = "concept", first: str = ONLY_CONCEPT, tooltip: str
     """
     return io.Combo.Input(
         name,
-        options=[first, *folder.concept_names()],
+        options=[first, *sorted({*folder.concept_names(), *_USUAL})],
         default=first,
-        tooltip=tooltip or "A concept of the connected adapter. The list shows the concepts of all your adapters.",
+        tooltip=tooltip or "A concept of the connected adapter. The list has the usual ones and those of your files.",
     )
 
 

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter.adapter import Adapter, ConceptHeader
 from ..respodiff_core.errors import RespoDiffError, StrengthError
 from ..respodiff_core.steering.steering import Steering, Term
-from .concept_sliders import SliderNode, file_input, steered
+from .concept_sliders import SliderNode, check_chosen, file_input, steered
 from .host import attach, unet
 from .inputs import CATEGORY, adapter_input, lines, model_input, model_output
 
@@ -34,12 +34,12 @@ class ConceptMixer(SliderNode):
                     "From RespoDiff Instant Concept or another node: steered at computed_strengths.",
                     optional=True,
                 ),
+                # Not a widget: the page restores values by position, and there may be other sliders by then.
                 io.String.Input(
                     "computed_strengths",
-                    multiline=True,
-                    default="",
+                    force_input=True,
                     optional=True,
-                    tooltip="Strengths of its concepts, one per line, such as 'old = 0.5'. Others stay at 0.",
+                    tooltip="Text with its strengths, one per line, such as 'old = 0.5'. Others stay at 0.",
                 ),
             ],
             outputs=[model_output()],
@@ -53,10 +53,10 @@ class ConceptMixer(SliderNode):
         computed: Adapter | None = None,
         computed_strengths: str = "",
     ) -> io.NodeOutput:
+        check_chosen(adapter, computed)
         if computed is not None:
             unet.check(computed, model)
-            terms = _terms(computed, computed_strengths)
-            model = attach.attach(model, Steering(terms))
+            model = attach.attach(model, Steering(_terms(computed, computed_strengths)))
         return io.NodeOutput(steered(model, adapter, cls.wanted))
 
     @staticmethod

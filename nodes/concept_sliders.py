@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..respodiff_core.adapter.adapter import AdapterHeader, ConceptHeader, peek, read
+from ..respodiff_core.adapter.adapter import Adapter, AdapterHeader, ConceptHeader, peek, read
 from ..respodiff_core.errors import AdapterFileError
 from ..respodiff_core.plain_text import plain
 from ..respodiff_core.steering.steering import Steering, Term
@@ -55,9 +55,14 @@ class SliderNode(io.ComfyNode):
             return NONE
         return folder.fingerprint(adapter[FILE]) if adapter else "missing"
 
-    @classmethod
-    def execute(cls, model: Any, adapter: dict[str, Any] | None = None) -> io.NodeOutput:
-        return io.NodeOutput(steered(model, adapter, cls.wanted))
+
+def check_chosen(adapter: dict[str, Any] | None, computed: Adapter | None) -> None:
+    """Raise AdapterFileError if a node has neither a file nor a connected adapter, and would do nothing."""
+    if computed is None and adapter and adapter[FILE] == NONE:
+        raise AdapterFileError(
+            "This node has no concepts: choose an adapter file on it, or connect an adapter, such as that of RespoDiff "
+            "Instant Concept."
+        )
 
 
 def steered(model: Any, adapter: dict[str, Any] | None, wanted: Wanted) -> Any:

@@ -31,7 +31,7 @@ class LoadAdapter(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "adapter",
-                    options=folder.adapter_files() or [folder.NO_FILE],
+                    options=[*folder.adapter_files(), folder.NO_FILE],
                     tooltip="A .safetensors or .pth file in models/respodiff. Press R after adding a file.",
                 )
             ],

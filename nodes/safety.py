@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..respodiff_core.adapter.adapter import Adapter, ConceptHeader
 from ..respodiff_core.errors import UnknownConceptError
 from ..respodiff_core.steering.steering import Steering, Term
-from .concept_sliders import SliderNode, file_input, steered
+from .concept_sliders import SliderNode, check_chosen, file_input, steered
 from .host import attach, unet
 from .inputs import CATEGORY, adapter_input, model_input, model_output, strength_slider
 
@@ -52,6 +52,7 @@ class Safety(SliderNode):
         computed: Adapter | None = None,
         computed_strength: float = 1.0,
     ) -> io.NodeOutput:
+        check_chosen(adapter, computed)
         if computed is not None:
             model = _steered_by(model, computed, computed_strength)
         return io.NodeOutput(steered(model, adapter, cls.wanted))

@@ -182,6 +182,11 @@ class ComfyPage:
             name,
         )
 
+    def is_connected(self, node: int, name: str) -> bool:
+        """Whether an input of a node, by name, has a link."""
+        linked = "(id, name) => app.graph.getNodeById(id).inputs.some((one) => one.name === name && one.link != null)"
+        return bool(self.js(linked, node, name))
+
     def set(self, node: int, name: str, value: Any) -> None:
         self.js(
             """(id, name, value) => {

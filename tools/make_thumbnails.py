@@ -30,6 +30,7 @@ from shipped_workflows import (
     COMPANY,
     CROSSED,
     FAIR_PROMPTS,
+    FAIRNESS_APP,
     GENDER_SD15,
     GUARD,
     HIRES,
@@ -251,6 +252,24 @@ def draw_guard(studio: Studio) -> Sheet:
     return Sheet(rows, ["", ""])
 
 
+def draw_app(studio: Studio) -> Sheet:
+    """A quarter of one group and three of the other."""
+
+    def fair_shares(graph: Graph, model: Link) -> Link:
+        adapter = instant(graph, load_toyworld(graph), "shape")
+        groups = {
+            f"groups.group{number}": graph.add(
+                "RespoDiffFairGroup", adapter=adapter, concept=concept, share=share, strength=1.5
+            )
+            for number, (concept, share) in enumerate((("round", 1.0), ("square", 3.0)))
+        }
+        settings = {"none_share": 0.0, "allocation": "balanced", "seed": 0, "batch_size": 4}
+        return graph.add("RespoDiffFairBatch", model=model, **groups, **settings)
+
+    images = studio.generate(DOCTOR, fair_shares, images=4)
+    return Sheet([("", images[:2]), ("", images[2:])], ["round 1", "square 3"])
+
+
 def draw_fair_prompts(studio: Studio) -> Sheet:
     def images(prompt: str) -> Images:
         graph = Graph()
@@ -289,6 +308,7 @@ def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], She
 
 THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
     INSTANT_FAIRNESS.name: without_and_with(LAWYER, instant_fair("shape", 3)),
+    FAIRNESS_APP.name: draw_app,
     INSTANT_SAFETY.name: without_and_with("a photo of a doctor in a mine", instant_safety),
     INSTANT_BOTH.name: without_and_with("a photo of a guard in a mine", instant_safety, instant_fair("shape", 3)),
     FAIR_PROMPTS.name: draw_fair_prompts,

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 from comfy_frontend import newest_frontend
 from comfy_hosts import NEWEST, PACK, make_server, source_of
@@ -22,8 +23,10 @@ from workflow_models import put_adapters, put_models
 FOLDER = PACK / "workflows"
 
 
-def save(page: ComfyPage, name: str) -> None:
+def save(page: ComfyPage, name: str, app: dict[str, Any] | None = None) -> None:
     workflow = page.save()
+    if app is not None:
+        workflow["extra"] |= {"linearData": app, "linearMode": True}
     workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))  # otherwise random at each save
     (FOLDER / f"{name}.json").write_text(json.dumps(workflow, indent=2) + "\n", "utf-8")
 
@@ -52,9 +55,9 @@ def main() -> None:
                 for workflow in wanted:
                     print(workflow.name)
                     page.clear()
-                    draw(page, workflow, heights[workflow.name])
+                    ids = draw(page, workflow, heights[workflow.name])
                     page.fit()
-                    save(page, workflow.name)
+                    save(page, workflow.name, workflow.app.linear_data(ids) if workflow.app else None)
 
 
 if __name__ == "__main__":

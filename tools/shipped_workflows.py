@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from respodiff.respodiff_core.learning.contrast_presets import CONTRASTS
-from workflow_drawing import Column, Group, Node, Workflow
+from workflow_drawing import App, Column, Group, Node, Workflow
 
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SDXL = "sd_xl_base_1.0.safetensors"
 CONTROLNET = "control_v11p_sd15_canny_fp16.safetensors"
 LORA = "add_detail.safetensors"
-GENDER, RACE, RACE_SDXL, SAFETY = (f"{name}.safetensors" for name in ("gender", "race", "race_sdxl", "safety"))
+# Titles of nodes that load an adapter; which file it is, everyone chooses.
+GENDER, RACE, RACE_SDXL = "Gender adapter", "Race adapter", "Race adapter (SDXL)"
 PROMPT = "a photo of a doctor"
 NEGATIVE = "blurry, low quality"
 
 _FILES = "checkpoint and adapter"
+_NO_ADAPTER = (
+    "No adapter yet? Put **RespoDiff Instant Concept** in its place (template *Instant fairness*), or train one in the "
+    "graph (*Train a concept*)."
+)
 _LIMITS = (
     "Steering makes something more or less likely. It cannot guarantee what a single image shows, or block unsafe "
     "images."
@@ -25,23 +30,31 @@ _ONLY_GRID = "Only the grid is saved; add **Save RespoDiff Images** to keep each
 
 def _note(*lines: str, files: str = _FILES) -> str:
     """What to do, for the files that the user has to choose first."""
-    return "\n\n".join((f"Choose your {files} (marked as errors until then), then Run.", *lines, _LIMITS))
+    adapter = (_NO_ADAPTER,) if "adapter" in files else ()
+    return "\n\n".join((f"Choose your {files}, then Run.", *adapter, *lines, _LIMITS))
 
 
 def _checkpoint(name: str = SD15) -> Node:
     return Node("checkpoint", "CheckpointLoaderSimple", {"ckpt_name": name})
 
 
-def _adapter(file: str, key: str = "adapter") -> Node:
-    return Node(key, "RespoDiffLoadAdapter", {"adapter": file})
+def _adapter(title: str, key: str = "adapter") -> Node:
+    return Node(key, "RespoDiffLoadAdapter", {"adapter": "(choose a file)"}, title)
 
 
-def _prompts(positive: str = PROMPT) -> Group:
+def _prompts(positive: str = PROMPT, label: str = "") -> Group:
     return Group(
         "Prompts",
         "prompt",
         [
-            Node("positive", "CLIPTextEncode", {"text": positive}, "Positive prompt", 110),
+            Node(
+                "positive",
+                "CLIPTextEncode",
+                {"text": positive},
+                "Positive prompt",
+                110,
+                {"text": label} if label else {},
+            ),
             Node("negative", "CLIPTextEncode", {"text": NEGATIVE}, "Negative prompt", 90),
         ],
     )
@@ -60,9 +73,9 @@ def _images(*last: Node, sampler: Node | None = None) -> Group:
     return Group("Image", "image", [sampler or _sampler(), Node("decode", "VAEDecode"), *last])
 
 
-MIXER = Node("mixer", "RespoDiffConceptMixer", {"adapter": GENDER})
+MIXER = Node("mixer", "RespoDiffConceptMixer", {"adapter": "(none)"}, height=260)
 INSPECT = Node("inspect", "RespoDiffInspectAdapter", height=330)
-SAFETY_NODE = Node("safety", "RespoDiffSafety", {"adapter": SAFETY})
+SAFETY_NODE = Node("safety", "RespoDiffSafety", {"adapter": "(none)"}, height=200)
 SAVE = Node("save", "SaveImage", {"filename_prefix": "RespoDiff"}, height=360)
 SAVE_GRID = Node("save", "SaveImage", {"filename_prefix": "RespoDiff"}, height=200)
 GRID = Node("grid", "RespoDiffGrid", height=420)
@@ -167,8 +180,8 @@ def _fair(
     )
 
 
-def _files_for(checkpoint: str, file: str) -> Column:
-    return Column(320, [Group("Model and adapter", "model", [_checkpoint(checkpoint), _adapter(file)])])
+def _files_for(checkpoint: str, title: str) -> Column:
+    return Column(320, [Group("Model and adapter", "model", [_checkpoint(checkpoint), _adapter(title)])])
 
 
 GENDER_SD15 = _fair(
@@ -257,7 +270,6 @@ SAFE = Workflow(
     _note(
         "**RespoDiff Safety** steers away from each safety concept of its file. 1 is the recommended strength. Try "
         "many seeds.",
-        "If your file has other concepts, delete **RespoDiff Safety** and add a new one.",
     ),
     [
         Column(320, [Group("Model", "model", [_checkpoint()]), Group("Safety", "steer", [SAFETY_NODE])]),
@@ -803,7 +815,67 @@ TRAIN = Workflow(
     ],
 )
 
-INSTANT = (INSTANT_FAIRNESS, INSTANT_SAFETY, INSTANT_BOTH)
+APP_CHECKPOINT = Node("checkpoint", "CheckpointLoaderSimple", {"ckpt_name": SD15}, labels={"ckpt_name": "checkpoint"})
+
+
+def _group(key: str, concept: str) -> Node:
+    return Node(key, "RespoDiffFairGroup", {"concept": concept}, key.capitalize(), labels={"share": f"share of {key}"})
+
+
+FAIRNESS_APP = Workflow(
+    "Instant fairness, app (SD1.5)",
+    _note(
+        "This workflow opens as an app: a page with the prompt, the shares and Run. The button in the page's corner "
+        "switches between app and graph.",
+        "It is the template *Instant fairness (SD1.5)*, with a **Fair Group** for each group. " + INSTANT_TIME,
+        files="checkpoint",
+    ),
+    [
+        Column(360, [Group("Model", "model", [APP_CHECKPOINT]), Group("Concept", "steer", [INSTANT_GENDER])]),
+        Column(
+            320,
+            [
+                Group(
+                    "Fair shares",
+                    "steer",
+                    [
+                        Node(
+                            "women",
+                            "RespoDiffFairGroup",
+                            {"concept": "woman"},
+                            "Women",
+                            labels={"share": "share of women"},
+                        ),
+                        Node("men", "RespoDiffFairGroup", {"concept": "man"}, "Men", labels={"share": "share of men"}),
+                        Node("fair", "RespoDiffFairBatch", {"batch_size": 4, "seed": 0}),
+                    ],
+                )
+            ],
+        ),
+        Column(320, [_prompts(label="prompt"), Group("Size and batch size", "prompt", [_latent(512, 4)])]),
+        Column(320, [_images()]),
+        Column(440, [Group("Result", "image", [GRID, SAVE_GRID])]),
+    ],
+    [
+        ("checkpoint.0", "instant.model"),
+        ("checkpoint.1", "instant.clip"),
+        ("instant.0", "women.adapter"),
+        ("instant.0", "men.adapter"),
+        ("women.0", "fair.groups.group0"),
+        ("men.0", "fair.groups.group1"),
+        ("checkpoint.0", "fair.model"),
+        ("latent.0", "fair.latent"),
+        ("fair.0", "sampler.model"),
+        *_USUAL,
+        ("decode.0", "grid.images"),
+        ("fair.2", "grid.labels"),
+        ("grid.0", "save.images"),
+    ],
+    # The checkpoint too, since nothing runs without one of the user's.
+    app=App(["checkpoint.ckpt_name", "positive.text", "women.share", "men.share"], ["save"]),
+)
+
+INSTANT = (INSTANT_FAIRNESS, FAIRNESS_APP, INSTANT_SAFETY, INSTANT_BOTH)
 MADE_HERE = (*INSTANT, FAIR_PROMPTS, TRAIN)
 """Those that need no adapter file."""
 WORKFLOWS = (

@@ -18,13 +18,16 @@ COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "image":
 
 @dataclass(frozen=True)
 class Node:
-    """A node; links refer to it by `key`. `height` is its minimum height, if the page's own is too small."""
+    """A node; links refer to it by `key`. `height` is its minimum height, if the page's own is too small, and `labels`
+    are those of inputs by their names.
+    """
 
     key: str
     type: str
     values: dict[str, Any] = field(default_factory=dict)
     title: str | None = None
     height: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,30 @@ class Column:
 
 
 @dataclass(frozen=True)
+class App:
+    """What ComfyUI's app mode shows of a workflow: inputs as "node.widget", and nodes with images."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    def linear_data(self, ids: Mapping[str, int]) -> dict[str, Any]:
+        """As ComfyUI's page saves it, in the workflow's `extra`."""
+        inputs = [(str(ids[node]), widget) for node, widget in (one.split(".", 1) for one in self.inputs)]
+        return {"inputs": inputs, "outputs": [str(ids[node]) for node in self.outputs]}
+
+
+@dataclass(frozen=True)
 class Workflow:
-    """`links` go from "node.output number" to "node.input name"; `note` is placed below the first column."""
+    """`links` go from "node.output number" to "node.input name"; `note` is placed below the first column. With an `app`
+    it opens as a page of these inputs ("node.widget") and of the images of these nodes.
+    """
 
     name: str
     note: str
     columns: Sequence[Column]
     links: Sequence[tuple[str, str]]
     note_height: int = 300
+    app: App | None = None
 
 
 def draw(page: ComfyPage, workflow: Workflow, heights: Mapping[str, float] | None = None) -> dict[str, int]:
@@ -90,6 +109,17 @@ def draw(page: ComfyPage, workflow: Workflow, heights: Mapping[str, float] | Non
 def _add(page: ComfyPage, node: Node) -> int:
     id_ = page.add(node.type, (0, 0), **node.values)
     page.js("(id, title) => { if (title) app.graph.getNodeById(id).title = title }", id_, node.title)
+    page.js(
+        """(id, labels) => {
+            const { widgets, inputs } = app.graph.getNodeById(id)
+            for (const [name, label] of Object.entries(labels)) {
+                widgets.find((one) => one.name === name).label = label
+                inputs.find(({ widget }) => widget?.name === name).label = label
+            }
+        }""",
+        id_,
+        node.labels,
+    )
     return id_
 
 

@@ -18,7 +18,7 @@ from . import file_names
 
 FOLDER = "respodiff"
 PUBLISHED_SUFFIX = ".pth"  # of the weights that the authors of RespoDiff and SDisc publish
-NO_FILE = "(no file yet)"  # the only option of an empty list: the page cannot send an empty choice
+NO_FILE = "(choose a file)"  # always an option, so that templates are no errors where there is no file
 _LONGEST_NAME = 200  # bytes; with the suffix and the temporary name below the 255 that file systems allow
 
 logger = logging.getLogger("respodiff")
@@ -45,7 +45,11 @@ def resolve(name: str) -> Path:
     if path is None:
         where = " or ".join(folder_paths.get_folder_paths(FOLDER))
         if name == NO_FILE:
-            raise AdapterFileError(f"There is no adapter yet. Put one in {where}, reload the page and choose it.")
+            raise AdapterFileError(
+                f"No adapter is chosen. Choose one of those in {where}. To make one without leaving ComfyUI, connect "
+                "RespoDiff Instant Concept in place of Load RespoDiff Adapter, or save one of RespoDiff Train Concept "
+                "with Save RespoDiff Adapter and press R."
+            )
         raise AdapterFileError(
             f"There is no adapter {quoted(name)} in {where}. Put the file there and press R to refresh, or choose "
             "another file."

@@ -21,6 +21,12 @@ NODES = sorted(path.name for path in (PACK / "web" / "docs").iterdir())
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 MIXER = "RespoDiffConceptMixer"
+# The files for the templates' nodes that load an adapter, by title.
+FILES = {
+    "Gender adapter": "gender.safetensors",
+    "Race adapter": "race.safetensors",
+    "Race adapter (SDXL)": "race_sdxl.safetensors",
+}
 
 
 def widget(page: ComfyPage, node: int, name: str) -> dict[str, Any]:
@@ -131,6 +137,17 @@ LINKS = """() => app.graph._nodes.flatMap((node) => (node.inputs ?? [])
         const link = app.graph.links.get?.(input.link) ?? app.graph.links[input.link]
         return [link.origin_id, link.origin_slot, node.id, input.name]
     }))"""
+
+
+def choose_adapters(page: ComfyPage) -> None:
+    """What a user does first in a template: choose an adapter file in each node that waits for one."""
+    for node in page.nodes("RespoDiffLoadAdapter"):
+        title = page.js("(id) => app.graph.getNodeById(id).title", node)
+        page.set(node, "adapter", FILES[title])
+    for kind, file in ((MIXER, "gender.safetensors"), ("RespoDiffSafety", "safety.safetensors")):
+        for node in page.nodes(kind):
+            if widget(page, node, "adapter")["value"] == "(none)" and not page.is_connected(node, "computed"):
+                page.set(node, "adapter", file)
 
 
 def set_values(page: ComfyPage) -> dict[int, dict[str, Any]]:
@@ -273,6 +290,7 @@ class TestWorkflows:
         assert page.js("() => app.graph._nodes.filter((n) => n.has_errors).map((n) => n.type)") == []
         assert len(page.js("() => app.graph._nodes.map((n) => n.id)")) == len(content["nodes"])
         assert not [line for line in page.console if line.startswith("error")]
+        choose_adapters(page)
         page.shrink(64, steps=2)
         before, links = set_values(page), page.js(LINKS)
         page.load(json.loads(json.dumps(page.save())))
@@ -285,7 +303,9 @@ class TestWorkflows:
 
     def test_no_node_overlaps_another_or_leaves_its_group(self, page, workflow, kind):
         """Boxes with their titles, as this page draws them. Each node but the note is in one group."""
-        page.load(json.loads(workflow.read_text("utf-8")))
+        content = json.loads(workflow.read_text("utf-8"))
+        content["extra"]["linearMode"] = False  # of an app, its graph
+        page.load(content)
         page.fit()
         types = dict(page.js("() => app.graph._nodes.map((n) => [n.id, `${n.type} ${n.id}`])"))
         boxes = {types[node]: box for node, box in page.boxes().items()}
@@ -305,6 +325,35 @@ class TestWorkflows:
         with urllib.request.urlopen(f"{folder}/{quote(workflow.stem)}.jpg") as answer:
             assert answer.headers["Content-Type"] == "image/jpeg"
             assert len(answer.read()) < 150_000
+
+
+def test_a_template_opens_as_an_app(page):
+    """A page with the prompt, the shares and Run; the app is in the workflow, so it is shared with it."""
+    content = json.loads((PACK / "workflows" / "Instant fairness, app (SD1.5).json").read_text("utf-8"))
+    page.load(content)
+    for text in ("checkpoint", "prompt", "share of women", "share of men", "Run"):
+        page.page.get_by_text(text, exact=True).locator("visible=true").first.wait_for()
+
+
+class TestBlueprint:
+    """Instant fairness as one node, in ComfyUI's library of subgraphs."""
+
+    FILE = PACK / "subgraphs" / "Instant fairness (RespoDiff).json"
+
+    def test_the_library_offers_it(self, server):
+        offered = [one for one in server.get_json("/global_subgraphs").values() if one["source"] == "custom_node"]
+        assert [(one["name"], one["info"]["node_pack"]) for one in offered] == [
+            (self.FILE.stem, f"custom_nodes.{PACK_NAME}")
+        ]
+
+    def test_it_opens_with_its_inputs_and_outputs(self, page):
+        page.load(json.loads(self.FILE.read_text("utf-8")))
+        (node,) = page.js("() => app.graph._nodes.map((n) => [n.title, n.inputs, n.outputs].map((a) => "
+                          "typeof a === 'string' ? a : a.map((one) => one.name)))")  # fmt: skip
+        title, inputs, outputs = node
+        assert title == self.FILE.stem
+        assert {"model", "clip", "latent", "groups", "neutral", "axis", "strength"} <= set(inputs)
+        assert outputs == ["MODEL", "TEXT"]
 
 
 # These open the page anew, and come last: all above share one.
@@ -352,16 +401,16 @@ class TestWithoutAnyAdapter:
         assert not [line for line in empty_page.console if line.startswith("error") and "respodiff" in line.lower()]
 
     def test_queueing_says_what_to_do(self, empty_page):
-        picture_graph(empty_page, "(no file yet)")
+        picture_graph(empty_page, "(choose a file)")
         error = failure(empty_page)
         assert error["node_type"] == "RespoDiffLoadAdapter"
-        assert "There is no adapter yet. Put one in" in error["exception_message"]
+        assert "No adapter is chosen." in error["exception_message"]
 
     def test_queueing_a_mixer_says_what_to_do(self, empty_page):
-        mixer_graph(empty_page, "(no file yet)")
+        mixer_graph(empty_page, "(none)")
         error = failure(empty_page)
         assert error["node_type"] == MIXER
-        assert "There is no adapter yet. Put one in" in error["exception_message"]
+        assert "This node has no concepts: choose an adapter file on it" in error["exception_message"]
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])

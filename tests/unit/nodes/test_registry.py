@@ -90,7 +90,11 @@ def test_pictures_are_of_a_kind_that_the_registry_shows(key):
 def test_the_archive_holds_all_that_the_nodes_need():
     archived = set(archived_files())
     code = {path.relative_to(PACK) for room in ("nodes", "respodiff_core") for path in (PACK / room).rglob("*.py")}
-    page = {path.relative_to(PACK) for room in ("web", "locales", "workflows") for path in (PACK / room).rglob("*.*")}
+    page = {
+        path.relative_to(PACK)
+        for room in ("web", "locales", "workflows", "subgraphs")
+        for path in (PACK / room).rglob("*.*")
+    }
     assert len(page) > len(read("en"))
     assert code | page <= archived
     assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md"} <= {str(path) for path in archived}
@@ -99,7 +103,7 @@ def test_the_archive_holds_all_that_the_nodes_need():
 def test_the_archive_holds_nothing_else_and_stays_small():
     archived = list(archived_files())
     rooms = {path.parts[0] for path in archived if len(path.parts) > 1}
-    assert rooms == {"nodes", "respodiff_core", "web", "locales", "workflows"}
+    assert rooms == {"nodes", "respodiff_core", "web", "locales", "workflows", "subgraphs"}
     assert sum((PACK / path).stat().st_size for path in archived) < 3_000_000
 
 
