@@ -84,7 +84,13 @@ def test_files_that_are_no_safetensors(bench, content):
     assert "Download or train it again" in error.message
 
 
-@pytest.mark.parametrize("suffix", ["pth", "pt", "ckpt"])
+def test_a_pth_file_of_something_else(bench):
+    (bench.adapters / "unet.pth").write_bytes(pickle.dumps({}))
+    error = bench.error(graph_with("unet.pth"))
+    assert "unet.pth is not a file of plain tensors, so it is not opened" in error.message
+
+
+@pytest.mark.parametrize("suffix", ["pt", "ckpt"])
 def test_pickles_are_sent_to_the_importer(bench, suffix):
     (bench.adapters / f"unet.{suffix}").write_bytes(pickle.dumps({}))
     error = bench.error(graph_with(f"unet.{suffix}"))
