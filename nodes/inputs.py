@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -31,6 +32,10 @@ def model_input() -> io.Input:
     return io.Model.Input(
         "model", tooltip="An SD1.x, SD2.x or SDXL model, before or after LoRA, FreeU and similar nodes."
     )
+
+
+def clip_input() -> io.Input:
+    return io.Clip.Input("clip", tooltip="The CLIP that encodes your prompts.")
 
 
 def gate_input() -> io.Input:
@@ -116,6 +121,14 @@ def strength_slider(
         advanced=advanced,
         optional=optional,
     )
+
+
+def size_of(latent: dict[str, Any] | None) -> tuple[int, int] | None:
+    """The (height, width) of a LATENT; None without one."""
+    if latent is None:
+        return None
+    height, width = latent["samples"].shape[-2:]
+    return height, width
 
 
 def lines(text: str) -> list[str]:

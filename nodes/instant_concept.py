@@ -17,7 +17,7 @@ from ..respodiff_core.learning.contrast_settings import ContrastSettings
 from ..respodiff_core.names import Category
 from .host.denoiser import HostDenoiser
 from .host.unet import family_of, prediction_of
-from .inputs import CATEGORY, AdapterType, lines, model_input
+from .inputs import CATEGORY, AdapterType, clip_input, lines, model_input, size_of
 
 _GENDER = CONTRASTS["gender"]
 
@@ -38,7 +38,7 @@ class InstantConcept(io.ComfyNode):
             search_aliases=["respodiff", "concept slider", "fairness", "debias", "contrast", "no training"],
             inputs=[
                 model_input(),
-                io.Clip.Input("clip", tooltip="The CLIP that encodes your prompts."),
+                clip_input(),
                 io.String.Input(
                     "groups",
                     multiline=True,
@@ -128,8 +128,7 @@ class InstantConcept(io.ComfyNode):
             )
         except ValueError as error:
             raise ContrastError(f"The groups cannot be contrasted: {error}.") from None
-        height, width = (0, 0) if latent is None else latent["samples"].shape[-2:]
-        denoiser = HostDenoiser(model, (height, width) if latent is not None else None)
+        denoiser = HostDenoiser(model, size_of(latent))
         fit = ContrastFit(
             denoiser,
             denoiser.alphas_cumprod,

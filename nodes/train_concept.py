@@ -21,7 +21,7 @@ from .host.denoiser import HostDenoiser
 from .host.training_preview import STRENGTHS, TrainingPreview
 from .host.training_run import Watch, train
 from .host.unet import family_of, prediction_of
-from .inputs import CATEGORY, AdapterType, adapter_input, lines, model_input
+from .inputs import CATEGORY, AdapterType, adapter_input, clip_input, lines, model_input, size_of
 from .pictures import loss_curve
 from .pictures.drawing import from_image
 from .pictures.grid_picture import with_labels
@@ -46,7 +46,7 @@ class TrainConcept(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 model_input(),
-                io.Clip.Input("clip", tooltip="The CLIP that encodes your prompts."),
+                clip_input(),
                 io.DynamicCombo.Input(
                     _CONCEPT,
                     options=[
@@ -132,8 +132,7 @@ class TrainConcept(io.ComfyNode):
         settings = _settings(concept, steps)
         training = TrainingSettings(batch=batch_size, seed=training_seed)
         start = None if start_from is None else _start(start_from, settings.name)
-        height, width = (0, 0) if latent is None else latent["samples"].shape[-2:]
-        denoiser = HostDenoiser(model, None if latent is None else (height, width))
+        denoiser = HostDenoiser(model, size_of(latent))
         preview = TrainingPreview(denoiser, denoiser.encode_prompts(clip, ["", preview_prompt]), vae)
 
         def sheet(trained: ModuleConcept) -> torch.Tensor:

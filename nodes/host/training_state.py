@@ -50,11 +50,6 @@ class StateFile:
         self._stem = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60]}-{key}"
         self._path: Path | None = None
 
-    @property
-    def place(self) -> str:
-        """Where the states are, for messages."""
-        return f"{self._folder.parent.parent.name}/{self._folder.relative_to(self._folder.parent.parent)}"
-
     def load(self, steps: int) -> TrainingState | None:
         """The saved state with at most `steps` steps, if there is one."""
         for path in sorted(self._folder.glob(f"{self._stem}-*.safetensors")):
