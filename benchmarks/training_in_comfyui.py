@@ -76,14 +76,13 @@ def in_the_graph(name: str, path: str) -> tuple[Side, AbstractContextManager[Non
 
 
 def _toyworld() -> tuple[Any, Any]:
-    path = TOYWORLD_FOLDER.parent / "comfyui_node" / "__init__.py"
+    path = TOYWORLD_FOLDER.parent / "__init__.py"
     spec = importlib.util.spec_from_file_location("toyworld_nodes", path)
     assert spec is not None
     assert spec.loader is not None
     nodes = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(nodes)
-    (model,) = nodes.ToyWorldLoader().run(str(TOYWORLD_FOLDER))
-    (clip,) = nodes.ToyWorldTextEncoder().run(str(TOYWORLD_FOLDER))
+    model, clip, _ = nodes.ToyWorld().load()
     return model, clip
 
 

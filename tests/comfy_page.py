@@ -232,6 +232,39 @@ class ComfyPage:
         )
         self.drawn()
 
+    def open_template(self, pack: str, name: str) -> None:
+        """Choose a node pack's template in the page's dialog, with the mouse."""
+        dialog = self.page.get_by_role("dialog").first
+        if not dialog.is_visible():
+            self.page.get_by_role("button", name="Templates").first.click()
+        dialog.get_by_text(pack, exact=True).click()
+        dialog.get_by_role("heading", name=name, exact=True).click()
+        dialog.wait_for(state="detached")
+        self.drawn()
+
+    def choose(self, node: int, name: str, value: str) -> None:
+        """Choose a value in a node's list, with the mouse."""
+        if self.nodes_2:
+            list_ = self.page.locator(f'[data-node-id="{node}"]').get_by_role("combobox", name=name)
+            list_.click()
+            self.page.get_by_role("option", name=value, exact=True).click()
+        else:
+            x, y = self.js(
+                """(id, name) => {
+                    const node = app.graph.getNodeById(id)
+                    const { y } = node.widgets.find((w) => w.name === name)
+                    const { scale, offset } = app.canvas.ds
+                    const area = app.canvas.canvas.getBoundingClientRect()
+                    const middle = node.pos[0] + node.size[0] / 2
+                    return [area.x + (middle + offset[0]) * scale, area.y + (node.pos[1] + y + 10 + offset[1]) * scale]
+                }""",
+                node,
+                name,
+            )
+            self.page.mouse.click(x, y)
+            self.page.locator(".litemenu-entry").get_by_text(value, exact=True).click()
+        self.wait(f"app.graph.getNodeById({node}).widgets.find((w) => w.name === '{name}').value === '{value}'")
+
     def drawn(self) -> None:
         """Wait until the page has drawn the graph as it is: only then do widgets have their places."""
         self.js(
@@ -325,8 +358,8 @@ class ComfyPage:
         """Wait until a JavaScript expression is true."""
         self.page.wait_for_function(f"() => !!({condition})", timeout=1000 * timeout)
 
-    def run(self, node: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """Press Run and wait for the end of all nodes: the error, if any, and the pictures that a node shows."""
+    def watch_for_the_end(self) -> None:
+        """`window.ended` tells of the end of the next run."""
         self.js(
             """() => {
                 window.ended = false
@@ -334,11 +367,17 @@ class ComfyPage:
                     app.api.addEventListener(end, () => { window.ended = true }, { once: true })
             }"""
         )
+
+    def pictures(self, node: int) -> list[dict[str, Any]]:
+        """What a node shows, as ComfyUI names files."""
+        return self.js("(id) => app.nodeOutputs[id]?.images ?? []", node)
+
+    def run(self, node: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Press Run and wait for the end of all nodes: the error, if any, and the pictures that a node shows."""
+        self.watch_for_the_end()
         assert self.queue(), "the server did not accept the graph"
         self.wait("window.ended")
-        return self.js("() => app.lastExecutionError ?? null"), self.js(
-            "(id) => app.nodeOutputs[id]?.images ?? []", node
-        )
+        return self.js("() => app.lastExecutionError ?? null"), self.pictures(node)
 
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

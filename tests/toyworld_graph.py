@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from comfy_graph import Graph, Link
+from comfy_graph import Graph, Link, output
 from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.training import train
-from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD
 from respodiff.trainer.toyworld.scenes import HAZARD
 
 STEPS = 50
@@ -29,13 +29,21 @@ def train_adapter(output: Path, concepts: Iterable[str]) -> Path:
 
 
 def load_toyworld(graph: Graph) -> Link:
-    return graph.add("ToyWorldLoader", folder=str(TOYWORLD_FOLDER))
+    return graph.add("ToyWorld")
+
+
+def toyworld_clip(graph: Graph) -> Link:
+    return output(graph.add("ToyWorld"), 1)
+
+
+def toyworld_vae(graph: Graph) -> Link:
+    return output(graph.add("ToyWorld"), 2)
 
 
 def conditions(graph: Graph, prompts: str) -> dict[str, Link]:
     """For a sampler: one prompt a line, or one for all, against the empty one."""
     return {
-        side: graph.add("ToyWorldPrompts", folder=str(TOYWORLD_FOLDER), prompts=text)
+        side: graph.add("ToyWorldPrompts", clip=toyworld_clip(graph), prompts=text)
         for side, text in (("positive", prompts), ("negative", ""))
     }
 

@@ -9,9 +9,8 @@ import torch
 from comfy_bench import Bench
 from comfy_graph import Graph, Link
 from respodiff.respodiff_core.adapter.adapter import Adapter, read
-from respodiff.trainer.toyworld import TOYWORLD_FOLDER
 from safetensors.torch import load_file
-from toyworld_graph import empty
+from toyworld_graph import empty, toyworld_clip
 
 SQUARE = {
     "name": "square",
@@ -68,7 +67,7 @@ def trained(graph: Graph, model: Link, clip: Link, *, steps: int, words: Any = S
 
 
 def trained_on_toyworld(graph: Graph, model: Link, steps: int, **more: Any) -> Link:
-    clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+    clip = toyworld_clip(graph)
     return trained(graph, model, clip, steps=steps, latent=empty(graph), **more)
 
 

@@ -23,8 +23,8 @@ from PIL import Image, ImageOps
 from respodiff.respodiff_core.learning.contrast_presets import CONTRASTS
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.support.contact_sheet import BACKGROUND, draw, pixels
-from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
-from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
+from respodiff.trainer.toyworld import TOYWORLD
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK, ToyWorldInComfyUI
 from respodiff.trainer.toyworld.scenes import HAZARD, HUES, SHAPES
 from shipped_workflows import (
     COMPANY,
@@ -47,7 +47,19 @@ from shipped_workflows import (
     TRAIN,
     WORKFLOWS,
 )
-from toyworld_graph import SIZE, all_of, empty, fair, guarded, load_toyworld, safe, sampled, train_adapter
+from shipped_workflows.on_toyworld import WITHOUT_CHECKPOINT
+from toyworld_graph import (
+    SIZE,
+    all_of,
+    empty,
+    fair,
+    guarded,
+    load_toyworld,
+    safe,
+    sampled,
+    toyworld_clip,
+    train_adapter,
+)
 from training_graph import trained_on_toyworld
 
 FOLDER = PACK / "workflows"
@@ -142,14 +154,14 @@ def instant(graph: Graph, model: Link, contrast: str) -> Link:
         "axis": values.get("axis", ""),
         "category": values.get("category", "fairness"),
     }
-    clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+    clip = toyworld_clip(graph)
     sampling = {"seeds": 2, "steps": 20, "first_seed": 0, "latent": empty(graph)}
     return graph.add("RespoDiffInstantConcept", model=model, clip=clip, **words, **sampling)
 
 
-def instant_fair(contrast: str, images: int) -> Steering:
+def instant_fair(contrast: str, images: int, strength: float = 1.5) -> Steering:
     def add(graph: Graph, model: Link) -> Link:
-        settings = {"concept": "(all of them)", "share": 1.0, "strength": 1.5}
+        settings = {"concept": "(all of them)", "share": 1.0, "strength": strength}
         adapter = instant(graph, load_toyworld(graph), contrast)
         return fair(graph, model, graph.add("RespoDiffFairGroup", adapter=adapter, **settings), images)
 
@@ -274,7 +286,7 @@ def draw_fair_prompts(studio: Studio) -> Sheet:
     def images(prompt: str) -> Images:
         graph = Graph()
         settings = {"groups": "round\nsquare", "none_share": 0.0, "allocation": "balanced", "seed": 1, "batch_size": 3}
-        clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+        clip = toyworld_clip(graph)
         positive = graph.add("RespoDiffFairPrompts", clip=clip, prompt=prompt, guard=False, **settings)
         return studio.run(graph, sampled(graph, load_toyworld(graph), "", empty(graph, 3), positive=positive))
 
@@ -307,6 +319,7 @@ def without_and_with(prompt: str, *steering: Steering) -> Callable[[Studio], She
 
 
 THUMBNAILS: dict[str, Callable[[Studio], Sheet]] = {
+    WITHOUT_CHECKPOINT.name: without_and_with(DOCTOR, instant_fair("shape", 3, 0.75)),
     INSTANT_FAIRNESS.name: without_and_with(LAWYER, instant_fair("shape", 3)),
     FAIRNESS_APP.name: draw_app,
     INSTANT_SAFETY.name: without_and_with("a photo of a doctor in a mine", instant_safety),
@@ -341,15 +354,16 @@ def thumbnail(sheet: Sheet) -> Image.Image:
 def main() -> None:
     wanted = " ".join(sys.argv[1:]).lower()
     with tempfile.TemporaryDirectory() as tmp:
-        server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp), TOYWORLD_FOLDER)
-        names = [workflow.name for workflow in WORKFLOWS if wanted in workflow.name.lower()]
-        if set(names) - {workflow.name for workflow in MADE_HERE}:
+        server = ToyWorldInComfyUI(source_of(NEWEST), Path(tmp))
+        names = [workflow.name for workflow in (*WORKFLOWS, WITHOUT_CHECKPOINT) if wanted in workflow.name.lower()]
+        if set(names) - {workflow.name for workflow in (*MADE_HERE, WITHOUT_CHECKPOINT)}:
             train_adapters(server.base_directory / "models" / "respodiff")
         with server:
             studio = Studio(Bench(server), load_base(TOYWORLD))
             for name in names:
                 print(name)
-                thumbnail(THUMBNAILS[name](studio)).save(FOLDER / f"{name}.jpg", quality=88)
+                folder = TOYWORLD_PACK / "workflows" if name == WITHOUT_CHECKPOINT.name else FOLDER
+                thumbnail(THUMBNAILS[name](studio)).save(folder / f"{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ _GAP = 20  # between columns, and around nodes in a group
 _TITLE_BOX = 30  # height of a node's title, above its box
 _TITLE = _TITLE_BOX + 4
 _GROUP_TITLE = 44
+_LOWEST = 1000  # of a note below the first column: what is lower makes the page show everything smaller
 WINDOW = (1920, 1000)
 COLOURS = {"model": "#3f789e", "prompt": "#88AA88", "steer": "#b58b2a", "image": "#7b5ea7", "look": "#88AAAA"}
 
@@ -62,15 +63,16 @@ class App:
 
 @dataclass(frozen=True)
 class Workflow:
-    """`links` go from "node.output number" to "node.input name"; `note` is placed below the first column. With an `app`
-    it opens as a page of these inputs ("node.widget") and of the images of these nodes.
+    """`links` go from "node.output number" to "node.input name"; `note` is placed below the first column, or below the
+    shortest one if it would be too low there. With an `app` it opens as a page of these inputs ("node.widget") and of
+    the images of these nodes.
     """
 
     name: str
     note: str
     columns: Sequence[Column]
     links: Sequence[tuple[str, str]]
-    note_height: int = 300
+    note_height: int = 240
     app: App | None = None
 
 
@@ -92,7 +94,8 @@ def draw(page: ComfyPage, workflow: Workflow, heights: Mapping[str, float] | Non
         (one, output), (other, name) = source.split("."), target.split(".", 1)
         page.connect(ids[one], int(output), ids[other], name)
     bottoms = [_stack(page, column, x, ids, heights or {}) for column, x in zip(workflow.columns, lefts, strict=True)]
-    note = page.add("MarkdownNote", (lefts[0], bottoms[0] + _GAP + _TITLE))
+    under = 0 if bottoms[0] + workflow.note_height < _LOWEST else bottoms.index(min(bottoms))
+    note = page.add("MarkdownNote", (lefts[under], bottoms[under] + _GAP + _TITLE))
     page.set(note, page.widgets(note)[0]["name"], workflow.note)
     page.js(
         """(id, size) => {
@@ -101,7 +104,7 @@ def draw(page: ComfyPage, workflow: Workflow, heights: Mapping[str, float] | Non
             node.title = 'What to do'
         }""",
         note,
-        (workflow.columns[0].width + 2 * _GAP, workflow.note_height),
+        (workflow.columns[under].width + 2 * _GAP, workflow.note_height),
     )
     return ids
 

@@ -20,7 +20,7 @@ from comfy_hosts import hosts, source_of
 from respodiff.respodiff_core.adapter.adapter import merge, read, write
 from respodiff.respodiff_core.measuring.metrics import deviation_ratio
 from respodiff.trainer.base.model import BaseModel, load_base
-from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD
 from respodiff.trainer.toyworld.classifier import Seen, classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.scenes import PLACES, PROFESSIONS, SHAPES, TEMPLATES, phrase
@@ -42,7 +42,7 @@ def adapter(demo: Any, hazard_adapter: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def bench(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    host = ToyWorldInComfyUI(source_of(hosts()[0]), tmp_path_factory.mktemp("toyworld-fair"), TOYWORLD_FOLDER)
+    host = ToyWorldInComfyUI(source_of(hosts()[0]), tmp_path_factory.mktemp("toyworld-fair"))
     (host.base_directory / "models" / "respodiff" / FILE).symlink_to(adapter)
     with host:
         yield Bench(host)

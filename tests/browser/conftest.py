@@ -18,6 +18,7 @@ from comfy_hosts import NEWEST, YOURS, hosts, make_server, source_of
 from comfy_page import SCREENSHOTS, ComfyPage, adapters_of, browser, open_page, prepare
 from playwright.sync_api import Browser, BrowserContext, Error
 from respodiff.trainer.comfyui.server import ComfyServer
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK
 from workflow_models import put_adapters, put_models
 
 collect_ignore_glob = [] if hosts() else ["*"]
@@ -58,6 +59,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool
                 if is_newest:
                     comfy.extra_args += ("--front-end-root", str(newest_frontend()))
                 put_models(comfy)
+                comfy.link_node_pack(TOYWORLD_PACK, "ComfyUI-ToyWorld")
                 prepare(comfy)
                 started[is_newest] = running.enter_context(comfy)
             return started[is_newest]

@@ -16,10 +16,13 @@ from comfy_page import SCREENSHOTS, ComfyPage, adapters_of
 from node_texts import LANGUAGES, read
 from respodiff.respodiff_core.adapter.adapter import write
 from respodiff.trainer.comfyui.server import PACK_NAME
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK
 
 NODES = sorted(path.name for path in (PACK / "web" / "docs").iterdir())
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
-WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+WORKFLOWS = dict.fromkeys(sorted((PACK / "workflows").glob("*.json")), PACK_NAME)
+WORKFLOWS |= dict.fromkeys((TOYWORLD_PACK / "workflows").glob("*.json"), "ComfyUI-ToyWorld")
+LAPTOP = (1400, 860)
 MIXER = "RespoDiffConceptMixer"
 # The files for the templates' nodes that load an adapter, by title.
 FILES = {
@@ -160,8 +163,9 @@ def set_values(page: ComfyPage) -> dict[int, dict[str, Any]]:
 
 def outcome(page: ComfyPage) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Queue the graph and wait: the error, if any, and the saved pictures, or those shown first."""
-    saver, *_ = [*page.nodes("SaveImage"), *page.nodes("RespoDiffSaveImages"), *page.nodes("PreviewImage")]
-    return page.run(saver)
+    kinds = ("SaveImage", "RespoDiffSaveImages", "PreviewImage", "RespoDiffGrid")
+    first, *_ = [node for kind in kinds for node in page.nodes(kind)]
+    return page.run(first)
 
 
 def failure(page: ComfyPage) -> dict[str, Any]:
@@ -320,11 +324,42 @@ class TestWorkflows:
         assert [(name, title) for name, title in left if not holds(groups[title], *ends[name])] == []
 
     def test_is_offered_as_a_template_with_a_picture(self, server, workflow):
-        assert workflow.stem in server.get_json("/workflow_templates")[PACK_NAME]
-        folder = f"{server.url}/api/workflow_templates/{PACK_NAME}"
+        pack = WORKFLOWS[workflow]
+        assert workflow.stem in server.get_json("/workflow_templates")[pack]
+        folder = f"{server.url}/api/workflow_templates/{pack}"
         with urllib.request.urlopen(f"{folder}/{quote(workflow.stem)}.jpg") as answer:
             assert answer.headers["Content-Type"] == "image/jpeg"
             assert len(answer.read()) < 150_000
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_is_readable_when_it_opens_in_a_laptops_window(workflow):
+    """The page shows all of it, with a margin; below 8 of a font's 14 pixels it draws nodes without any text."""
+    content = json.loads(workflow.read_text("utf-8"))
+    boxes = [(*node["pos"], *node["size"]) for node in content["nodes"]]
+    boxes += [tuple(group["bounding"]) for group in content["groups"]]
+    for axis, window in enumerate(LAPTOP):
+        begin, end = min(box[axis] for box in boxes), max(box[axis] + box[2 + axis] for box in boxes)
+        assert 14 * 0.75 * window / (end - begin) > 8
+
+
+def test_the_first_minute_takes_five_clicks(page):
+    """As README says: the pack among the templates, the template, the list of checkpoints, one of them, Run."""
+    window = page.page.viewport_size
+    page.page.set_viewport_size(dict(zip(("width", "height"), LAPTOP, strict=True)))
+    page.open_template(PACK_NAME, "Instant fairness (SD1.5)")
+    page.wait("app.graph._nodes.length > 5")
+    assert not page.js("() => app.canvas.low_quality")
+    page.shrink(64, steps=2)
+    (checkpoint,) = page.nodes("CheckpointLoaderSimple")
+    page.set(checkpoint, "ckpt_name", "sd_xl_base_1.0.safetensors")
+    page.choose(checkpoint, "ckpt_name", CHECKPOINT)
+    page.watch_for_the_end()
+    page.page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait("window.ended")
+    page.page.set_viewport_size(window)
+    (grid,) = page.nodes("RespoDiffGrid")
+    assert page.pictures(grid)
 
 
 def test_a_template_opens_as_an_app(page):

@@ -14,7 +14,6 @@ from comfy_bench import Bench
 from comfy_graph import Graph
 from comfy_hosts import hosts, make_server, models_folder, source_of
 from respodiff.respodiff_core.adapter.adapter import read
-from respodiff.trainer.toyworld import TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from toyworld_graph import load_toyworld
 from training_graph import KINDS, SQUARE, check_training, saved, states, trained_on_toyworld
@@ -27,7 +26,7 @@ MOST = 1.02
 
 @pytest.fixture
 def toyworld(tmp_path: Path) -> Iterator[Bench]:
-    with ToyWorldInComfyUI(source_of(hosts()[0]), tmp_path, TOYWORLD_FOLDER) as server:
+    with ToyWorldInComfyUI(source_of(hosts()[0]), tmp_path) as server:
         yield Bench(server)
 
 

@@ -18,11 +18,11 @@ from respodiff.respodiff_core.learning.contrast_presets import contrast_values
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.recipes.contrast_recipe import assemble_contrast
 from respodiff.trainer.run.contrast import contrast
-from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD
 from respodiff.trainer.toyworld.classifier import classify
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
 from respodiff.trainer.toyworld.scenes import PROFESSIONS, SHAPES
-from toyworld_graph import all_of, empty, fair, load_toyworld, sampled
+from toyworld_graph import all_of, conditions, empty, fair, load_toyworld, sampled, toyworld_clip
 
 PROBES = Path(__file__).parent / "probe_nodes"
 GROUPS = "round: round\nsquare: square"
@@ -32,7 +32,7 @@ STEPS, SEEDS = 4, 2
 
 @pytest.fixture(scope="module")
 def bench(host, tmp_path_factory) -> Iterator[Bench]:
-    server = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"), TOYWORLD_FOLDER)
+    server = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"))
     server.link_node_pack(PROBES, "probe_nodes")
     with server:
         yield Bench(server)
@@ -49,7 +49,7 @@ def instant(graph: Graph, model: Link, **changes: Any) -> Link:
         "steps": STEPS,
         "first_seed": 0,
     }
-    clip = graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER))
+    clip = toyworld_clip(graph)
     return graph.add("RespoDiffInstantConcept", model=model, clip=clip, latent=empty(graph), **{**settings, **changes})
 
 
@@ -91,11 +91,7 @@ def test_steering_by_it_needs_no_file(bench):
         graph = Graph()
         model = load_toyworld(graph)
         steered = steer(graph, model, instant(graph, model), "square", strength)
-        prompts = {
-            side: graph.add("ToyWorldPrompts", folder=str(TOYWORLD_FOLDER), prompts=text)
-            for side, text in (("positive", "a photo of a doctor"), ("negative", ""))
-        }
-        sample(graph, steered, "toyworld", latent_image=empty(graph), **prompts)
+        sample(graph, steered, "toyworld", latent_image=empty(graph), **conditions(graph, "a photo of a doctor"))
         return bench.latent(graph)
 
     plain = latent(0.0)

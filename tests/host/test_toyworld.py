@@ -20,7 +20,7 @@ from respodiff.trainer.comfyui.outputs import NodeFailed
 from respodiff.trainer.support.contact_sheet import pixels
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI
-from toyworld_graph import SIZE, conditions, load_toyworld
+from toyworld_graph import SIZE, conditions, load_toyworld, toyworld_vae
 
 PROBES = Path(__file__).parent / "probe_nodes"
 PROMPTS = ["a photo of a doctor", "a violet nurse in a park", "a scene with a hazard"]
@@ -30,7 +30,7 @@ FIRST_TIMESTEP = 981  # of 50
 
 @pytest.fixture(scope="module")
 def server(host, models, tmp_path_factory) -> Iterator[ToyWorldInComfyUI]:
-    toyworld_host = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"), TOYWORLD_FOLDER)
+    toyworld_host = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"))
     toyworld_host.link_node_pack(PROBES, "probe_nodes")
     (toyworld_host.base_directory / "models" / "diffusion_models").symlink_to(models / "diffusion_models")
     with toyworld_host:
@@ -158,7 +158,7 @@ def test_pictures_are_those_that_the_trainer_decodes(bench):
     latent = sample(graph, load_toyworld(graph), "toyworld", **settings)
     graph.add(
         "SaveImage",
-        images=graph.add("ToyWorldDecode", folder=str(TOYWORLD_FOLDER), samples=latent),
+        images=graph.add("VAEDecode", vae=toyworld_vae(graph), samples=latent),
         filename_prefix="one",
     )
     outputs = bench.run(graph).outputs

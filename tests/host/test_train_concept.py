@@ -16,9 +16,9 @@ from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import read
 from respodiff.trainer.recipes.training_recipe import Recipe
 from respodiff.trainer.run.training import train
-from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
+from respodiff.trainer.toyworld import TOYWORLD
 from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
-from toyworld_graph import empty, load_toyworld, sampled
+from toyworld_graph import empty, load_toyworld, sampled, toyworld_clip, toyworld_vae
 from training_graph import (
     SQUARE,
     check_training,
@@ -36,7 +36,7 @@ PROBES = Path(__file__).parent / "probe_nodes"
 
 @pytest.fixture(scope="module")
 def toyworld(host, tmp_path_factory) -> Iterator[Bench]:
-    server = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"), TOYWORLD_FOLDER)
+    server = ToyWorldInComfyUI(host, tmp_path_factory.mktemp("toyworld"))
     server.link_node_pack(PROBES, "probe_nodes")
     with server:
         yield Bench(server)
@@ -184,7 +184,7 @@ def test_it_starts_from_an_earlier_adapter(toyworld):
     computed = graph.add(
         "RespoDiffInstantConcept",
         model=load_toyworld(graph),
-        clip=graph.add("ToyWorldTextEncoder", folder=str(TOYWORLD_FOLDER)),
+        clip=toyworld_clip(graph),
         **instant,
         category="fairness",
         seeds=1,
@@ -197,7 +197,7 @@ def test_it_starts_from_an_earlier_adapter(toyworld):
 
 def test_the_images_show_the_losses_and_the_preview(toyworld):
     graph = Graph()
-    adapter = square(graph, steps=4, vae=graph.add("ToyWorldVAE", folder=str(TOYWORLD_FOLDER)))
+    adapter = square(graph, steps=4, vae=toyworld_vae(graph))
     shown = [output(adapter, 1), output(adapter, 2), output(square(graph, steps=4), 2)]
     saving = [graph.add("SaveImage", images=images, filename_prefix="shown") for images in shown]
     outputs = toyworld.run(graph).outputs

@@ -12,7 +12,7 @@ from pathlib import Path
 from .base_model_error import BaseModelError
 
 SUFFIX = ".safetensors"
-BUILT_IN = {name: Path(__file__).parents[1] / name / "model" for name in ("toyworld",)}
+BUILT_IN = {name: Path(__file__).parents[1] / name / "comfyui_pack" / "model" for name in ("toyworld",)}
 """The base models in this package: diffusers folders by name."""
 BASES = (
     f"a {SUFFIX} checkpoint, a diffusers folder, a model on the Hugging Face Hub (owner/name), or {', '.join(BUILT_IN)}"

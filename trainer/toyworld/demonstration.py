@@ -33,7 +33,7 @@ from ..support.contact_sheet import save_image
 from ..support.progress_bars import progress_bar
 from ..support.table import Table
 from ..worlds.image_spec import ImageSpec
-from . import TOYWORLD, TOYWORLD_FOLDER
+from . import TOYWORLD
 from .host import Steered, ToyWorldInComfyUI
 from .image_scorer import RIGHT, ToyWorldScorer
 from .scenes import SHAPES
@@ -82,7 +82,7 @@ def run(out: Path, version: str) -> Demo:
 
     log.info("3/3  Sampling with the same adapters in ComfyUI %s.", source.version)
     with temporary_folder("respodiff-demo-") as place:
-        server = ToyWorldInComfyUI(source, place, TOYWORLD_FOLDER)
+        server = ToyWorldInComfyUI(source, place)
         with server:
             in_host = _in_comfyui(server, load_base(TOYWORLD), specs, variant, adapter)
     figures = {

@@ -16,7 +16,7 @@ from ..support.threads import one_thread
 from .renderer import SIZE
 
 _PACK = Path(__file__).parents[2]
-_TOYWORLD_NODES = Path(__file__).with_name("comfyui_node")
+TOYWORLD_PACK = Path(__file__).with_name("comfyui_pack")
 _COMFYUI_SIZE = 2 * SIZE  # ComfyUI assumes 8 pixels per latent pixel, ToyWorld has 4
 
 
@@ -31,13 +31,12 @@ class Steered(NamedTuple):
 class ToyWorldInComfyUI(ComfyServer):
     """A ComfyUI server that samples ToyWorld, as a context manager; one start serves many calls.
 
-    `folder` is ToyWorld's diffusers folder; the server writes only below `base_directory`.
+    The server writes only below `base_directory`.
     """
 
-    def __init__(self, source: ComfySource, base_directory: Path, folder: Path) -> None:
+    def __init__(self, source: ComfySource, base_directory: Path) -> None:
         super().__init__(source, base_directory, _PACK, env=one_thread())
-        self.link_node_pack(_TOYWORLD_NODES, "toyworld")
-        self.folder = folder.resolve()
+        self.link_node_pack(TOYWORLD_PACK, "ComfyUI-ToyWorld")
         self._adapters = self.base_directory / "models" / "respodiff"
         self._adapters.mkdir(exist_ok=True)
         self._calls = count()
@@ -65,15 +64,14 @@ class ToyWorldInComfyUI(ComfyServer):
         return load_file(self.output_path(saved))["latent_tensor"]
 
     def _graph(self, prompts: Sequence[str], seed: int, steps: int, cfg: float, name: str) -> dict[str, Any]:
-        folder = str(self.folder)
         return {
-            "model": _node("ToyWorldLoader", folder=folder),
-            "positive": _node("ToyWorldPrompts", folder=folder, prompts="\n".join(prompts)),
-            "negative": _node("ToyWorldPrompts", folder=folder, prompts=""),
+            "toyworld": _node("ToyWorld"),
+            "positive": _node("ToyWorldPrompts", clip=["toyworld", 1], prompts="\n".join(prompts)),
+            "negative": _node("ToyWorldPrompts", clip=["toyworld", 1], prompts=""),
             "empty": _node("EmptyLatentImage", width=_COMFYUI_SIZE, height=_COMFYUI_SIZE, batch_size=len(prompts)),
             "sample": _node(
                 "KSampler",
-                model=["model", 0],
+                model=["toyworld", 0],
                 positive=["positive", 0],
                 negative=["negative", 0],
                 latent_image=["empty", 0],
@@ -95,7 +93,7 @@ class ToyWorldInComfyUI(ComfyServer):
             "adapter": _node("RespoDiffLoadAdapter", adapter=link.name),
             "steer": _node(
                 "RespoDiffSteer",
-                model=["model", 0],
+                model=["toyworld", 0],
                 adapter=["adapter", 0],
                 concept=steered.concept,
                 strength=steered.strength,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -26,7 +24,7 @@ from respodiff.trainer.toyworld.scenes import (
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-MODEL = Path(toyworld.__file__).parent / "model"
+MODEL = toyworld.TOYWORLD_FOLDER
 
 
 @pytest.fixture(scope="module")
