@@ -102,6 +102,8 @@ def _strength(module: Transform) -> str:
         size = sum(tensor.numel() for tensor in module.tensors.values())
         return f"depends on h ({module.kind}, {size:,} weights)"
     rms = acts.square().mean().sqrt().item()
+    if rms == 0:
+        return "none (all zeros)"
     if acts.numel() == 1:
         return f"rms {rms:.4g}, the same everywhere"
     return f"rms {rms:.4g}, {acts.min():.4g} to {acts.max():.4g} over {acts.shape[1]} x {acts.shape[0]} positions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.request
 from itertools import combinations
@@ -368,6 +369,45 @@ def test_a_template_opens_as_an_app(page):
     page.load(content)
     for text in ("checkpoint", "prompt", "share of women", "share of men", "Run"):
         page.page.get_by_text(text, exact=True).locator("visible=true").first.wait_for()
+
+
+def test_a_training_shows_how_far_it_is_and_what_it_has_learned(page, kind):
+    """Steps, time left and losses as a text on the node, and previews where a sampler shows its own."""
+    toyworld = page.add("ToyWorld")
+    latent = page.add("EmptyLatentImage", (100, 400), width=128, height=128)
+    settings = {"concept": "gender/woman", "steps": 5, "preview_every": 2}
+    settings["training_seed"] = 2 * kind.is_newest + kind.nodes_2  # each trains, though the server keeps results
+    train = page.add("RespoDiffTrainConcept", (500, 100), **settings)
+    shown = page.add("PreviewImage", (1000, 100))
+    for source, output, target, name in (
+        (toyworld, 0, train, "model"),
+        (toyworld, 1, train, "clip"),
+        (toyworld, 2, train, "vae"),
+        (latent, 0, train, "latent"),
+        (train, 1, shown, "images"),
+    ):
+        page.connect(source, output, target, name)
+    page.js(
+        """() => {
+            window.said = []
+            window.previews = []
+            const keep = (event, list, value) => {
+                app.api.addEventListener(event, ({ detail }) => { list.push(value(detail)) })
+            }
+            keep("progress_text", window.said, ({ nodeId, text }) => [nodeId, text])
+            keep("b_preview", window.previews, ({ type, size }) => [type, size])
+        }"""
+    )
+    error, (curve,) = page.run(shown)
+    assert error is None
+    assert page.server.output_path(curve).stat().st_size > 500
+    said = page.js("() => window.said")
+    assert {node for node, _ in said} == {str(train)}
+    assert "Sampling the first trajectories" in said[0][1]
+    assert re.search(r"Step 5 of 5, 0 s left\nRAM \S+, SAM \S+, adds \S+% of h", said[-1][1])
+    previews = page.js("() => window.previews")
+    assert len(previews) == 2
+    assert all(type_ == "image/jpeg" and size > 500 for type_, size in previews)
 
 
 class TestBlueprint:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from comfy_bench import Bench, load_unet, make_adapter, sample, steer, vector_of
-from comfy_graph import Graph, Link
+from comfy_bench import Bench, load_unet, make_adapter, relative, sample, steer, vector_of
+from comfy_graph import Graph, Link, output
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from respodiff.respodiff_core.adapter.adapter import Adapter, write
@@ -20,7 +21,7 @@ from respodiff.trainer.comfyui.outputs import NodeFailed
 from respodiff.trainer.support.contact_sheet import pixels
 from respodiff.trainer.toyworld import TOYWORLD, TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.host import Steered, ToyWorldInComfyUI
-from toyworld_graph import SIZE, conditions, load_toyworld, toyworld_vae
+from toyworld_graph import SIZE, conditions, empty, load_toyworld, sampled, toyworld_clip, toyworld_vae
 
 PROBES = Path(__file__).parent / "probe_nodes"
 PROMPTS = ["a photo of a doctor", "a violet nurse in a park", "a scene with a hazard"]
@@ -138,6 +139,27 @@ def test_sampling_is_ddim_of_diffusers(server, pipeline, adapter, tmp_path, stre
     assert found.shape == (3, 4, 16, 16)
     assert found.dtype == torch.float32
     assert relative_error(found, expected / pipeline.vae.config.scaling_factor) <= 1e-4
+
+
+def test_fair_prompts_gives_the_images_of_its_prompts(bench):
+    def run(graph: Graph, positive: Link) -> tuple[torch.Tensor, dict[str, Any]]:
+        latent = sampled(graph, load_toyworld(graph), "", empty(graph, 4), steps=4, positive=positive)
+        saver, _ = graph.add("SaveLatent", samples=latent, filename_prefix="prompts")
+        outputs = bench.run(graph).outputs
+        return bench.saved_latent(outputs[saver]), outputs
+
+    graph = Graph()
+    words = {"prompt": "a photo of a {} doctor", "groups": "round\nsquare = 3", "none_share": 0.0}
+    settings = {"allocation": "balanced", "seed": 1, "batch_size": 4, "guard": False}
+    fair = graph.add("RespoDiffFairPrompts", clip=toyworld_clip(graph), **words, **settings)
+    shown = graph.add("PreviewAny", source=output(fair, 2))
+    found, outputs = run(graph, fair)
+    groups = outputs[shown[0]]["text"][0].splitlines()
+    assert sorted(groups) == ["round", "square", "square", "square"]
+    graph = Graph()
+    prompts = "\n".join(f"a photo of a {group} doctor" for group in groups)
+    expected, _ = run(graph, graph.add("ToyWorldPrompts", clip=toyworld_clip(graph), prompts=prompts))
+    assert relative(found, expected) < 1e-5
 
 
 def test_one_server_samples_again_and_again(server, adapter, tmp_path):

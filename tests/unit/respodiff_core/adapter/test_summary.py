@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from adapters import random_adapter
+from respodiff.respodiff_core.adapter.adapter import Adapter
+from respodiff.respodiff_core.adapter.concept import ConceptInfo, ModuleConcept
 from respodiff.respodiff_core.adapter.summary import rms_map, summarise
 from respodiff.respodiff_core.adapter.transforms import Transform
 
@@ -19,6 +21,12 @@ def test_the_summary_names_what_a_reader_asks_for():
     assert "woman (fairness, constant, 6 channels)" in text
     assert "target prompt: a man" in text
     assert "author: someone" in text
+
+
+def test_a_module_that_adds_nothing_says_so():
+    zeros = Transform.of({"": torch.zeros(6, 2, 2)})
+    adapter = Adapter("sd15", {"woman": ModuleConcept(ConceptInfo("woman"), zeros, zeros)}, "epsilon")
+    assert "SAM: none (all zeros)" in summarise(adapter)
 
 
 def test_modules_that_look_at_h_say_so():
