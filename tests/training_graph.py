@@ -28,7 +28,11 @@ KINDS = ["plain", "LoRA", "v-prediction", "zero SNR", "fp8", "FreeU", "deep shri
 def small_model(graph: Graph, kind: str, family: str) -> Link:
     """A small model as the loaders and patches of a graph give it."""
     dtype = "fp8_e4m3fn" if kind == "fp8" else "default"
-    model = graph.add("UNETLoader", unet_name=f"{family}.safetensors", weight_dtype=dtype)
+    return patched(graph, kind, graph.add("UNETLoader", unet_name=f"{family}.safetensors", weight_dtype=dtype))
+
+
+def patched(graph: Graph, kind: str, model: Link) -> Link:
+    """The model with the patch or the sampling that makes it one of KINDS, if any."""
     match kind:
         case "LoRA":
             return graph.add("LoraLoaderModelOnly", model=model, lora_name="sd15.safetensors", strength_model=0.5)
