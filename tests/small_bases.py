@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from respodiff.trainer.base import conventions
 from respodiff.trainer.base.model import BaseModel
 from respodiff.trainer.toyworld import networks
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -116,6 +119,15 @@ class Networks:
         scheduler = DDIMScheduler.from_config(networks.scheduler().config, prediction_type=prediction, **schedule)
         scheduler.save_pretrained(folder / "scheduler")
         return folder
+
+
+def with_few_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stable Diffusion 2 reads the output of 23 of its 24 layers; of ours it reads two of three."""
+    few = [
+        replace(family, texts=tuple(replace(text, layers=text.layers and 2) for text in family.texts))
+        for family in conventions.CONVENTIONS
+    ]
+    monkeypatch.setattr(conventions, "CONVENTIONS", tuple(few))
 
 
 def without_last_layer(model: Any) -> Any:

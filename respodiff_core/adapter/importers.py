@@ -120,9 +120,31 @@ def _from_respodiff(path: Path, weights: Mapping[str, torch.Tensor], concept: st
         raise AdapterFileError(
             f"{path.name}: RAM is {tuple(ram.shape)} and SAM {tuple(sam.shape)}; expected ({_ROWS}, 10) for both."
         )
+    _check_finite(path, ram, sam)
     column = _named(_RESPODIFF_COLUMNS, concept, path) if concept else None
     column = column or _column_of_path(path) or _trained(path, ram)
+    _refuse_untrained(path, ram, column, _RESPODIFF_COLUMNS, _RESPODIFF_UNTRAINED)
     return [ModuleConcept(column.info, _module(ram, column.index), _module(sam, column.index))]
+
+
+def _check_finite(path: Path, *weights: torch.Tensor) -> None:
+    if not all(bool(one.isfinite().all()) for one in weights):
+        raise AdapterFileError(f"{path.name} has NaN or infinite numbers: its training diverged, or it is damaged.")
+
+
+def _is_trained(ram: torch.Tensor, column: _Column, initial: float) -> bool:
+    return bool(ram[:, column.index].abs().max() > initial)
+
+
+def _refuse_untrained(
+    path: Path, ram: torch.Tensor, column: _Column, columns: tuple[_Column, ...], initial: float
+) -> None:
+    """Raise AdapterFileError if the column has only the noise that training starts from, whatever named it."""
+    if _is_trained(ram, column, initial):
+        return
+    trained = [one.info.name for one in columns if _is_trained(ram, one, initial)]
+    others = f"; those of {', '.join(trained)} are" if trained else ", and neither is any other"
+    raise AdapterFileError(f"{path.name}: the numbers for {column.info.name} are not trained{others}.")
 
 
 def _named(columns: tuple[_Column, ...], concept: str, path: Path) -> _Column:
@@ -179,9 +201,16 @@ def _trained(path: Path, ram: torch.Tensor) -> _Column:
 
 
 def _from_sdisc(path: Path, ram: torch.Tensor, concept: str | None) -> list[Concept]:
+    _check_finite(path, ram)
     columns = _sdisc_columns(path, ram)
     if concept:
-        columns = (_named(columns, concept, path),)
+        named = _named(columns, concept, path)
+        _refuse_untrained(path, ram, named, columns, _SDISC_UNTRAINED)
+        columns = (named,)
+    else:
+        columns = tuple(column for column in columns if _is_trained(ram, column, _SDISC_UNTRAINED))
+        if not columns:
+            raise AdapterFileError(f"{path.name}: none of its concepts is trained.")
     zero = Transform.of({"": torch.zeros(_H_SHAPE)})
     return [ModuleConcept(column.info, _module(ram, column.index), zero) for column in columns]
 
@@ -196,14 +225,7 @@ def _sdisc_columns(path: Path, ram: torch.Tensor) -> tuple[_Column, ...]:
             "training next to it."
         )
     named = _listing(listing, ram.shape[1])
-    columns = tuple(
-        _Column(index, name, _fairness(name, name))
-        for name, index in named.items()
-        if ram[:, index].abs().max() > _SDISC_UNTRAINED
-    )
-    if not columns:
-        raise AdapterFileError(f"{path.name}: none of the concepts in {listing.name} looks trained.")
-    return columns
+    return tuple(_Column(index, name, _fairness(name, name)) for name, index in named.items())
 
 
 def _listing(path: Path, columns: int) -> dict[str, int]:

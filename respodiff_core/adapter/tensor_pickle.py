@@ -117,6 +117,7 @@ _CODES: Mapping[bytes, tuple[str, Callable[[io.BytesIO], Any]]] = {
 _MARK = object()
 _ORDERED_DICT = _Global("collections OrderedDict")
 _TENSOR = _Global("torch._utils _rebuild_tensor_v2")
+_PARAMETER = _Global("torch._utils _rebuild_parameter")
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -223,6 +224,11 @@ def _called(what: Any, arguments: Any) -> Any:
         if not all(map(_is_size, (offset, storage.numbers, *shape, *stride))):
             raise TorchFileError("one of its tensors has an invalid size")
         return StoredTensor(storage.key, storage.dtype, storage.numbers, offset, shape, stride)
+    if what == _PARAMETER:
+        tensor, *_ = arguments
+        if not isinstance(tensor, StoredTensor):
+            raise TorchFileError("one of its parameters is not a tensor")
+        return tensor
     raise TorchFileError(f"its pickle refers to {quoted(getattr(what, 'name', what))}")
 
 

@@ -25,6 +25,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _RECORD, _END = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s4H2LH")
 _LOCATOR, _LARGER_END = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 _STORED, _ENCRYPTED = 0, 1
+_OLD_FORMAT = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number that torch wrote first
 
 
 class TorchFile:
@@ -68,6 +69,8 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _parts(data: bytes) -> dict[str, memoryview]:
     """The contents of the zip's parts by name. Raises TorchFileError for compressed parts and for damage."""
+    if data.startswith(_OLD_FORMAT):
+        raise TorchFileError("it is in the format of torch before 1.6; load it with torch and save it again")
     if len(data) < _END.size or not data.startswith(b"PK\3\4"):
         raise TorchFileError("it was not written by torch.save, or is truncated")
     signature, _, _, _, count, length, start, comment = _END.unpack(data[-_END.size :])

@@ -16,11 +16,14 @@ class TextConvention:
     """How a UNet uses the output of one text encoder.
 
     Short prompts are padded with the token `pad` (an id, or the token as text). `penultimate` selects the hidden states
-    before the last layer, without the final norm; otherwise it is the last layer's output after the final norm.
+    before the last layer, without the final norm; otherwise it is the last layer's output after the final norm. Layers
+    beyond `layers` are not run (None: all are). `pooled` is whether its pooled and projected output is read too.
     """
 
     pad: int | str = _END
     penultimate: bool = False
+    layers: int | None = None
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,23 @@ class Conventions:
     texts: tuple[TextConvention, ...]
     latent: int = 64
     scaling: float = 0.18215
-    pooled: bool = False
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the UNet reads a pooled text embedding, and the size of the image (SDXL)."""
+        return any(text.pooled for text in self.texts)
 
 
 CONVENTIONS = (
     Conventions("sd15", 768, (TextConvention(),)),
-    # Its folders omit the encoder's last layer, so that the final norm follows the penultimate one.
-    Conventions("sd2", 1024, (TextConvention(_ZERO),)),
+    # The final norm follows the penultimate of 24 layers. Folders omit the last one, and so do files made of folders.
+    Conventions("sd2", 1024, (TextConvention(_ZERO, layers=23),)),
     Conventions(
         "sdxl",
         2048,
-        (TextConvention(penultimate=True), TextConvention(_ZERO, penultimate=True)),
+        (TextConvention(penultimate=True), TextConvention(_ZERO, penultimate=True, pooled=True)),
         latent=128,
         scaling=0.13025,
-        pooled=True,
     ),
     Conventions("toyworld", 48, (TextConvention(),)),
 )

@@ -11,7 +11,7 @@ from accelerate.utils import patch_environment
 
 from ...respodiff_core.errors import RespoDiffError
 from ..recipes.training_recipe import ModelRecipe, Precision
-from .model import BaseModel, describe, load_base
+from .model import BaseModel, load_base
 
 
 def device_named(name: str) -> torch.device:
@@ -71,6 +71,8 @@ def load_as(spec: str, settings: ModelRecipe, device: torch.device, *, checkpoin
         device=device,
         dtype=precision(settings.precision, device),
         prediction=None if settings.prediction == "auto" else settings.prediction,
-        latent_size=None if settings.width is None else settings.latent_size(describe(spec).family),
+        latent_size=settings.latent_size,
         checkpointing=checkpointing,
+        text_encoders=settings.text_encoders,
+        vae=settings.vae,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from .base_model_error import BaseModelError
@@ -33,9 +34,18 @@ def snapshot(repo: str, revision: str | None) -> Path:
     return folder
 
 
+def file_from_the_hub(repo: str, revision: str | None, file: str) -> Path:
+    """The local copy of one file of a repository on the Hub, downloaded if needed. Raises BaseModelError."""
+    return _downloaded(lambda: hf_hub_download(repo, file, revision=revision), f"{repo}/{file}", revision)
+
+
 def _download(repo: str, revision: str | None, patterns: list[str]) -> Path:
+    return _downloaded(lambda: snapshot_download(repo, revision=revision, allow_patterns=patterns), repo, revision)
+
+
+def _downloaded(download: Callable[[], str], repo: str, revision: str | None) -> Path:
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        return Path(download())
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise BaseModelError(

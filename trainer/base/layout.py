@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .base_model_error import BaseModelError
@@ -11,6 +11,7 @@ from .base_model_error import BaseModelError
 Shapes = Mapping[str, Sequence[int]]
 
 _SD1_CONTEXT = 768
+_CLIP_TOKENS = 49_408
 _TRANSFORMER = re.compile(r"(input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer_blocks\.(\d+)\.")
 
 
@@ -61,21 +62,38 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
 def vae_config(shapes: Shapes, scaling: float) -> dict[str, Any]:
     """The diffusers config of a VAE with the original (LDM) tensor names, without prefix."""
     levels = count(shapes, "decoder.up")
+    widths = [shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels)]
+    return _vae_config(widths, count(shapes, "decoder.up.0.block") - 1, shapes, scaling)
+
+
+def vae_config_of_diffusers(shapes: Shapes, scaling: float) -> dict[str, Any]:
+    """The diffusers config of a VAE with diffusers' tensor names, without prefix."""
+    levels = count(shapes, "decoder.up_blocks")
+    widths = [shapes[f"decoder.up_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)]
+    return _vae_config(widths[::-1], count(shapes, "decoder.up_blocks.0.resnets") - 1, shapes, scaling)
+
+
+def _vae_config(widths: Sequence[int], layers: int, shapes: Shapes, scaling: float) -> dict[str, Any]:
     return {
-        "block_out_channels": tuple(shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels)),
-        "layers_per_block": count(shapes, "decoder.up.0.block") - 1,
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": tuple(widths),
+        "layers_per_block": layers,
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
         "latent_channels": shapes["decoder.conv_in.weight"][1],
         "scaling_factor": scaling,
     }
 
 
 def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
-    """The transformers config of a CLIP text encoder with transformers' tensor names."""
-    vocabulary, width = shapes["embeddings.token_embedding.weight"]
+    """The transformers config of a CLIP text encoder with transformers' tensor names.
+
+    Embeddings beyond CLIP's vocabulary are added words (textual inversion). Raises KeyError and ValueError if a tensor
+    is missing or has another number of dimensions.
+    """
+    embeddings, width = shapes["embeddings.token_embedding.weight"]
+    last = min(embeddings, _CLIP_TOKENS) - 1
     return {
-        "vocab_size": vocabulary,
+        "vocab_size": embeddings,
         "hidden_size": width,
         "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": count(shapes, "encoder.layers"),
@@ -83,12 +101,12 @@ def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
         "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
         "hidden_act": activation,
         "projection_dim": shapes.get("text_projection.weight", (width,))[0],
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
+        "bos_token_id": last - 1,
+        "eos_token_id": last,
     }
 
 
-def count(shapes: Shapes, prefix: str) -> int:
+def count(shapes: Iterable[str], prefix: str) -> int:
     """The number of numbered submodules of `prefix`."""
     numbers = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in shapes)
     return 1 + max((int(number[1]) for number in numbers if number), default=-1)

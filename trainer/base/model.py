@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from diffusers import DDIMScheduler
 from transformers import CLIPTokenizer
 
 from ...respodiff_core.adapter.families import pixels_per_latent
@@ -20,23 +20,14 @@ from .attention_layers import sites_of
 from .base_model_error import BaseModelError
 from .conventions import Conventions
 from .diffusers_folder import Folder
-from .hub_snapshot import snapshot
+from .hub_snapshot import file_from_the_hub, snapshot
+from .schedule import alphas_cumprod
 from .single_file import SingleFile
-from .spec import BUILT_IN, HubId, locate
+from .spec import BUILT_IN, HubId, file_named, locate
 from .text import TextEncoders
 from .unet_denoiser import Prediction, UNetDenoiser
 
-_SCHEDULE = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
-
-# Avoids division by zero with zero terminal SNR; samplers clamp to the same value.
-_MIN_ALPHA = 4.8973e-8
+log = logging.getLogger(__name__)
 
 
 class Parts(Protocol):
@@ -46,6 +37,7 @@ class Parts(Protocol):
     conventions: Conventions
     weights: tuple[Path, ...]
     unet_config: dict[str, Any]
+    is_distilled: bool
 
     @property
     def scheduler_config(self) -> dict[str, Any]: ...
@@ -83,7 +75,7 @@ class BaseModel:
         self.family = parts.conventions.family
         self.prediction: Prediction = prediction or parts.prediction
         self.latent_size = latent_size or parts.latent_size
-        self.alphas_cumprod = _alphas_cumprod(parts.scheduler_config)
+        self.alphas_cumprod = alphas_cumprod(parts.scheduler_config, parts.name)
         self.dtype = dtype
         self._checkpointing = checkpointing
         self._parts = parts
@@ -125,13 +117,17 @@ class BaseModel:
         if self._text_encoders is None:
             with self._unchanged():
                 models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
-            self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions)
+            self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions, self.name)
         height, width = (size * pixels_per_latent(self.family) for size in self.latent_size)
         return self._text_encoders.encode(prompts, (height, width))
 
     def release_text_encoders(self) -> None:
         """Free the text encoders' memory; the next prompt loads them again."""
         self._text_encoders = None
+
+    def require_pictures(self) -> None:
+        """Load what decodes latents, for a run that will need it. Raises BaseModelError."""
+        self._vae  # noqa: B018
 
     @property
     def latent_scale(self) -> float:
@@ -183,17 +179,24 @@ def load_base(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     prediction: Prediction | None = None,
-    latent_size: tuple[int, int] | None = None,
+    latent_size: tuple[int, int] | Callable[[str], tuple[int, int] | None] | None = None,
     checkpointing: bool = False,
+    text_encoders: Sequence[str | Path] = (),
+    vae: str | Path | None = None,
 ) -> BaseModel:
     """Load the base model `spec`: a .safetensors checkpoint, a diffusers folder, a Hub id `owner/name` with or
-    without `@revision`, or the name of a built-in model.
+    without `@revision`, its web address, or the name of a built-in model.
 
-    The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width) override the model's values.
-    For `checkpointing` see UNetDenoiser. Only a Hub id may need network access. Raises BaseModelError.
+    The UNet runs on `device` in `dtype`. `prediction` and `latent_size` (height, width; or what gives
+    them for a family) override the model's values.
+    For `checkpointing` see UNetDenoiser. `text_encoders` and `vae` are files for a checkpoint without them. Only
+    the Hub may need network access. Raises BaseModelError before anything is computed.
     """
+    parts = _open(spec, text_encoders, vae)
+    if callable(latent_size):
+        latent_size = latent_size(parts.conventions.family)
     return BaseModel(
-        _open(spec),
+        parts,
         device=device,
         dtype=dtype,
         prediction=prediction,
@@ -215,26 +218,39 @@ class Description:
     pooled: bool
 
 
-def describe(spec: str | Path) -> Description:
+def describe(
+    spec: str | Path, *, text_encoders: Sequence[str | Path] = (), vae: str | Path | None = None
+) -> Description:
     """Describe the base model `spec`, which is named as for `load_base`. Raises BaseModelError."""
-    parts = _open(spec)
+    parts = _open(spec, text_encoders, vae)
     conventions = parts.conventions
     return Description(
         parts.name, conventions.family, parts.prediction, parts.latent_size, parts.unet_config, conventions.pooled
     )
 
 
-def _open(spec: str | Path) -> Parts:
+def _open(spec: str | Path, text_encoders: Sequence[str | Path], vae: str | Path | None) -> Parts:
     found = locate(spec)
+    name = str(spec)
     if isinstance(found, HubId):
-        return Folder(snapshot(found.repo, found.revision), str(spec))
+        name = found.name
+        found = (
+            snapshot(found.repo, found.revision)
+            if found.file is None
+            else file_from_the_hub(found.repo, found.revision, found.file)
+        )
+    elif found.is_dir() and spec not in BUILT_IN:
+        name = found.resolve().name
     if found.is_file():
-        return SingleFile(found)
-    return Folder(found, str(spec) if spec in BUILT_IN else found.resolve().name)
-
-
-def _alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:
-    known = {name: config[name] for name in _SCHEDULE if name in config}
-    scheduler: Any = DDIMScheduler(**known)
-    alphas: torch.Tensor = scheduler.alphas_cumprod
-    return alphas.float().clamp(min=_MIN_ALPHA)
+        parts: Parts = SingleFile(found, [file_named(one) for one in text_encoders], file_named(vae) if vae else None)
+    elif text_encoders or vae:
+        raise BaseModelError(f"--text-encoder and --vae are for a checkpoint file; {name} has its own.")
+    else:
+        parts = Folder(found, name)
+    if parts.is_distilled:
+        log.warning(
+            "%s is distilled (LCM): its guidance input is left out, as in ComfyUI. Adapters for it act at the few "
+            "steps and the guidance scale of 1 to 2 that it is made for; what they do there has not been measured.",
+            parts.name,
+        )
+    return parts

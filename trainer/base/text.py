@@ -28,7 +28,16 @@ _TOKENS = 49_408
 class TextEncoders:
     """A family's text encoders and the tokenizer that they share."""
 
-    def __init__(self, models: Sequence[Any], tokenizer: CLIPTokenizer, conventions: Conventions) -> None:
+    def __init__(
+        self, models: Sequence[Any], tokenizer: CLIPTokenizer, conventions: Conventions, name: str = "the model"
+    ) -> None:
+        """`name` is the base model's, for messages. Raises BaseModelError for another vocabulary."""
+        words = max(tokenizer.get_vocab().values()) + 1
+        fewest = min(model.config.vocab_size for model in models)
+        if words > fewest:
+            raise BaseModelError(
+                f"The tokenizer of {name} has {words} words, and its text encoder {fewest}: they are not of one model."
+            )
         self._models = models
         self._tokenizer = tokenizer
         self._conventions = conventions
@@ -44,7 +53,9 @@ class TextEncoders:
             self._read(model, convention, prompts)
             for model, convention in zip(self._models, self._conventions.texts, strict=True)
         ]
-        context = torch.cat([states for states, _ in outputs], dim=-1)
+        # Of different length if one is a long CLIP: ComfyUI cuts the longer too.
+        tokens = min(states.shape[1] for states, _ in outputs)
+        context = torch.cat([states[:, :tokens] for states, _ in outputs], dim=-1)
         if not self._conventions.pooled:
             return Condition(context)
         time_ids = torch.tensor([[*image_size, 0, 0, *image_size]], device=context.device, dtype=torch.float32)

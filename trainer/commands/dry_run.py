@@ -21,7 +21,7 @@ from ..run.setup import check_words
 def show_plan(recipe: Recipe) -> None:
     """Print the recipe with every value, the number of UNet evaluations and the estimated memory."""
     check_words(recipe)
-    base = describe(recipe.base)
+    base = describe(recipe.base, text_encoders=recipe.training.text_encoders, vae=recipe.training.vae)
     prediction = base.prediction if recipe.training.prediction == "auto" else recipe.training.prediction
     device = device_named(recipe.training.device)
     dtype = precision(recipe.training.precision, device)
@@ -43,7 +43,7 @@ def show_plan(recipe: Recipe) -> None:
 def show_contrast(recipe: ContrastRecipe) -> None:
     """Print the recipe with every value and the number of UNet evaluations."""
     check_contrast_words(recipe)
-    base = describe(recipe.base)
+    base = describe(recipe.base, text_encoders=recipe.model.text_encoders, vae=recipe.model.vae)
     typer.echo(tomli_w.dumps(_without_none(recipe.model_dump(mode="json"))))
     typer.echo(f"# base    {base.name}: {family_title(base.family)}")
     typer.echo(f"# cost    {recipe.contrast.evaluations:,} UNet evaluations")

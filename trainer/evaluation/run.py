@@ -74,6 +74,7 @@ def _evaluate(recipe: EvalRecipe, accelerator: Accelerator, *, restart: bool, sh
     metrics = metrics_of(recipe)
     if not all_generated(jobs, folder.images):
         check_judges(recipe, axes)
+        base.require_pictures()
     with stop_requests(announce=main) as stop, fitting_threads(base.weight_bytes):
         image_generator = ImageGenerator(base, recipe.sampling.schedule_steps, recipe.sampling.guidance)
         todo = batches(jobs, recipe.sampling.batch)[share]

@@ -167,6 +167,7 @@ def calibrate(
         )
     if not fair and not safe:
         raise RespoDiffError(f"{adapter.source} has nothing to calibrate: no group of an axis, and no safety concept.")
+    base.require_pictures()
     image_generator = ImageGenerator(base, recipe.sampling.schedule_steps, recipe.sampling.guidance)
 
     content = hashlib.sha256(to_bytes(adapter)).hexdigest()

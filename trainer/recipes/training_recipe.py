@@ -53,6 +53,13 @@ class ModelRecipe:
     prediction: Literal["auto", "epsilon", "v"] = setting(
         "auto", "Prediction type of the model; auto reads it from the model's files."
     )
+    text_encoders: Texts = setting(
+        (),
+        "Text encoder file, if the base model is a UNet's file (clip_l, and clip_g for SDXL); replaces those of a "
+        "checkpoint.",
+        notes={"flag": "--text-encoder"},
+    )
+    vae: str | None = setting(None, "VAE file, for images of a base model without one; replaces that of a checkpoint.")
     width: int | None = setting(
         None, "Width of images in pixels; set both or neither (the native size if left out).", ge=64, multiple_of=8
     )
@@ -197,7 +204,25 @@ def read_base_and_output(path: Path) -> dict[str, Any]:
             resolved = path.parent / Path(values[key]).expanduser()
             if key == "output" or resolved.exists():
                 values[key] = str(resolved)
+    for table in values.values():
+        if isinstance(table, dict):
+            _resolve_parts(table, path.parent)
     return values
+
+
+def _resolve_parts(table: dict[str, Any], folder: Path) -> None:
+    """The files of a base model's parts: relative to the recipe's folder, where they are there."""
+
+    def resolved(file: Any) -> Any:
+        if not isinstance(file, str):
+            return file
+        there = folder / Path(file).expanduser()
+        return str(there) if there.exists() else file
+
+    if isinstance(files := table.get("text_encoders"), list):
+        table["text_encoders"] = [resolved(file) for file in files]
+    if "vae" in table:
+        table["vae"] = resolved(table["vae"])
 
 
 def expand_group(concept: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -68,6 +68,8 @@ def _train(
     dtype = precision(recipe.training.precision, accelerator.device)
     with with_recovery_hints(recipe.training, dtype, folder, loading=True):
         base = open_base(recipe, accelerator.device)
+        if recipe.previews.every:
+            base.require_pictures()
         prompts, previews = _encode(recipe, base, accelerator.device)
         unet = base.denoiser.unet  # loaded after the text encoders are released, so that both need not fit together
         sha256 = base.sha256  # computed now: the file may be replaced later

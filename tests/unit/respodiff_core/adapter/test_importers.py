@@ -71,6 +71,33 @@ class TestRespoDiff:
         with pytest.raises(AdapterFileError, match="Name it: one of"):
             import_weights(path)
 
+    @pytest.mark.parametrize("named_by", ["name", "folder", "config"])
+    def test_what_is_not_trained_is_refused_whatever_names_it(self, tmp_path, named_by):
+        path, _, _ = respodiff_file(tmp_path / ("a man" if named_by == "folder" else "x"), 0)
+        if named_by == "config":
+            (path.parent / "config.yaml").write_text("concept: [a man]")
+        said = "the numbers for man are not trained; those of woman are"
+        with pytest.raises(AdapterFileError, match=said):
+            import_weights(path, "a man" if named_by == "name" else None)
+
+    def test_nan_is_said(self, tmp_path):
+        path, ram, sam = respodiff_file(tmp_path, 0)
+        ram[5, 0] = float("nan")
+        torch.save({RAM: ram, SAM: sam}, path)
+        with pytest.raises(AdapterFileError, match=r"unet.pth has NaN or infinite numbers"):
+            import_weights(path)
+
+    def test_parameters_are_tensors(self, tmp_path):
+        path, ram, sam = respodiff_file(tmp_path, 0)
+        torch.save({RAM: torch.nn.Parameter(ram), SAM: torch.nn.Parameter(sam)}, path)
+        assert torch.equal(import_weights(path).concepts["woman"].ram.tensors[""], column(ram, 0))
+
+    def test_torchs_old_format_is_named(self, tmp_path):
+        path, ram, sam = respodiff_file(tmp_path, 0)
+        torch.save({RAM: ram, SAM: sam}, path, _use_new_zipfile_serialization=False)
+        with pytest.raises(AdapterFileError, match=r"format of torch before 1.6; load it with torch and save it again"):
+            import_weights(path)
+
     def test_safety_concepts_point_away_already(self, tmp_path):
         path, _, _ = respodiff_file(tmp_path, 7)
         (violence,) = import_weights(path).concepts.values()
@@ -108,6 +135,8 @@ class TestSDisc:
             import_weights(tmp_path / "unet.pth")
         (tmp_path / "concept_dict.json").write_text(json.dumps({"woman": 0, "man": 1}))
         assert list(import_weights(tmp_path / "unet.pth").concepts) == ["man"]
+        with pytest.raises(AdapterFileError, match="numbers for woman are not trained; those of man are"):
+            import_weights(tmp_path / "unet.pth", "woman")
 
 
 class Evil:
