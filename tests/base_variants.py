@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 from safetensors.torch import load_file, save_file
 from small_bases import State
 
@@ -56,6 +58,12 @@ def folder(kind: str, answer: str = SAME, **more: Any) -> Callable[[Callable[[Pa
         FOLDERS[change.__name__] = Variant(kind, change, answer, **more)
 
     return add
+
+
+def as_transformers(state: State) -> State:
+    """A text encoder in OpenCLIP's naming, by transformers' names."""
+    model = SimpleNamespace(config=SimpleNamespace(hidden_size=state["positional_embedding"].shape[1]))
+    return convert_open_clip_checkpoint(model, state, prefix="")
 
 
 def drop(state: State, *prefixes: str) -> None:
@@ -103,10 +111,14 @@ def scaled(state: State, marks: Callable[[str, torch.Tensor], Mapping[str, torch
             state |= marks(name.removesuffix(".weight"), scale)
 
 
-@file("sdxl", CLOSE)
-def fp8_with_scales_as_before(state: State) -> None:
+def scaled_as_before(state: State) -> None:
     scaled(state, lambda layer, scale: {f"{layer}.scale_weight": scale, f"{layer}.scale_input": torch.tensor(1.0)})
     state[UNET + "scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+
+
+@file("sdxl", CLOSE)
+def fp8_with_scales_as_comfyui_wrote_before(state: State) -> None:
+    scaled_as_before(state)
 
 
 def quantised(state: State, kind: str) -> None:
@@ -148,6 +160,12 @@ def sd2_made_of_a_folder_without_the_last_layer(state: State) -> None:
 @file("sdxl")
 def sdxl_projection_in_hugging_faces_name(state: State) -> None:
     state[G + "text_projection.weight"] = state.pop(G + "text_projection").T.contiguous()
+
+
+@file("sdxl")
+def sdxl_second_text_encoder_in_transformers_names(state: State) -> None:
+    named = as_transformers({name.removeprefix(G): state.pop(name) for name in list(state) if name.startswith(G)})
+    state |= {G + (name if name.startswith("text_") else f"text_model.{name}"): value for name, value in named.items()}
 
 
 @file("sdxl", r"width 1280 in .* has no projection")

@@ -21,7 +21,7 @@ from respodiff.trainer.run.recovery_hints import with_recovery_hints
 from respodiff.trainer.run.run_folder import RunFolder
 from respodiff.trainer.support.output_lock import sole_writer
 from respodiff.trainer.toyworld import TOYWORLD_FOLDER
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from small_bases import Networks
 from small_disk import small_disk  # noqa: F401
 from trainer_runs import RESPODIFF, Trainer, undated
@@ -198,6 +198,21 @@ class TestBaseModels:
         with open(path, "r+b") as file:
             file.truncate(1000)
         assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
+
+    @pytest.mark.parametrize("change", ["gone", "damaged"])
+    def test_a_run_that_will_need_pictures_is_refused_before_it_begins(self, trainer, base, change):
+        output = trainer.path("round.safetensors")
+        settings = ("--base", base, *TRAIN[2:], *SAVING, "-o", output)
+        vae = next((base / "vae").glob("*.safetensors"))
+        tensors = load_file(vae)
+        vae.unlink()
+        if change == "damaged":
+            tensors["decoder.conv_in.bias"] = torch.full_like(tensors["decoder.conv_in.bias"], float("nan"))
+            save_file(tensors, vae)
+        done = trainer.here(*settings, "--preview-every", 50)
+        assert done.returncode == 1
+        assert {"gone": "no weights of its vae", "damaged": "has NaN or infinite"}[change] in done.stderr
+        assert list(trainer.folder.iterdir()) == [base]
 
     def test_a_training_that_goes_on_must_find_the_base_it_was_begun_on(self, trainer, base, trained):
         output = trainer.path("round.safetensors")

@@ -18,12 +18,14 @@ class TextConvention:
     Short prompts are padded with the token `pad` (an id, or the token as text). `penultimate` selects the hidden states
     before the last layer, without the final norm; otherwise it is the last layer's output after the final norm. Layers
     beyond `layers` are not run (None: all are). `pooled` is whether its pooled and projected output is read too.
+    `activation` is its MLPs', which a checkpoint does not say: CLIP-L's is quick_gelu, OpenCLIP's gelu.
     """
 
     pad: int | str = _END
     penultimate: bool = False
     layers: int | None = None
     pooled: bool = False
+    activation: str = "quick_gelu"
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Conventions:
 CONVENTIONS = (
     Conventions("sd15", 768, (TextConvention(),)),
     # The final norm follows the penultimate of 24 layers. Folders omit the last one, and so do files made of folders.
-    Conventions("sd2", 1024, (TextConvention(_ZERO, layers=23),)),
+    Conventions("sd2", 1024, (TextConvention(_ZERO, layers=23, activation="gelu"),)),
     Conventions(
         "sdxl",
         2048,
-        (TextConvention(penultimate=True), TextConvention(_ZERO, penultimate=True, pooled=True)),
+        (TextConvention(penultimate=True), TextConvention(_ZERO, penultimate=True, pooled=True, activation="gelu")),
         latent=128,
         scaling=0.13025,
     ),

@@ -59,11 +59,12 @@ class Folder:
         self.conventions = conventions_of(self.unet_config, name)
         self.weights: tuple[Path, ...] = self._weights("unet")
         self._unet = TensorFiles(self.weights, self.weights[0].name).below("").without(_GUIDANCE)
+        self.dtypes = self._unet.dtypes
         self._network = Network(
             lambda: UNet2DConditionModel.from_config(self.unet_config), self._unet.on_meta(), f"The UNet in {name}"
         )
         components = ("text_encoder", "text_encoder_2")[: len(self.conventions.texts)]
-        self._texts = [self._text_encoder(number, component) for number, component in enumerate(components)]
+        self.texts = [self._text_encoder(number, component) for number, component in enumerate(components)]
         self._tokenizer = self._read_tokenizer()
 
     @cached_property
@@ -100,17 +101,13 @@ class Folder:
         """The tokenizer of the first text encoder; SDXL's second one has the same vocabulary. CLIP's if it has none."""
         return self._tokenizer
 
-    def text_encoders(self) -> list[Any]:
-        """One CLIP text model per text convention of the family; the pooled one has a projection."""
-        return [text.loaded() for text in self._texts]
-
-    def vae(self) -> Any:
-        """The AutoencoderKL in fp32, which only decodes."""
+    def autoencoder(self) -> Autoencoder:
+        """What decodes latents. Raises BaseModelError if it is missing or incomplete."""
         name = f"The autoencoder in {self.name}"
         if not (self._path / "vae").is_dir():
             raise BaseModelError(f"{self.name} has no autoencoder (a folder vae), which is needed to decode images.")
         config = self._json("vae/config.json")
-        return Autoencoder(self._part("vae"), self.conventions.scaling, name, config).loaded()
+        return Autoencoder(self._part("vae"), self.conventions.scaling, name, config)
 
     def _refuse_other_unets(self) -> None:
         kind = self.unet_config.get("_class_name", _UNET)

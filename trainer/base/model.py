@@ -17,6 +17,7 @@ from ...respodiff_core.adapter.families import pixels_per_latent
 from ...respodiff_core.hashes import sha256_of
 from ...respodiff_core.learning.denoiser import Condition
 from .attention_layers import sites_of
+from .autoencoder import Autoencoder
 from .base_model_error import BaseModelError
 from .conventions import Conventions
 from .diffusers_folder import Folder
@@ -25,6 +26,7 @@ from .schedule import alphas_cumprod
 from .single_file import SingleFile
 from .spec import BUILT_IN, HubId, file_named, locate
 from .text import TextEncoders
+from .text_encoder import TextEncoder
 from .unet_denoiser import Prediction, UNetDenoiser
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class Parts(Protocol):
     weights: tuple[Path, ...]
     unet_config: dict[str, Any]
     is_distilled: bool
+    texts: list[TextEncoder]
+    dtypes: list[str]
 
     @property
     def scheduler_config(self) -> dict[str, Any]: ...
@@ -47,8 +51,7 @@ class Parts(Protocol):
     def latent_size(self) -> tuple[int, int]: ...
     def unet(self, dtype: torch.dtype) -> Any: ...
     def tokenizer(self) -> CLIPTokenizer: ...
-    def text_encoders(self) -> list[Any]: ...
-    def vae(self) -> Any: ...
+    def autoencoder(self) -> Autoencoder: ...
 
 
 class BaseModel:
@@ -116,7 +119,8 @@ class BaseModel:
         """One row per prompt, fp32; SDXL's size condition is an uncropped image of the native size."""
         if self._text_encoders is None:
             with self._unchanged():
-                models = [model.float().to(self._device).eval() for model in self._parts.text_encoders()]
+                loaded = [text.loaded() for text in self._parts.texts]
+                models = [model.float().to(self._device).eval() for model in loaded]
             self._text_encoders = TextEncoders(models, self._parts.tokenizer(), self._parts.conventions, self.name)
         height, width = (size * pixels_per_latent(self.family) for size in self.latent_size)
         return self._text_encoders.encode(prompts, (height, width))
@@ -144,7 +148,7 @@ class BaseModel:
     @cached_property
     def _vae(self) -> Any:
         with self._unchanged():
-            return self._parts.vae().to(self._device).eval()
+            return self._parts.autoencoder().loaded().to(self._device).eval()
 
     def _current_file_states(self) -> list[tuple[int, int, int]] | None:
         """Inode, size and modification time of the weight files; None if one is missing."""
@@ -207,8 +211,12 @@ def load_base(
 
 @dataclass(frozen=True)
 class Description:
-    """The properties of a base model that are known without its weights; `unet_config` is a diffusers config, `pooled`
-    is whether the UNet also reads a pooled text embedding (SDXL)."""
+    """The properties of a base model that are known without its weights.
+
+    `unet_config` is a diffusers config; `pooled` is whether the UNet also reads a pooled text embedding (SDXL); `texts`
+    are the text encoders' (width, layers, tokens); `no_pictures` is why latents cannot be decoded, None if they can;
+    `dtypes` are those of the UNet's tensors, the most frequent first, as safetensors names them.
+    """
 
     name: str
     family: str
@@ -216,6 +224,12 @@ class Description:
     latent_size: tuple[int, int]
     unet_config: dict[str, Any]
     pooled: bool
+    scheduler_config: dict[str, Any]
+    texts: tuple[tuple[int, int, int], ...]
+    no_pictures: str | None
+    dtypes: tuple[str, ...]
+    is_distilled: bool
+    weights: tuple[Path, ...]
 
 
 def describe(
@@ -223,9 +237,26 @@ def describe(
 ) -> Description:
     """Describe the base model `spec`, which is named as for `load_base`. Raises BaseModelError."""
     parts = _open(spec, text_encoders, vae)
-    conventions = parts.conventions
+    conventions, config = parts.conventions, parts.scheduler_config
+    alphas_cumprod(config, parts.name)  # raises for a schedule that cannot be used
+    no_pictures = None
+    try:
+        parts.autoencoder()
+    except BaseModelError as error:
+        no_pictures = str(error)
     return Description(
-        parts.name, conventions.family, parts.prediction, parts.latent_size, parts.unet_config, conventions.pooled
+        parts.name,
+        conventions.family,
+        parts.prediction,
+        parts.latent_size,
+        parts.unet_config,
+        conventions.pooled,
+        config,
+        tuple((text.width, text.layers, text.tokens) for text in parts.texts),
+        no_pictures,
+        tuple(parts.dtypes),
+        parts.is_distilled,
+        parts.weights,
     )
 
 

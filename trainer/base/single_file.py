@@ -60,6 +60,7 @@ class SingleFile:
         unet = self._files.below(UNET) if UNET + FIRST in names else self._files.below("")
         self.is_distilled = any(name.startswith(_GUIDANCE) for name in unet.shapes)
         self._unet = unet.without(_GUIDANCE)
+        self.dtypes = self._unet.dtypes
         self._unet_name = f"The UNet in {path.name}"
         try:
             self.unet_config = layout.unet_config(self._unet.shapes)
@@ -72,7 +73,7 @@ class SingleFile:
                 f"diffusers folder: name the folder, or the built-in {self.conventions.family!r}."
             )
         self._network = self._unet_network(self._unet.on_meta())
-        self._texts = self._find_texts(text_encoders)
+        self.texts = self._find_texts(text_encoders)
         self._vae_part, self._vae_file = self._find_vae(vae)
 
     @property
@@ -112,19 +113,15 @@ class SingleFile:
         """The CLIP tokenizer, which both text encoders of SDXL share."""
         return clip_tokenizer()
 
-    def text_encoders(self) -> list[Any]:
-        """One CLIP text model per text convention of the family; the pooled one has a projection."""
-        return [text.loaded() for text in self._texts]
-
-    def vae(self) -> Any:
-        """The AutoencoderKL in fp32, which only decodes."""
+    def autoencoder(self) -> Autoencoder:
+        """What decodes latents. Raises BaseModelError if it is missing or incomplete."""
         if not self._vae_part:
             raise BaseModelError(
                 f"{self._vae_file} has no autoencoder (VAE), which is needed to decode images: use a checkpoint "
                 "that includes one, or name one with --vae."
             )
         name = f"The autoencoder in {self._vae_file}"
-        return Autoencoder(self._vae_part, self.conventions.scaling, name).loaded()
+        return Autoencoder(self._vae_part, self.conventions.scaling, name)
 
     def _unet_network(self, tensors: Mapping[str, torch.Tensor]) -> Network:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,7 @@ class TensorFiles:
     """Tensors by name, from one file or from the shards of one. Raises BaseModelError for unreadable files.
 
     `shapes` has all but the scales of quantised weights, with which `read` multiplies. `metadata` is the first file's.
+    `dtypes` are the names that safetensors has for them (F16).
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
@@ -36,6 +38,7 @@ class TensorFiles:
         self.paths = tuple(paths)
         self.metadata: Mapping[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
         self._file_of: dict[str, Path] = {}
         for path in reversed(self.paths):
             self._read_header(path)
@@ -48,7 +51,9 @@ class TensorFiles:
         try:
             with safe_open(path, "pt") as file:
                 self.metadata = file.metadata() or {}
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+                slices = {name: file.get_slice(name) for name in file.keys()}
+                shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
+                self.dtypes |= {name: one.get_dtype() for name, one in slices.items()}
         except (SafetensorError, OSError, UnicodeDecodeError) as error:
             with path.open("rb") as opened:
                 if opened.read(4).startswith(_PICKLES):
@@ -133,6 +138,11 @@ class Part:
 
     def __bool__(self) -> bool:
         return bool(self._names)
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Those of the tensors, the most frequent first."""
+        return [dtype for dtype, _ in Counter(self._files.dtypes[full] for full in self._names.values()).most_common()]
 
     def without(self, *prefixes: str) -> Part:
         """Those without one of these prefixes."""

@@ -35,7 +35,7 @@ class TextEncoder:
         tensors = self._named(part.on_meta(), name)
         shapes = {key: tuple(value.shape) for key, value in tensors.items()}
         try:
-            derived = layout.text_config(shapes, activation="gelu" if _is_open_clip(part.shapes) else "quick_gelu")
+            derived = layout.text_config(shapes, convention.activation)
         except (KeyError, ValueError) as error:
             raise unusual(name, f"{error} is missing") from error
         if config is not None:

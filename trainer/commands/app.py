@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .ablate import ablate
+from .base import base
 from .calibrate import calibrate
 from .contrast import contrast
 from .convert import convert
@@ -38,7 +39,7 @@ _COMMANDS = {
     "Make": (contrast, train, calibrate, import_, convert, merge),
     "Measure": (eval_, report, ablate, reproduce),
     "Share": (pull, push),
-    "Look": (info, demo),
+    "Look": (info, base, demo),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -21,6 +22,7 @@ from respodiff.trainer.commands.app import app
 from respodiff.trainer.commands.report_errors import report_errors
 from respodiff.trainer.evaluation.image_folder import ImageFolder
 from respodiff.trainer.evaluation.results import FIGURES_FILE
+from respodiff.trainer.toyworld import TOYWORLD_FOLDER
 from respodiff.trainer.toyworld.demonstration import before_after
 from respodiff.trainer.toyworld.prompts import professions
 from respodiff.trainer.toyworld.scenes import SHAPES
@@ -37,6 +39,28 @@ def test_info_shows_what_a_file_holds(tmp_path):
     assert result.exit_code == 0
     assert "gender.safetensors: Stable Diffusion 1.x, 2 concepts" in result.stdout
     assert "target prompt: a man" in result.stdout
+
+
+def test_base_shows_what_a_base_model_is():
+    result = run("base", "toyworld")
+    assert result.exit_code == 0
+    weights = TOYWORLD_FOLDER / "unet" / "diffusion_pytorch_model.safetensors"
+    assert result.stdout.splitlines() == [
+        "toyworld: ToyWorld, epsilon prediction",
+        "  UNet: 32 / 64 / 96 channels, F16",
+        "  text encoder: CLIP of width 48, 2 layers, 20 tokens",
+        "  VAE: yes",
+        "  noise schedule: scaled_linear, beta 0.00085 to 0.012 in 1000 timesteps",
+        "  native size: 64 x 64 pixels",
+        f"  sha256: {hashlib.sha256(weights.read_bytes()).hexdigest()}",
+    ]
+
+
+def test_base_says_why_a_file_is_none(tmp_path):
+    write(random_adapter("woman"), tmp_path / "woman.safetensors")
+    result = run("base", str(tmp_path / "woman.safetensors"))
+    assert result.exit_code == 1
+    assert "woman.safetensors is a RespoDiff adapter, not a base model" in result.stderr
 
 
 def test_a_refusal_is_a_sentence_and_an_exit_code(tmp_path):
