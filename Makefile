@@ -94,6 +94,7 @@ bench: .venv/ready
 fuzz: .venv/ready
 	$(BIN)/python tests/fuzz/run.py adapter --runs $(RUNS)
 	$(BIN)/python tests/fuzz/run.py torch_file --runs $$(($(RUNS) / 10))
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/damaged_bases.py --runs $$(($(RUNS) / 100))
 	$(BIN)/python tests/fuzz/run.py q16 --runs $$(($(RUNS) / 10))
 
 faults: .venv/ready

@@ -500,6 +500,26 @@ def scheduler_of_falling_noise(root: Path) -> None:
     tell(root / SCHEDULER, trained_betas=[-0.5] * 1000)
 
 
+@folder("sd15", r"noise schedule of .* has 500 timesteps; Stable Diffusion's UNets know 1000")
+def scheduler_of_500_timesteps(root: Path) -> None:
+    tell(root / SCHEDULER, num_train_timesteps=500)
+
+
+@folder("sd15", r"its UNet has act_fn 'gelu', not 'silu'")
+def unet_with_another_activation(root: Path) -> None:
+    tell(root / "unet/config.json", act_fn="gelu")
+
+
+@folder("sd15", r"The UNet in .* is not built like")
+def unet_with_groups_that_do_not_run(root: Path) -> None:
+    tell(root / "unet/config.json", norm_num_groups=-1)
+
+
+@folder("sd15", pictures=r"autoencoder in .*config.json has scaling_factor nan")
+def vae_without_a_scale(root: Path) -> None:
+    tell(root / "vae/config.json", scaling_factor=float("nan"))
+
+
 @folder("sd15")
 def scheduler_with_nulls(root: Path) -> None:
     tell(root / SCHEDULER, prediction_type=None, trained_betas=None)

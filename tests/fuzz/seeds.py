@@ -45,10 +45,10 @@ def _adapters() -> Iterator[bytes]:
 
 
 def _torch_files() -> Iterator[bytes]:
-    weights = torch.ones(4, 10) * 0.1
-    weights[:, 1] = 5
     listing = json.dumps({"woman": 0, "man": 1}).encode()
-    for beside in (b"", listing, b"concept:\n- old\n"):
+    for beside, trained in ((b"", 1), (listing, 1), (b"concept:\n- old\n", 3)):
+        weights = torch.ones(4, 10) * 0.1
+        weights[:, trained] = 5
         for weight in (weights, weights.half(), weights.double()):
             yield beside + b"\0\0\0\0" + _saved({RAM_NAME: weight, SAM_NAME: weight.clone()})
     modules = OrderedDict({"module." + RAM_NAME: weights[:, :8].contiguous()})

@@ -14,6 +14,7 @@ from .networks import Network, unusual
 from .tensor_files import Part
 
 _DECODER = ("decoder.", "post_quant_conv.")
+_LARGEST_SCALE = 100  # those of Stable Diffusion are 0.18 and 0.13
 _ENCODER = ("encoder", "quant_conv")
 # Names of diffusers' attention before version 0.11.
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -30,7 +31,14 @@ class Autoencoder:
             self._config = dict(config) if config is not None else _config(part, scaling)
         except (KeyError, IndexError) as error:
             raise unusual(name, f"{error} is missing") from error
-        self._network = Network(self._make, self._named(part.on_meta()), name)
+        scale = self._config.get("scaling_factor", scaling)
+        if not (isinstance(scale, (int, float)) and 0 < scale < _LARGEST_SCALE):
+            raise unusual(name, f"its config.json has scaling_factor {scale!r}")
+        if (activation := self._config.get("act_fn", "silu")) != "silu":
+            raise unusual(name, f"its config.json has act_fn {activation!r}")
+        self._network = Network(
+            self._make, self._named(part.on_meta()), name, trial=lambda vae: vae.decode(torch.empty(1, 4, 8, 8))
+        )
 
     def loaded(self) -> Any:
         """diffusers' AutoencoderKL in fp32, which only decodes."""

@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 from .autoencoder import Autoencoder
 from .base_model_error import BaseModelError
 from .conventions import conventions_of
-from .networks import Network
+from .networks import Network, unet_trial
 from .tensor_files import Part, TensorFiles, refuse_pointer
 from .text import END, clip_tokenizer
 from .text_encoder import TextEncoder, is_text_encoder
@@ -32,6 +32,23 @@ _WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(-(?P<shard>\d+)-of-(?P<shards>\d+))?(\.(?P<variant>[a-z0-9_]+))?"
     r"(-(?P<shard2>\d+)-of-(?P<shards2>\d+))?\.safetensors"
 )
+# What Stable Diffusion's UNets have in common, and a checkpoint does not say.
+_FIXED = {
+    "act_fn": "silu",
+    "center_input_sample": False,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_eps": 1e-5,
+    "only_cross_attention": False,
+    "dual_cross_attention": False,
+    "resnet_time_scale_shift": "default",
+    "out_channels": 4,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "mid_block_scale_factor": 1,
+    "resnet_out_scale_factor": 1.0,
+    "encoder_hid_dim": None,
+}
 _GUIDANCE = "time_embedding.cond_proj."  # of distilled models
 _FEWEST_WORDS = 10  # special tokens alone are no vocabulary
 _SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
@@ -61,7 +78,10 @@ class Folder:
         self._unet = TensorFiles(self.weights, self.weights[0].name).below("").without(_GUIDANCE)
         self.dtypes = self._unet.dtypes
         self._network = Network(
-            lambda: UNet2DConditionModel.from_config(self.unet_config), self._unet.on_meta(), f"The UNet in {name}"
+            lambda: UNet2DConditionModel.from_config(self.unet_config),
+            self._unet.on_meta(),
+            f"The UNet in {name}",
+            trial=unet_trial(self.conventions),
         )
         components = ("text_encoder", "text_encoder_2")[: len(self.conventions.texts)]
         self.texts = [self._text_encoder(number, component) for number, component in enumerate(components)]
@@ -74,7 +94,7 @@ class Folder:
         kind = str(config.get("_class_name", "scheduler"))
         prediction = config.get("prediction_type") or "epsilon"
         is_flow = "Flow" in kind or config.get("use_flow_sigmas")
-        if is_flow or prediction not in _PREDICTIONS or "sigma_data" in config:
+        if is_flow or str(prediction) not in _PREDICTIONS or "sigma_data" in config:
             raise BaseModelError(
                 f"{self.name} predicts neither epsilon nor v on Stable Diffusion's noise schedule (its scheduler is a "
                 f"{kind}{' with flow matching' if is_flow else f' with {prediction} prediction'}). Use a base model "
@@ -120,6 +140,8 @@ class Folder:
             why = "its UNet has no single width of text states"
         elif not isinstance(self.unet_config.get("in_channels"), int):
             why = "its UNet's config.json does not say how many channels latents have"
+        elif other := [key for key, value in _FIXED.items() if self.unet_config.get(key, value) != value]:
+            why = f"its UNet has {other[0]} {self.unet_config[other[0]]!r}, not {_FIXED[other[0]]!r}"
         if why is not None:
             raise BaseModelError(f"{self.name} is not a Stable Diffusion model: {why}. {_SUPPORTED}")
 

@@ -9,18 +9,21 @@ from typing import Any
 import torch
 
 from .base_model_error import BaseModelError
+from .conventions import Conventions
 
 log = logging.getLogger(__name__)
 
 _SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
 _SHOWN = 3
+_POOLED = 1280  # the width of the pooled text embedding
 
 
 class Network:
     """A network of a base model, without its numbers at first. `name` is what it is and where, for messages.
 
     Raises BaseModelError unless `tensors`, which may be on the meta device, are those of `make`'s module, named by
-    `key` of its names. Tensors that the module does not have are left out, with a warning, as ComfyUI does.
+    `key` of its names, and unless the module runs: `trial` calls it with tensors on the meta device. Tensors that the
+    module does not have are left out, with a warning, as ComfyUI does.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Network:
         tensors: Mapping[str, torch.Tensor],
         name: str,
         *,
+        trial: Callable[[Any], Any],
         key: Callable[[str], str] = str,
     ) -> None:
         self._name = name
@@ -41,6 +45,11 @@ class Network:
         self._key_of = {name: key(name) for name in module}
         self._shapes = {key(name): tuple(value.shape) for name, value in module.items()}
         self._check(tensors)
+        try:
+            with torch.device("meta"), torch.no_grad():
+                trial(self._module.eval())
+        except Exception as error:  # whatever the library says to a config that it cannot use
+            raise unusual(name, error) from error
 
     def _check(self, tensors: Mapping[str, torch.Tensor]) -> None:
         missing = sorted(self._shapes.keys() - tensors.keys())
@@ -62,6 +71,19 @@ class Network:
         wanted = {name: tensors[key] for name, key in self._key_of.items()}
         self._module.load_state_dict(wanted, strict=True, assign=True)
         return self._module
+
+
+def unet_trial(conventions: Conventions) -> Callable[[Any], Any]:
+    """Predict once, of a latent of 8 x 8."""
+
+    def trial(unet: Any) -> None:
+        added = {"text_embeds": torch.empty(1, _POOLED), "time_ids": torch.empty(1, 6)} if conventions.pooled else None
+        context = torch.empty(1, 4, conventions.context)
+        found = unet(torch.empty(1, 4, 8, 8), torch.empty(1), context, added_cond_kwargs=added).sample
+        if found.shape != (1, 4, 8, 8):
+            raise BaseModelError(f"it predicts {_size(found.shape)} of a latent of 1 x 4 x 8 x 8")
+
+    return trial
 
 
 def unusual(name: str, why: object) -> BaseModelError:

@@ -18,20 +18,24 @@ _KEYS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+_TIMESTEPS = 1000
 # Avoids division by zero with zero terminal SNR; samplers clamp to the same value.
 _MIN_ALPHA = 4.8973e-8
 
 
 def alphas_cumprod(config: Mapping[str, Any], name: str) -> torch.Tensor:
-    """The products of alphas (timesteps,), fp32 on the CPU; `name` is the model's. Raises BaseModelError."""
+    """The products of alphas (1000,), fp32 on the CPU; `name` is the model's. Raises BaseModelError."""
     known = {key: config[key] for key in _KEYS if config.get(key) is not None}
     try:
         scheduler: Any = DDIMScheduler(**known)
         alphas: torch.Tensor = scheduler.alphas_cumprod.float()
     except Exception as error:  # whatever the library says to a config that it cannot use
         raise BaseModelError(f"The noise schedule of {name} cannot be used ({_brief(error)}).") from error
-    falling = alphas.ndim == 1 and len(alphas) > 1 and bool((alphas.diff() <= 0).all())
-    if not (falling and bool(((alphas >= 0) & (alphas < 1)).all())):
+    if len(alphas) != _TIMESTEPS:
+        raise BaseModelError(
+            f"The noise schedule of {name} has {len(alphas)} timesteps; Stable Diffusion's UNets know {_TIMESTEPS}."
+        )
+    if not (bool((alphas.diff() <= 0).all()) and 0.5 < alphas[0] < 1 and alphas[-1] >= 0):
         raise BaseModelError(f"The noise schedule of {name} cannot be used: it is not one of rising noise.")
     return alphas.clamp(min=_MIN_ALPHA)
 

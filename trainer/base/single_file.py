@@ -15,7 +15,7 @@ from . import layout
 from .autoencoder import Autoencoder
 from .base_model_error import BaseModelError
 from .conventions import conventions_of
-from .networks import Network, unusual
+from .networks import Network, unet_trial, unusual
 from .refusals import FIRST, UNET, no_text_encoder, refuse_other_files
 from .tensor_files import Part, TensorFiles
 from .text import clip_tokenizer
@@ -128,7 +128,12 @@ class SingleFile:
             converted = self._converted(tensors)
         except Exception as error:  # the conversion takes for granted that all tensors are there
             raise unusual(self._unet_name, f"{error} is missing") from error
-        return Network(lambda: UNet2DConditionModel(**self.unet_config), converted, self._unet_name)
+        return Network(
+            lambda: UNet2DConditionModel(**self.unet_config),
+            converted,
+            self._unet_name,
+            trial=unet_trial(self.conventions),
+        )
 
     def _converted(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         full = {UNET + name: tensor for name, tensor in tensors.items()}

@@ -21,6 +21,7 @@ _TOKENS = ("token_embedding.weight", "embeddings.token_embedding.weight")
 _POSITIONS = ("positional_embedding", "embeddings.position_embedding.weight")
 _ENCODER = ("embeddings.token", "embeddings.position_embedding", "encoder.", "final_layer_norm.")
 _PROJECTION = "text_projection.weight"
+_STATED = {"hidden_act": ("quick_gelu", "gelu"), "layer_norm_eps": (1e-5,)}  # what CLIP's configs say
 
 
 class TextEncoder:
@@ -51,7 +52,11 @@ class TextEncoder:
         if not convention.pooled:
             tensors.pop(_PROJECTION, None)
         self._network = Network(
-            lambda: kind(CLIPTextConfig(**derived)), tensors, name, key=lambda key: key.removeprefix("text_model.")
+            lambda: kind(CLIPTextConfig(**derived)),
+            tensors,
+            name,
+            trial=lambda model: model(torch.zeros(1, self.tokens, dtype=torch.long)),
+            key=lambda key: key.removeprefix("text_model."),
         )
         self._name = name
 
@@ -97,5 +102,8 @@ def _agreed(derived: dict[str, Any], config: Mapping[str, Any], name: str) -> di
         stated = config.get(key, derived[key])
         if stated != derived[key]:
             raise unusual(name, f"{key} is {derived[key]} in its weights, and {stated} by its config.json")
-    known = ("hidden_act", "num_attention_heads", "layer_norm_eps", "bos_token_id", "eos_token_id")
+    for key, allowed in _STATED.items():
+        if config.get(key, allowed[0]) not in allowed:
+            raise unusual(name, f"{key} is {config[key]!r} by its config.json")
+    known = (*_STATED, "num_attention_heads", "bos_token_id", "eos_token_id")
     return derived | {key: config[key] for key in known if key in config}
