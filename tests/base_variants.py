@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
 from safetensors.torch import load_file, save_file
 from small_bases import State
 
@@ -222,6 +222,14 @@ def vae_attention_as_matrices(state: State) -> None:
     for name, tensor in state.items():
         if name.startswith(VAE) and ".attn_1." in name and tensor.ndim == 4:
             state[name] = tensor[..., 0, 0].contiguous()
+
+
+@file("sd15")
+def vae_in_diffusers_names(state: State) -> None:
+    original = {name: state.pop(name) for name in list(state) if name.startswith(VAE)}
+    levels = 1 + max(int(name.split(".")[3]) for name in original if name.startswith(VAE + "decoder.up."))
+    blocks = {"down_block_types": [""] * levels, "up_block_types": [""] * levels}
+    state |= {VAE + name: value for name, value in convert_ldm_vae_checkpoint(original, blocks).items()}
 
 
 @file("sd15")

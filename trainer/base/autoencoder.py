@@ -27,6 +27,7 @@ class Autoencoder:
 
     def __init__(self, part: Part, scaling: float, name: str, config: Mapping[str, Any] | None = None) -> None:
         self._part = part
+        self._name = name
         try:
             self._config = dict(config) if config is not None else _config(part, scaling)
         except (KeyError, IndexError) as error:
@@ -52,7 +53,10 @@ class Autoencoder:
 
     def _named(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if not _is_diffusers(tensors):
-            tensors = convert_ldm_vae_checkpoint(dict(tensors), self._config)
+            try:
+                tensors = convert_ldm_vae_checkpoint(dict(tensors), self._config)
+            except Exception as error:  # the conversion takes for granted that all tensors are there
+                raise unusual(self._name, f"{error} is missing") from error
         wanted = {}
         for name, tensor in tensors.items():
             if name.startswith(_DECODER):

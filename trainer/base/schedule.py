@@ -31,9 +31,9 @@ def alphas_cumprod(config: Mapping[str, Any], name: str) -> torch.Tensor:
         alphas: torch.Tensor = scheduler.alphas_cumprod.float()
     except Exception as error:  # whatever the library says to a config that it cannot use
         raise BaseModelError(f"The noise schedule of {name} cannot be used ({_brief(error)}).") from error
-    if len(alphas) != _TIMESTEPS:
+    if alphas.shape != (_TIMESTEPS,):
         raise BaseModelError(
-            f"The noise schedule of {name} has {len(alphas)} timesteps; Stable Diffusion's UNets know {_TIMESTEPS}."
+            f"The noise schedule of {name} has {alphas.numel()} timesteps; Stable Diffusion's UNets know {_TIMESTEPS}."
         )
     if not (bool((alphas.diff() <= 0).all()) and 0.5 < alphas[0] < 1 and alphas[-1] >= 0):
         raise BaseModelError(f"The noise schedule of {name} cannot be used: it is not one of rising noise.")

@@ -77,7 +77,10 @@ class TextEncoder:
             # The conversion reads only the width from the model's config.
             model = SimpleNamespace(config=SimpleNamespace(hidden_size=positions.shape[1]))
             linear = {key: value for key, value in tensors.items() if key == _PROJECTION}
-            tensors = convert_open_clip_checkpoint(model, dict(tensors), prefix="") | linear
+            try:
+                tensors = convert_open_clip_checkpoint(model, dict(tensors), prefix="") | linear
+            except Exception as error:  # the conversion takes for granted the shapes of tensors
+                raise unusual(name, error) from error
         bare = {key.removeprefix("transformer.").removeprefix("text_model."): value for key, value in tensors.items()}
         wanted = {key: value for key, value in bare.items() if key.startswith(_ENCODER) or key == _PROJECTION}
         if self._layers is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
@@ -37,7 +38,7 @@ class ImageFolder:
         path = self.path(variant, id_)
         try:
             with Image.open(path) as image:
-                return image.convert("RGB")
+                return in_rgb(image)
         except FileNotFoundError:
             raise DamagedImage(f"{variant}/{path.name} is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's broken PNG
@@ -52,6 +53,13 @@ class ImageFolder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = renames.enter_context(replacing(path))
                 image.save(partial, format="PNG", pnginfo=_metadata(variant, spec), compress_level=4)
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """In RGB with 8 bits; Pillow alone clips images with 16 bits."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _metadata(variant: str, spec: ImageSpec) -> PngInfo:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from respodiff.respodiff_core.errors import RespoDiffError
+from respodiff.trainer.evaluation.image_folder import in_rgb
 from respodiff.trainer.evaluation.output_folder import EvaluationFolder
 from respodiff.trainer.support.output_lock import sole_writer
 
@@ -67,3 +70,9 @@ def test_a_folder_of_something_else_is_left_alone(folder):
     with pytest.raises(RespoDiffError, match="is not an output folder of an evaluation"):
         folder.open(MANIFEST, restart=True)
     assert inside(folder) == before
+
+
+def test_images_of_16_bits_are_read_as_those_of_8():
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    found = in_rgb(Image.fromarray(grey.astype(np.uint16) * 257))
+    assert np.array_equal(np.asarray(found), np.repeat(grey[..., None], 3, axis=2))
