@@ -42,7 +42,6 @@ class TensorFiles:
         self._file_of: dict[str, Path] = {}
         for path in reversed(self.paths):
             self._read_header(path)
-        self._formats = [name for name in self._file_of if name.endswith(_FORMAT)]
 
     def _read_header(self, path: Path) -> None:
         refuse_pointer(path)
@@ -54,6 +53,7 @@ class TensorFiles:
                 slices = {name: file.get_slice(name) for name in file.keys()}
                 shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
                 self.dtypes |= {name: one.get_dtype() for name, one in slices.items()}
+                formats = {_format(file.get_tensor(name)) for name in slices if name.endswith(_FORMAT)}
         except (SafetensorError, OSError, UnicodeDecodeError) as error:
             with path.open("rb") as opened:
                 if opened.read(4).startswith(_PICKLES):
@@ -61,6 +61,11 @@ class TensorFiles:
             raise BaseModelError(
                 f"{path.name} cannot be read ({error}): it is cut short or not a safetensors file. Download it again."
             ) from error
+        if others := sorted(formats - set(_FORMATS)):
+            raise BaseModelError(
+                f"{self.name} is quantised as {others[0]}, which only ComfyUI reads. Use its fp16, bf16 or fp8 "
+                "version, or train in ComfyUI with RespoDiff Train Concept."
+            )
         self._file_of |= dict.fromkeys(shapes, path)
         self.shapes |= {
             name: shape
@@ -76,8 +81,7 @@ class TensorFiles:
         return Part(self, {name.removeprefix(found): name for name in self.shapes if name.startswith(found)})
 
     def read(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """These tensors on the CPU. Raises BaseModelError for NaN, infinite numbers and unknown quantisation."""
-        self._check_formats()
+        """These tensors on the CPU. Raises BaseModelError for NaN and infinite numbers."""
         with ExitStack() as opened:
             files = {path: opened.enter_context(safe_open(path, "pt")) for path in self.paths}
             try:
@@ -107,24 +111,6 @@ class TensorFiles:
                 )
             raise BaseModelError(f"{name} in {self.name} has NaN or infinite numbers: the model is damaged.")
         return converted
-
-    def _check_formats(self) -> None:
-        """Raise BaseModelError if weights are quantised in another format than fp8."""
-        if not self._formats:
-            return
-        path = self._file_of[self._formats[0]]
-        with safe_open(path, "pt") as file:
-            for name in self._formats:
-                try:
-                    written = json.loads(bytes(file.get_tensor(name).tolist()))["format"]
-                except (ValueError, KeyError, TypeError, SafetensorError):
-                    written = "an unknown format"
-                if written not in _FORMATS:
-                    raise BaseModelError(
-                        f"{self.name} is quantised as {written}, which only ComfyUI reads. Use its fp16, bf16 or fp8 "
-                        "version, or train in ComfyUI with RespoDiff Train Concept."
-                    )
-        self._formats = []
 
 
 class Part:
@@ -180,3 +166,11 @@ def _pickled(path: Path) -> BaseModelError:
         f"{path.name} is not a .safetensors file; pickles (.ckpt, .pth, .bin) can run code when they are opened. Use "
         "the model's .safetensors version, or convert it with a tool that you trust."
     )
+
+
+def _format(told: torch.Tensor) -> str:
+    """The format of a quantised weight, as ComfyUI tells it in JSON beside the weight."""
+    try:
+        return str(json.loads(bytes(told.tolist()))["format"])
+    except (ValueError, KeyError, TypeError):
+        return "an unknown format"

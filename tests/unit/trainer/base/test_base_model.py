@@ -21,20 +21,8 @@ from respodiff.trainer.base.model import load_base
 from respodiff.trainer.base.text import clip_tokenizer
 from respodiff.trainer.toyworld import networks
 from safetensors.torch import load_file, save_file
-from small_bases import PROMPTS, UNET, UNETS, Networks, State, with_few_layers
+from small_bases import PROMPTS, UNET, UNETS, Networks, State
 from transformers import CLIPTokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
-    """ToyWorld's few words, so that text encoders can be small."""
-    return networks.write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(autouse=True)
-def few_words(monkeypatch: pytest.MonkeyPatch, tokenizer: CLIPTokenizer) -> None:
-    monkeypatch.setattr(single_file, "clip_tokenizer", lambda: tokenizer)
-    with_few_layers(monkeypatch)
 
 
 @pytest.fixture(scope="module")

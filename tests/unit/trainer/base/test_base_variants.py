@@ -8,28 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from base_variants import CLOSE, FILES, FOLDERS, LOADS, SAME, UNET, VAE, Variant
-from respodiff.trainer.base import diffusers_folder, single_file
 from respodiff.trainer.base.base_model_error import BaseModelError
 from respodiff.trainer.base.model import BaseModel, load_base
 from respodiff.trainer.base.spec import HubId, locate
-from respodiff.trainer.toyworld import networks
 from safetensors.torch import load_file, save_file
-from small_bases import PROMPTS, Networks, State, with_few_layers
+from small_bases import PROMPTS, Networks, State
 from transformers import CLIPTokenizer
 
 Make = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
-    return networks.write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(autouse=True)
-def few_words(monkeypatch: pytest.MonkeyPatch, tokenizer: CLIPTokenizer) -> None:
-    for module in (single_file, diffusers_folder):
-        monkeypatch.setattr(module, "clip_tokenizer", lambda: tokenizer)
-    with_few_layers(monkeypatch)
 
 
 @pytest.fixture(scope="module")
