@@ -15,8 +15,8 @@ export PIP_DEFAULT_TIMEOUT ?= 60
 export RESPODIFF_HOSTS ?= 0.30.0 0.18.2
 
 # Parts run beside each other, the longest first, each on one thread: two threads on such small tensors mostly wait for
-# each other. On two cores three parts take less time than two, since each waits for servers and the page now and then.
-JOBS ?= 3
+# each other. More than two need more memory than 24 GB.
+JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest
 ifeq ($(RESPODIFF_HOSTS),none)
 PARTS := trainer unit

@@ -18,7 +18,7 @@ from respodiff.trainer.recipes.training_recipe import SECTIONS, Recipe
 
 FILE = Path(__file__).parents[1] / "docs" / "recipe.toml"
 _OWN = {"name": "elderly", "target": "an old person"}  # the example concept; its other settings follow from these
-_EXAMPLES = {"hidden": 320, "width": 512, "height": 512}  # of settings without a default
+_EXAMPLES = {"hidden": 320, "width": 512, "height": 512, "vae": '"vae.safetensors"'}  # of settings without a default
 _CONCEPTS_STEPS = "# Training steps of the concepts that do not set them.\n# steps = 1200\n\n"
 _HEAD = """# Every setting of a training, with its default. Only base, output and one concept are needed:
 #

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from respodiff.trainer import toyworld
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.toyworld.classifier import classify
@@ -45,8 +45,9 @@ def test_a_drawing_is_read_right_through_noise_and_the_autoencoder(drawn):
     scenes, _, images = drawn
     base = load_base("toyworld")
     part = slice(0, 200)
+    vae = AutoencoderKL.from_pretrained(MODEL / "vae")
     with torch.no_grad():
-        latents = base._vae.encode(images[part] * 2 - 1).latent_dist.mode() * base.latent_scale
+        latents = vae.encode(images[part] * 2 - 1).latent_dist.mode() * base.latent_scale
     noisy = (images[part] + 0.1 * torch.randn(images[part].shape, generator=torch.Generator().manual_seed(0))).clamp(
         0, 1
     )
