@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from respodiff.trainer.base import conventions
+from respodiff.trainer.base import conventions, diffusers_folder, single_file
 from respodiff.trainer.base.model import BaseModel
 from respodiff.trainer.toyworld import networks
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -121,8 +121,12 @@ class Networks:
         return folder
 
 
-def with_few_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stable Diffusion 2 reads the output of 23 of its 24 layers; of ours it reads two of three."""
+def with_few_words_and_layers(monkeypatch: pytest.MonkeyPatch, tokenizer: CLIPTokenizer) -> None:
+    """Base models read prompts by this tokenizer, so that text encoders can be small, and two of three layers of
+    Stable Diffusion 2's, which has 24 and of which 23 are read.
+    """
+    for module in (single_file, diffusers_folder):
+        monkeypatch.setattr(module, "clip_tokenizer", lambda: tokenizer)
     few = [
         replace(family, texts=tuple(replace(text, layers=text.layers and 2) for text in family.texts))
         for family in conventions.CONVENTIONS

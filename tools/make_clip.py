@@ -13,7 +13,7 @@ from pathlib import Path
 from comfy_hosts import NEWEST, PACK, source_of
 from comfy_page import ComfyPage, browser, open_page, prepare
 from PIL import Image
-from respodiff.trainer.toyworld.host import ToyWorldInComfyUI
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK_NAME, ToyWorldInComfyUI
 from shipped_workflows.on_toyworld import WITHOUT_CHECKPOINT
 
 CLIP = PACK / "docs" / "images" / "first-minute.webp"
@@ -41,7 +41,7 @@ def main() -> None:
 
 def recorded(page: ComfyPage) -> list[Image.Image]:
     page.page.get_by_role("button", name="Templates").first.click()
-    page.page.get_by_text("ComfyUI-ToyWorld", exact=True).click()
+    page.page.get_by_text(TOYWORLD_PACK_NAME, exact=True).click()
     page.page.get_by_role("heading", name=WITHOUT_CHECKPOINT.name).wait_for()
     page.page.wait_for_timeout(1500)  # until its picture is there
     frames = [shot(page)]

@@ -16,7 +16,7 @@ from typing import Any
 from comfy_frontend import newest_frontend
 from comfy_hosts import NEWEST, PACK, make_server, source_of
 from comfy_page import ComfyPage, adapters_of, browser, open_page, prepare
-from respodiff.trainer.toyworld.host import TOYWORLD_PACK
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK, TOYWORLD_PACK_NAME
 from shipped_workflows import DOWNLOADS, WORKFLOWS
 from shipped_workflows.on_toyworld import WITHOUT_CHECKPOINT
 from workflow_drawing import WINDOW, draw, node_heights
@@ -45,7 +45,7 @@ def main() -> None:
         own, newest = (make_server(source_of(NEWEST), Path(tmp, name)) for name in ("own", "newest"))
         newest.extra_args += ("--front-end-root", str(newest_frontend()))
         for server in (own, newest):
-            server.link_node_pack(TOYWORLD_PACK, "ComfyUI-ToyWorld")
+            server.link_node_pack(TOYWORLD_PACK, TOYWORLD_PACK_NAME)
             put_models(server)
             put_adapters(adapters_of(server))
             prepare(server, **{"Comfy.Graph.CanvasMenu": False})

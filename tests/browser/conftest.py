@@ -18,7 +18,7 @@ from comfy_hosts import NEWEST, YOURS, hosts, make_server, source_of
 from comfy_page import SCREENSHOTS, ComfyPage, adapters_of, browser, open_page, prepare
 from playwright.sync_api import Browser, BrowserContext, Error
 from respodiff.trainer.comfyui.server import ComfyServer
-from respodiff.trainer.toyworld.host import TOYWORLD_PACK
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK, TOYWORLD_PACK_NAME
 from workflow_models import put_adapters, put_models
 
 collect_ignore_glob = [] if hosts() else ["*"]
@@ -59,7 +59,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool
                 if is_newest:
                     comfy.extra_args += ("--front-end-root", str(newest_frontend()))
                 put_models(comfy)
-                comfy.link_node_pack(TOYWORLD_PACK, "ComfyUI-ToyWorld")
+                comfy.link_node_pack(TOYWORLD_PACK, TOYWORLD_PACK_NAME)
                 prepare(comfy)
                 started[is_newest] = running.enter_context(comfy)
             return started[is_newest]

@@ -17,12 +17,12 @@ from comfy_page import SCREENSHOTS, ComfyPage, adapters_of
 from node_texts import LANGUAGES, read
 from respodiff.respodiff_core.adapter.adapter import write
 from respodiff.trainer.comfyui.server import PACK_NAME
-from respodiff.trainer.toyworld.host import TOYWORLD_PACK
+from respodiff.trainer.toyworld.host import TOYWORLD_PACK, TOYWORLD_PACK_NAME
 
 NODES = sorted(path.name for path in (PACK / "web" / "docs").iterdir())
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 WORKFLOWS = dict.fromkeys(sorted((PACK / "workflows").glob("*.json")), PACK_NAME)
-WORKFLOWS |= dict.fromkeys((TOYWORLD_PACK / "workflows").glob("*.json"), "ComfyUI-ToyWorld")
+WORKFLOWS |= dict.fromkeys((TOYWORLD_PACK / "workflows").glob("*.json"), TOYWORLD_PACK_NAME)
 LAPTOP = (1400, 860)
 MIXER = "RespoDiffConceptMixer"
 # The files for the templates' nodes that load an adapter, by title.

@@ -20,12 +20,11 @@ from typing import Any
 
 import pytest
 import torch
-from respodiff.trainer.base import diffusers_folder, single_file
 from respodiff.trainer.base.base_model_error import BaseModelError
 from respodiff.trainer.base.model import load_base
 from respodiff.trainer.toyworld import networks
 from safetensors.torch import save_file
-from small_bases import PROMPTS, Networks, with_few_layers
+from small_bases import PROMPTS, Networks, with_few_words_and_layers
 
 SLOW = 20.0  # seconds; opening one takes a tenth of one
 KINDS = ("sd15", "sdxl")
@@ -147,9 +146,7 @@ def main() -> None:
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as tmp, pytest.MonkeyPatch.context() as patch:
         tokenizer = networks.write_tokenizer(Path(tmp, "tokenizer"))
-        for module in (single_file, diffusers_folder):
-            patch.setattr(module, "clip_tokenizer", lambda: tokenizer)
-        with_few_layers(patch)
+        with_few_words_and_layers(patch, tokenizer)
         sound = []
         for kind in KINDS:
             parts = Networks(kind, tokenizer)

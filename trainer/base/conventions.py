@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base_model_error import BaseModelError
+from .base_model_error import SUPPORTED, BaseModelError
 
 _END, _ZERO = "<|endoftext|>", 0
 
@@ -63,18 +63,17 @@ CONVENTIONS = (
 )
 
 _REFINER_CONTEXT = 1280
-_SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
 
 
 def conventions_of(unet_config: Mapping[str, Any], name: str) -> Conventions:
     """The family of a UNet with this diffusers config. Raises BaseModelError if it is not supported."""
     channels, context = unet_config["in_channels"], unet_config["cross_attention_dim"]
     if channels == 9:
-        raise BaseModelError(f"{name} is an inpainting model (9 latent channels). {_SUPPORTED}")
+        raise BaseModelError(f"{name} is an inpainting model (9 latent channels). {SUPPORTED}")
     if context == _REFINER_CONTEXT:
-        raise BaseModelError(f"{name} is the SDXL refiner, which only refines images. {_SUPPORTED}")
+        raise BaseModelError(f"{name} is the SDXL refiner, which only refines images. {SUPPORTED}")
     if unet_config.get("mid_block_type", "") is None:
-        raise BaseModelError(f"{name} has a UNet without a middle block, which steering acts on. {_SUPPORTED}")
+        raise BaseModelError(f"{name} has a UNet without a middle block, which steering acts on. {SUPPORTED}")
     added, classes = unet_config.get("addition_embed_type"), unet_config.get("class_embed_type")
     for family in CONVENTIONS:
         wanted = ("text_time" if family.pooled else None, None)
@@ -82,5 +81,5 @@ def conventions_of(unet_config: Mapping[str, Any], name: str) -> Conventions:
             return family
     raise BaseModelError(
         f"{name} is of an unknown family: its UNet reads {channels} latent channels and text states of width "
-        f"{context}, with added conditions {added or classes or 'none'}. {_SUPPORTED}"
+        f"{context}, with added conditions {added or classes or 'none'}. {SUPPORTED}"
     )

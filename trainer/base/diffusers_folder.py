@@ -14,7 +14,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from .autoencoder import Autoencoder
-from .base_model_error import BaseModelError
+from .base_model_error import SUPPORTED, BaseModelError
 from .conventions import conventions_of
 from .networks import Network, unet_trial
 from .tensor_files import Part, TensorFiles, refuse_pointer
@@ -51,7 +51,6 @@ _FIXED = {
 }
 _GUIDANCE = "time_embedding.cond_proj."  # of distilled models
 _FEWEST_WORDS = 10  # special tokens alone are no vocabulary
-_SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
 
 
 class Folder:
@@ -143,7 +142,7 @@ class Folder:
         elif other := [key for key, value in _FIXED.items() if self.unet_config.get(key, value) != value]:
             why = f"its UNet has {other[0]} {self.unet_config[other[0]]!r}, not {_FIXED[other[0]]!r}"
         if why is not None:
-            raise BaseModelError(f"{self.name} is not a Stable Diffusion model: {why}. {_SUPPORTED}")
+            raise BaseModelError(f"{self.name} is not a Stable Diffusion model: {why}. {SUPPORTED}")
 
     def _read_tokenizer(self) -> CLIPTokenizer:
         folder = self._path / "tokenizer"
@@ -171,11 +170,11 @@ class Folder:
         config = self._json(f"{component}/config.json")
         if not str(config.get("model_type", "clip")).startswith("clip"):
             raise BaseModelError(
-                f"The {component} in {self.name} is not CLIP, but {config['model_type']} (config.json). {_SUPPORTED}"
+                f"The {component} in {self.name} is not CLIP, but {config['model_type']} (config.json). {SUPPORTED}"
             )
         part = self._part(component)
         if not is_text_encoder(part):
-            raise BaseModelError(f"The {component} in {self.name} has no CLIP text encoder's weights. {_SUPPORTED}")
+            raise BaseModelError(f"The {component} in {self.name} has no CLIP text encoder's weights. {SUPPORTED}")
         return TextEncoder(part, self.conventions.texts[number], f"The {component} in {self.name}", config)
 
     def _part(self, component: str) -> Part:

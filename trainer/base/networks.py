@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from .base_model_error import BaseModelError
+from .base_model_error import SUPPORTED, BaseModelError
 from .conventions import Conventions
 
 log = logging.getLogger(__name__)
 
-_SUPPORTED = "Use a Stable Diffusion 1.x, 2.x or XL base model."
 _SHOWN = 3
 _POOLED = 1280  # the width of the pooled text embedding
 
@@ -89,7 +88,7 @@ def unet_trial(conventions: Conventions) -> Callable[[Any], Any]:
 def unusual(name: str, why: object) -> BaseModelError:
     """The error for a part that is not one of Stable Diffusion's."""
     lines = str(why).strip().splitlines() or [type(why).__name__]
-    return BaseModelError(f"{name} is not built like Stable Diffusion's ({lines[-1].strip()}). {_SUPPORTED}")
+    return BaseModelError(f"{name} is not built like Stable Diffusion's ({lines[-1].strip()}). {SUPPORTED}")
 
 
 def _listed(names: list[str], what: str = "") -> str:

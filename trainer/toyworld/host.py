@@ -16,7 +16,7 @@ from ..support.threads import one_thread
 from .renderer import SIZE
 
 _PACK = Path(__file__).parents[2]
-TOYWORLD_PACK = Path(__file__).with_name("comfyui_pack")
+TOYWORLD_PACK, TOYWORLD_PACK_NAME = Path(__file__).with_name("comfyui_pack"), "ComfyUI-ToyWorld"
 _COMFYUI_SIZE = 2 * SIZE  # ComfyUI assumes 8 pixels per latent pixel, ToyWorld has 4
 
 
@@ -36,7 +36,7 @@ class ToyWorldInComfyUI(ComfyServer):
 
     def __init__(self, source: ComfySource, base_directory: Path) -> None:
         super().__init__(source, base_directory, _PACK, env=one_thread())
-        self.link_node_pack(TOYWORLD_PACK, "ComfyUI-ToyWorld")
+        self.link_node_pack(TOYWORLD_PACK, TOYWORLD_PACK_NAME)
         self._adapters = self.base_directory / "models" / "respodiff"
         self._adapters.mkdir(exist_ok=True)
         self._calls = count()

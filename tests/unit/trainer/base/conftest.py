@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from respodiff.trainer.base import diffusers_folder, single_file
 from respodiff.trainer.toyworld import networks
-from small_bases import with_few_layers
+from small_bases import with_few_words_and_layers
 from transformers import CLIPTokenizer
 
 
@@ -17,6 +16,4 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
 
 @pytest.fixture(autouse=True)
 def few_words(monkeypatch: pytest.MonkeyPatch, tokenizer: CLIPTokenizer) -> None:
-    for module in (single_file, diffusers_folder):
-        monkeypatch.setattr(module, "clip_tokenizer", lambda: tokenizer)
-    with_few_layers(monkeypatch)
+    with_few_words_and_layers(monkeypatch, tokenizer)
